@@ -1,0 +1,1 @@
+"""Our numerical engine for path integrals: torch only."""

@@ -1,0 +1,1 @@
+"""Data factories: one file for each family."""

@@ -1,0 +1,1 @@
+"""Named explainers: one file each."""

@@ -1,0 +1,1 @@
+"""Model factories: one file for each family."""
