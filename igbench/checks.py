@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # the reporting half raises InputError too, and must not import torch
+    from torch import Tensor, nn
 
 
 class InputError(ValueError):
@@ -60,7 +61,7 @@ def one_per_sample(what: str, value: Tensor, n: int) -> None:
 
 def finite(what: str, value: Tensor) -> None:
     """Raise if any entry is NaN or infinite."""
-    bad = int((~torch.isfinite(value)).sum())
+    bad = int((~value.isfinite()).sum())
     if bad:
         raise InputError(f"{what} has {bad} entries that are NaN or infinite of {value.numel()}.")
 

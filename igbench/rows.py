@@ -132,14 +132,24 @@ COSTS: dict[str, MetricSpec] = {
         "Model rows evaluated per attribution", "lower", 0, math.inf, 1, "counted", min_effect=0.5
     ),
     "backward_rows": MetricSpec(
-        "Model rows differentiated per attribution", "lower", 0, math.inf, 1, "counted",
+        "Model rows differentiated per attribution",
+        "lower",
+        0,
+        math.inf,
+        1,
+        "counted",
         min_effect=0.5,
     ),
     "seconds": MetricSpec(
         "Wall seconds per attribution", "lower", 0, math.inf, 1, "timed", min_effect=math.inf
     ),
     "peak_memory": MetricSpec(
-        "Peak memory of the process while attributing (MiB)", "lower", 0, math.inf, 1, "measured",
+        "Peak memory of the process while attributing (MiB)",
+        "lower",
+        0,
+        math.inf,
+        1,
+        "measured",
         min_effect=math.inf,
     ),
 }

@@ -133,34 +133,23 @@ class Score(nn.Module):
         ]
         return torch.cat(parts) if parts else x.new_zeros(0)
 
-    def evaluate_grid(
-        self, n: int, draws: int, target: Tensor | None, build: Callable[[Tensor, Tensor], Tensor]
+    @torch.inference_mode()
+    def evaluate_draws(
+        self, draws: int, target: Tensor | None, build: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """f of N x D perturbed inputs that are built chunk by chunk, (N, D).
+        """Outputs for D perturbed versions of one sample, built chunk by chunk, (D,).
+
+        Chunks never mix samples, so that a sample's numbers do not depend on its neighbours.
 
         Args:
-            n: Number of samples.
-            draws: Number of perturbed inputs of each sample.
-            target: (N,) class indices.
-            build: Maps index tensors (rows,) of samples and (rows,) of draws to inputs (rows, *F).
+            draws: D.
+            target: (1,) class index, or None.
+            build: Maps numbers of draws (rows,) to inputs (rows, *F).
         """
-        return torch.stack(
-            [self._evaluate_draws(i, draws, target, build) for i in range(n)]
-        )
-
-    @torch.inference_mode()
-    def _evaluate_draws(
-        self,
-        sample: int,
-        draws: int,
-        target: Tensor | None,
-        build: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
         parts = []
         for start in range(0, draws, self.rows):
             draw = torch.arange(start, min(start + self.rows, draws))
-            at = torch.full_like(draw, sample)
-            parts.append(self(build(at, draw), None if target is None else target[at]))
+            parts.append(self(build(draw), None if target is None else target.expand(len(draw))))
         return torch.cat(parts)
 
 
@@ -217,6 +206,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def target_of(self, i: int) -> Tensor | None:
+        """Target of one sample, (1,), or None."""
+        return None if self.target is None else self.target[i : i + 1]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,64 @@
-"""Tables, plots and HTML, made from records alone."""
+"""What does a reader get?  Tables, plots and one HTML page, made from records alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from igbench.rows import Records
+
+__all__ = ["write_report"]
+
+_LOG = logging.getLogger(__name__)
+_MADE = {"tables": ("md", "tex", "html"), "plots": ("png", "svg")}
+
+
+def write_report(records: Records) -> Path:
+    """Make, or make again, everything that is read about a run, inside the folder of the run.
+
+    Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps as PNG alone) and
+    report.html.  What an earlier report left in the two folders is removed first; the records
+    themselves are only read.
+
+    Args:
+        records: A run, with its `folder`.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        ValueError: The records have no folder.
+    """
+    # Imported here, so that `igbench.report` can be named without loading matplotlib.
+    from igbench.report import heatmaps, html, plots, render, style, tables
+    from igbench.stats import summarise
+
+    if not records.folder:
+        raise ValueError("the records have no folder; read them with store.read, or set folder=.")
+    folder = Path(records.folder)
+    for name, suffixes in _MADE.items():
+        _clear(folder / name, suffixes)
+    summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
+
+    made = tables.tables(records, summary)
+    for table in made:
+        render.write(table, folder / "tables")
+    written = plots.write(plots.figures(records, summary), folder / "plots")
+    grid = heatmaps.grid(records)
+    if grid is not None:
+        style.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
+
+    svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
+    maps = heatmaps.webp(grid) if grid is not None else None
+    report = folder / "report.html"
+    report.write_text(html.page(records, summary, made, svgs, maps), encoding="utf-8")
+    _LOG.info("report: %s", report)
+    return report
+
+
+def _clear(folder: Path, suffixes: tuple[str, ...]) -> None:
+    """Create a folder, and remove the files of an earlier report from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in suffixes:
+        for old in folder.glob(f"*.{suffix}"):
+            old.unlink()

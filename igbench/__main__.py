@@ -1,0 +1,50 @@
+"""What does the first word ask for?  A sub-command, or else a run composed by Hydra."""
+
+from __future__ import annotations
+
+import sys
+
+COMMANDS = ("list", "report", "compare", "doctor")
+
+USAGE = """\
+igbench: how complete, faithful, stable and costly is Integrated Gradients on this model?
+
+  igbench [experiment=NAME] [key=value ...]   run an experiment (default: imagenet_lite, offline)
+  igbench list [GROUP]                        experiments, methods, metrics, models, data, baselines
+  igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
+  igbench compare BASE NEW                    verdict for each model x method x metric
+  igbench doctor                              what is installed and at hand
+
+Keys everyone needs:
+  method=[ig,occlusion]   metric=[completeness,srg]   model=NAME   data=NAME   data.root=DIR
+  baseline=NAME   limit=8   seed=0   device=auto   batch_size=auto   results_dir=results
+  method.ig.n_steps=100   (any key of a chosen file in conf/)
+  -m key=a,b              a run for each value     --cfg job   show the configuration
+  -v                      traceback of an error
+
+Exit status: 0 done, 1 regression (compare), 2 usage or configuration, 3 finished with failed cells.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Raises:
+        SystemExit: From libraries that parse arguments.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE)
+        return 0
+    if words and words[0] == "--version":
+        from igbench import __version__
+
+        sys.stdout.write(f"igbench {__version__}\n")
+        return 0
+    from igbench import cli
+
+    return cli.main(words, COMMANDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""From configuration to objects: resolve each `_target_` and bind its arguments.
+
+A `_target_` is code that the configuration chooses to run; only configurations from the user's own
+folders are read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from igbench.checks import InputError, known_name, suggestion
+from igbench.experiment import Experiment
+from igbench.sources import Data, Model
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def experiment(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that a resolved configuration describes.
+
+    Raises:
+        InputError: Anything in it that cannot be used, with the key to change.
+    """
+    limit = _whole(config, "limit", least=1, optional=True)
+    known_name("target", config["target"], ("prediction", "label"))
+    known_name("dtype", config["dtype"], tuple(DTYPES))
+    known_name("output", config["output"], ("logit", "probability", "log_probability"))
+    device = pick_device(config["device"])
+    seed = _whole(config, "seed", least=0) or 0
+    for group in ("method", "metric"):
+        if not config.get(group):
+            raise InputError(f"no {group} is chosen; give for example {group}=[{EXAMPLES[group]}].")
+    model: Model = construct(config["model"], "model")
+    data: Data = construct(config["data"], "data", model=model, limit=limit)
+    if len(data) == 0:
+        raise InputError(f"the data set {data.name!r} has no samples.")
+    return Experiment(
+        name=str(config["name"]),
+        model=model,
+        data=data,
+        methods={
+            name: construct(_with_layer(node, model), f"method.{name}")
+            for name, node in config["method"].items()
+        },
+        metrics={
+            name: construct(node, f"metric.{name}") for name, node in config["metric"].items()
+        },
+        baseline=construct(config["baseline"], "baseline"),
+        output=config["output"],
+        target=config["target"],
+        seed=seed,
+        rows=_rows(config, data, device),
+        batch=_whole(config, "samples_at_once", least=1) or 1,
+        device=device,
+        dtype=DTYPES[config["dtype"]],
+        keep_maps=_whole(config, "keep_maps", least=0) or 0,
+        convergence=_whole(config, "convergence", least=0) or 0,
+    )
+
+
+EXAMPLES = {"method": "ig,occlusion", "metric": "completeness,srg"}
+
+
+def construct(node: Any, where: str, **extra: Any) -> Any:
+    """Call the `_target_` of a node with its other keys and `extra` as arguments.
+
+    Raises:
+        InputError: No such target, an unknown or missing argument, or a bad value.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise InputError(f"{where} has no _target_, the dotted name of what to build.")
+    target = locate(str(node["_target_"]), where)
+    arguments = {str(k): _fixed(v) for k, v in node.items() if k != "_target_"}
+    known = list(inspect.signature(target).parameters)
+    for name in arguments:
+        if name not in known:
+            shown = ", ".join(k for k in known if k not in extra)
+            raise InputError(
+                f"unknown key '{where}.{name}'; known: {shown}.{suggestion(name, known)}"
+            )
+    try:
+        return target(**arguments, **{k: v for k, v in extra.items() if k in known})
+    except TypeError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _fixed(value: Any) -> Any:
+    """Lists, as YAML has them, as tuples, which are hashable and cannot change."""
+    return tuple(_fixed(v) for v in value) if isinstance(value, list) else value
+
+
+def locate(name: str, where: str) -> Any:
+    """The object with a dotted name."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{where}._target_ {name!r} cannot be imported: {error}") from error
+
+
+def pick_device(name: str) -> torch.device:
+    """The device with a name; "auto" is the first of cuda, mps and cpu that exists."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1 or mps.") from (
+            error
+        )
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={name} is asked for, but no CUDA device is there; device=cpu.")
+    return device
+
+
+def _whole(
+    config: Mapping[str, Any], key: str, *, least: int, optional: bool = False
+) -> int | None:
+    value = config[key]
+    if value is None and optional:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{key}={value} must be a whole number of at least {least}.")
+    return value
+
+
+def _rows(config: Mapping[str, Any], data: Data, device: torch.device) -> int:
+    if config["batch_size"] != "auto":
+        return _whole(config, "batch_size", least=1) or 1
+    elements = math.prod(data.shape) / (16 if device.type == "cuda" else 1)
+    return int(2 ** max(0, min(9, math.floor(math.log2(1_300_000 / elements)))))
+
+
+def _with_layer(node: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
+    return {**node, "layer": model.cam_layer} if node.get("layer") == "auto" else node

@@ -1,0 +1,199 @@
+"""The command line: runs, and the sub-commands beside them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from igbench import checks, configs
+from igbench.progress import duration, progress
+
+OK, REGRESSION, USAGE, FAILED = 0, 1, 2, 3
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def main(words: list[str], commands: Sequence[str]) -> int:
+    """Hand the words to a sub-command, to Hydra (sweeps, --cfg, --info) or to a run."""
+    verbose = "-v" in words
+    words = [w for w in words if w != "-v"]
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        if words and words[0] in commands:
+            return _command(words)
+        if any(w.startswith("-") for w in words):
+            return _hydra(words)
+        if words and "=" not in words[0]:
+            raise checks.InputError(
+                f"unknown command {words[0]!r}; known: {', '.join(commands)}, or key=value pairs "
+                f"for a run.{checks.suggestion(words[0], commands)}"
+            )
+        return run(words)
+    except checks.InputError as error:
+        if verbose:
+            raise
+        sys.stderr.write(f"igbench: {error}\n")
+        return USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write("igbench: stopped; nothing was written.\n")
+        return 130
+
+
+def _command(words: list[str]) -> int:
+    try:
+        status = app(words, standalone_mode=False, prog_name="igbench")
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the argument parser
+            raise checks.InputError(f"{error.format_message()} See igbench --help.") from error
+        raise
+    return int(status or 0)
+
+
+def _hydra(words: list[str]) -> int:
+    """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
+    import hydra
+    from omegaconf import DictConfig, OmegaConf
+
+    worst = [OK]
+
+    def job(config: DictConfig) -> None:
+        try:
+            plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+            worst.append(run_config(plain, []))
+        except checks.InputError as error:
+            sys.stderr.write(f"igbench: {error}\n")
+            worst.append(USAGE)
+
+    configs.compose([w for w in words if "=" in w and "," not in w and not w.startswith("-")])
+    saved, sys.argv = sys.argv, ["igbench", *words]
+    try:
+        hydra.main(config_path=str(configs.FOLDER), config_name="run", version_base="1.3")(job)()
+    finally:
+        sys.argv = saved
+    return max(worst)
+
+
+def run(overrides: Sequence[str]) -> int:
+    """Compose, run, write, report."""
+    return run_config(configs.compose(overrides), overrides)
+
+
+def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Run one resolved configuration; the exit status says whether cells failed."""
+    from igbench import build, evaluate, record, report, store
+    from igbench.report import tables
+
+    console = Console(soft_wrap=True)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    results_dir = Path(config["results_dir"])
+    store.writable(results_dir)
+    experiment = build.experiment(config)
+    run_id = store.new_id(started)
+    console.print(_headline(experiment), highlight=False)
+    with progress(console, experiment.pieces()) as advance:
+        results = evaluate.run(experiment, run_id, advance)
+    config = {**config, "command": " ".join(["python -m igbench", *overrides])}
+    finished = record.make_run(
+        experiment,
+        config,
+        results,
+        run_id=run_id,
+        created=started,
+        seconds=time.perf_counter() - clock,
+    )
+    folder = store.write(
+        results_dir / experiment.name / run_id,
+        finished,
+        results.rows,
+        results.points,
+        results.maps,
+    )
+    page = report.write_report(store.read(folder))
+    console.print(tables.console_table(store.read(folder)), highlight=False)
+    took = duration(time.perf_counter() - clock)
+    console.print(f"Finished in {took}. Report: {page}", highlight=False)
+    failed = results.count("failed")
+    if failed:
+        first = next(r for r in results.rows if r.status == "failed")
+        console.print(
+            f"{failed} cells failed; the first: {first.method}, {first.metric}, "
+            f"{first.sample_id}: {first.reason}",
+            highlight=False,
+        )
+    return FAILED if failed else OK
+
+
+def _headline(experiment: Any) -> str:
+    return (
+        f"igbench {experiment.name}: {experiment.model.name} ({experiment.model.source}) on "
+        f"{experiment.device}; {len(experiment.data)} samples of {experiment.data.name}; "
+        f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
+        f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
+        f"up to {experiment.rows} model rows a call"
+    )
+
+
+@app.command("list")
+def list_(
+    group: Annotated[str, typer.Argument(help="experiments, methods, metrics, ...")] = "",
+) -> int:
+    """What exists, one line each, with direction and paper."""
+    from igbench import catalogue
+
+    Console(soft_wrap=True).print(catalogue.text(group), highlight=False, markup=False)
+    return OK
+
+
+@app.command("report")
+def report_(
+    runs: Annotated[list[str], typer.Argument(help="run folders, or names of experiments")],
+    results_dir: Path = Path("results"),
+) -> int:
+    """Tables, plots and HTML again, from records alone."""
+    from igbench import report, store
+
+    for name in runs:
+        folder = store.resolve(name, results_dir)
+        sys.stdout.write(f"{report.write_report(store.read(folder))}\n")
+    return OK
+
+
+@app.command("compare")
+def compare_(
+    base: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    new: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    results_dir: Path = Path("results"),
+    markdown: Annotated[bool, typer.Option("--markdown", help="print markdown")] = False,
+) -> int:
+    """Paired verdict for each model x method x metric."""
+    from igbench import compare, store
+
+    found = compare.compare(
+        store.read(store.resolve(base, results_dir)), store.read(store.resolve(new, results_dir))
+    )
+    shown = compare.format_markdown(found) if markdown else compare.format_text(found)
+    sys.stdout.write(f"{shown}\n")
+    return found.exit_code
+
+
+@app.command("doctor")
+def doctor_() -> int:
+    """What is installed, which device, which weights and data are at hand."""
+    from igbench import doctor
+
+    sys.stdout.write(doctor.text() + "\n")
+    return OK
+
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")

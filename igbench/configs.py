@@ -1,0 +1,89 @@
+"""From words on a command line to one resolved configuration.  With `cli`, all that knows Hydra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from igbench.checks import InputError, suggestion
+
+_PACKAGE = Path(__file__).parent
+FOLDER = (
+    _PACKAGE / "conf" if (_PACKAGE / "conf" / "run.yaml").is_file() else (_PACKAGE.parent / "conf")
+)
+"""The folder with run.yaml: inside the package when installed, beside it in a checkout."""
+
+GROUPS = ("experiment", "method", "metric", "model", "data", "baseline")
+
+
+def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration that the overrides ask for, resolved into plain values.
+
+    Args:
+        overrides: As on the command line: "experiment=digits_resnet", "method=[ig,occlusion]",
+            "method.ig.n_steps=100".
+
+    Raises:
+        InputError: An override that does not parse, or names what does not exist.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _check_choices(overrides)
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(FOLDER), version_base="1.3"):
+            try:
+                config = hydra.compose("run", overrides=list(overrides))
+                return dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+            except (HydraException, OmegaConfBaseException) as error:
+                raise InputError(_explain(error, overrides)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def choices(group: str) -> list[str]:
+    """Names of the files in a group of conf/."""
+    return sorted(p.stem for p in (FOLDER / group).glob("*.yaml"))
+
+
+def _check_choices(overrides: Sequence[str]) -> None:
+    """Raise on a choice that has no file, before Hydra does so at length."""
+    for override in overrides:
+        group, equals, value = override.lstrip("+~").partition("=")
+        if not equals or group not in GROUPS:
+            continue
+        for name in re.split(r"[\s,\[\]]+", value.strip("'\"")):
+            known = choices(group)
+            if name and name != "null" and name not in known:
+                raise InputError(
+                    f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
+                )
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> str:
+    """One line for an error of Hydra, with the nearest known key."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    first = str(error).strip().splitlines()[0]
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if f"'{key}'" in first or f"override '{key}" in first or f"Key '{key}'" in first:
+            others = [o for o in overrides if o.partition("=")[0].lstrip("+~") in GROUPS]
+            config = OmegaConf.to_container(hydra.compose("run", overrides=others))
+            known = list(_keys(config if isinstance(config, Mapping) else {}))
+            return f"unknown key {key!r} in {override!r}.{suggestion(key, known)}"
+    return first
+
+
+def _keys(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")

@@ -1,0 +1,210 @@
+"""How does an image file become a sample?  Listing, ordering, loading, displaying."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import struct
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms import v2
+
+from igbench import checks
+from igbench.checks import InputError, SampleError
+from igbench.sources import Data, Model, Preprocess
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""Files that count as images."""
+
+POOL = 16
+"""Largest number of images that baselines may use."""
+
+_READ_ERRORS = (
+    OSError,  # missing, truncated, not an image
+    ValueError,
+    SyntaxError,  # broken PNG
+    EOFError,
+    struct.error,  # broken header
+    Image.DecompressionBombError,
+)
+
+
+class Entry(NamedTuple):
+    """One image: identifier, file and class (None where unknown)."""
+
+    sample_id: str
+    path: Path
+    label: int | None
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files directly in `folder`, by name; hidden files are left out."""
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )
+
+
+def require_folder(folder: Path, key: str) -> None:
+    """Raise unless `folder` exists; `key` is what the user sets to choose another."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {str(folder)!r}; set {key}=DIR to one that exists.")
+
+
+def spread(names: Sequence[str]) -> list[int]:
+    """An order of `names` by hash, as indices: any first part of it is a fair sample.
+
+    The place of a name does not hang on which other names there are.
+
+    >>> spread(["cat", "dog"]) == [1 - i for i in spread(["dog", "cat"])]
+    True
+    """
+    hashes = [hashlib.blake2b(n.encode(errors="surrogateescape"), digest_size=8) for n in names]
+    keys = [(h.digest(), n) for h, n in zip(hashes, names, strict=True)]
+    return sorted(range(len(names)), key=keys.__getitem__)
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """Read an image upright (EXIF orientation) and in RGB; transparency is dropped.
+
+    Raises:
+        SampleError: The file is missing or corrupt.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            # Pillow warns of metadata and palettes that do not touch the pixels.
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise SampleError(f"there is no image {path.name!r} in {str(path.parent)!r}") from error
+    except _READ_ERRORS as error:
+        raise SampleError(f"cannot read image {str(path)!r}: {error}") from error
+
+
+def to_tensor(image: Image.Image, preprocess: Preprocess) -> Tensor:
+    """(value / 255 - mean) / std of the resized and cropped image: (3, crop, crop) float32."""
+    mode = v2.InterpolationMode(preprocess.interpolation)
+    image = v2.functional.resize(image, [preprocess.resize], interpolation=mode, antialias=True)
+    image = v2.functional.center_crop(image, [preprocess.crop])
+    pixels = v2.functional.to_dtype(v2.functional.pil_to_tensor(image), torch.float32, scale=True)
+    out: Tensor = v2.functional.normalize(pixels, list(preprocess.mean), list(preprocess.std))
+    return out
+
+
+@dataclass(frozen=True)
+class Display:
+    """(3, H, W) to (H, W, 3) uint8, undoing the normalisation; out-of-range values are clipped."""
+
+    preprocess: Preprocess
+
+    def __call__(self, x: Tensor) -> np.ndarray:
+        """The image that a person sees."""
+        std = torch.tensor(self.preprocess.std).view(-1, 1, 1)
+        mean = torch.tensor(self.preprocess.mean).view(-1, 1, 1)
+        pixels = (x.detach().float().cpu() * std + mean).clamp(0, 1) * 255
+        return pixels.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Index to (3, crop, crop); files are opened when they are asked for."""
+
+    paths: tuple[Path, ...]
+    preprocess: Preprocess
+
+    def __call__(self, index: int) -> Tensor:
+        """Load one image; raises `SampleError` where it cannot be read."""
+        return to_tensor(open_rgb(self.paths[index]), self.preprocess)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images that are never evaluated: the first `POOL` that can be read, (R, 3, crop, crop)."""
+
+    load: Loader
+
+    def __call__(self) -> Tensor:
+        """Load them; raises `InputError` where none can be read."""
+        images: list[Tensor] = []
+        for i in range(len(self.load.paths)):
+            if len(images) == POOL:
+                break
+            try:
+                images.append(self.load(i))
+            except SampleError as error:
+                logger.warning("left out of the reference samples: %s", error)
+        if not images:
+            raise InputError(
+                "none of the images that could serve as reference samples can be read; set a "
+                "smaller limit, or choose a baseline that needs none, for example baseline=blur."
+            )
+        return torch.stack(images)
+
+
+def image_data(
+    name: str, model: Model, entries: Sequence[Entry], *, limit: int | None, source: str
+) -> Data:
+    """Samples from image files: spread, limited, loaded when needed.
+
+    The images after the first `limit` are the reference pool; there is none without a limit.
+
+    Raises:
+        InputError: The model takes no photographs, the limit is not above zero, two entries share
+            an identifier, or a label exceeds the model's classes.
+    """
+    preprocess = require_photographs(model, name)
+    if limit is not None:
+        checks.positive("limit", limit)
+    _check_entries(entries, model)
+    ordered = [entries[i] for i in spread([e.sample_id for e in entries])]
+    chosen = ordered[:limit]
+    rest = ordered[len(chosen) : len(chosen) + 2 * POOL]  # twice: some may be unreadable
+    return Data(
+        name=name,
+        kind="image",
+        shape=(3, preprocess.crop, preprocess.crop),
+        sample_ids=tuple(e.sample_id for e in chosen),
+        labels=tuple(e.label for e in chosen),
+        load=Loader(tuple(e.path for e in chosen), preprocess),
+        features="pixel",
+        display=Display(preprocess),
+        black=tuple(-m / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)),
+        reference=Pool(Loader(tuple(e.path for e in rest), preprocess)) if rest else None,
+        source=source,
+    )
+
+
+def require_photographs(model: Model, data: str) -> Preprocess:
+    """How `model` wants photographs; raises unless it takes them."""
+    if model.preprocess is None or len(model.preprocess.mean) != 3:
+        raise InputError(
+            f"model {model.name!r} takes no photographs, so data={data} does not suit it; choose "
+            "another model, for example model=efficientnet_lite0, or other data."
+        )
+    return model.preprocess
+
+
+def _check_entries(entries: Sequence[Entry], model: Model) -> None:
+    classes = len(model.class_names)
+    seen: dict[str, Path] = {}
+    for e in entries:
+        if e.sample_id in seen:
+            raise InputError(
+                f"{str(seen[e.sample_id])!r} and {str(e.path)!r} share the sample id "
+                f"{e.sample_id!r}; rename or remove one of them."
+            )
+        seen[e.sample_id] = e.path
+        if e.label is not None and not 0 <= e.label < classes:
+            raise InputError(
+                f"{str(e.path)!r} has class {e.label}, but model {model.name!r} has classes 0 to "
+                f"{classes - 1}; correct its label or remove it."
+            )

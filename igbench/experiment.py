@@ -1,0 +1,114 @@
+"""What decides the numbers of a run, and what does a run find?  Two values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from igbench.baselines import Baseline
+from igbench.rows import COSTS, MethodSpec, MetricSpec, Point, Row, Status
+from igbench.sources import Data, Model
+from igbench.types import Method, Metric, Output
+
+Advance = Callable[[str], None]
+"""Called after each piece of work with what it was."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides the numbers of a run.
+
+    Attributes:
+        name: Name of the experiment.
+        model: The model.
+        data: The samples.
+        methods: Attribution methods by name.
+        metrics: Metrics by name.
+        baseline: What absence is.
+        output: Scalar that is explained.
+        target: "prediction" (of the clean input) or "label".
+        seed: Seed of everything random.
+        rows: Largest number of rows in one call of the model.
+        batch: Samples that are held at a time.
+        device: Where the model runs.
+        dtype: Precision of model and samples.
+        keep_maps: Number of samples whose maps are kept for the report.
+        convergence: Samples for the convergence curves of Integrated Gradients; 0 for none.
+    """
+
+    name: str
+    model: Model
+    data: Data
+    methods: Mapping[str, Method]
+    metrics: Mapping[str, Metric]
+    baseline: Baseline
+    output: Output = "logit"
+    target: Literal["prediction", "label"] = "prediction"
+    seed: int = 0
+    rows: int = 32
+    batch: int = 8
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    keep_maps: int = 8
+    convergence: int = 0
+
+    def batches(self) -> list[range]:
+        """Positions of the samples of each batch: fixed by the plan, not by who runs it."""
+        return [
+            range(start, min(start + self.batch, len(self.data)))
+            for start in range(0, len(self.data), self.batch)
+        ]
+
+    def pieces(self) -> int:
+        """Number of calls of `Advance` in a whole run."""
+        groups = len(observation_groups(self.metrics))
+        return len(self.batches()) * (1 + len(self.methods) + groups)
+
+
+@dataclass
+class Results:
+    """What a run found, before it is written down."""
+
+    rows: list[Row] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    maps: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def extend(self, other: Results) -> None:
+        """Append what another batch found."""
+        self.rows += other.rows
+        self.points += other.points
+        self.samples += other.samples
+        for name, maps in other.maps.items():
+            self.maps.setdefault(name, {}).update(maps)
+        for name, cost in other.stages.items():
+            mine = self.stages.setdefault(name, dict.fromkeys(cost, 0.0))
+            for k, v in cost.items():
+                mine[k] += v
+
+    def count(self, status: Status) -> int:
+        """Number of rows with a status."""
+        return sum(row.status == status for row in self.rows)
+
+
+def observation_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]:
+    """Metrics that share an observation, together."""
+    groups: dict[object, dict[str, Metric]] = {}
+    for name, metric in metrics.items():
+        groups.setdefault(metric.observation_key, {})[name] = metric
+    return list(groups.values())
+
+
+def specs(experiment: Experiment) -> tuple[dict[str, MethodSpec], dict[str, MetricSpec]]:
+    """Definitions of everything in the rows."""
+    unit = experiment.data.features
+    metrics = {
+        name: replace(m.spec, unit=unit) if m.spec.unit == "as the data" else m.spec
+        for name, m in experiment.metrics.items()
+    }
+    return {n: m.spec for n, m in experiment.methods.items()}, metrics | COSTS

@@ -1,0 +1,69 @@
+"""What is one feature: an element, a pixel, a patch?  The unit that metrics remove together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from igbench.checks import InputError
+from igbench.types import Features
+
+
+def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
+    """The features of samples of one shape.
+
+    Args:
+        spec: "element" (every number by itself), "pixel" (all channels of a position together; a
+            plain vector has one channel), "patch:P" (squares of P x P pixels, channels together;
+            smaller ones at the border), or an integer tensor (*F) of feature numbers 0..G-1.
+        shape: *F; images are (C, H, W).
+
+    Raises:
+        InputError: The name is unknown or does not fit the shape.
+    """
+    if isinstance(spec, Tensor):
+        return _explicit(spec, shape)
+    elements = torch.arange(torch.Size(shape).numel()).view(shape)
+    if spec == "element" or (spec == "pixel" and len(shape) == 1):
+        return Features(spec, elements, elements.numel())
+    if spec == "pixel" and len(shape) == 3:
+        return Features(spec, elements[:1].expand(shape), shape[1] * shape[2])
+    if spec.startswith("patch:") and spec[6:].isdigit() and int(spec[6:]) > 0 and len(shape) == 3:
+        return _patches(spec, int(spec[6:]), shape)
+    raise InputError(
+        f"features {spec!r} do not fit samples of shape {shape}; use 'element', 'pixel' (images "
+        "and vectors), 'patch:P' (images) or an integer tensor of that shape."
+    )
+
+
+def _explicit(index: Tensor, shape: tuple[int, ...]) -> Features:
+    if tuple(index.shape) != shape or index.is_floating_point():
+        raise InputError(
+            f"features have shape {tuple(index.shape)} and type {index.dtype}; expected integers "
+            f"of shape {shape}."
+        )
+    count = int(index.max()) + 1
+    if int(index.min()) < 0 or len(index.unique()) != count:
+        raise InputError("feature numbers must be 0..G-1 with none left out.")
+    return Features(f"custom:{count}", index.long(), count)
+
+
+def _patches(name: str, side: int, shape: tuple[int, ...]) -> Features:
+    _, h, w = shape
+    columns = -(-w // side)
+    row, column = torch.arange(h) // side, torch.arange(w) // side
+    index = (row[:, None] * columns + column[None, :]).expand(shape)
+    return Features(name, index, -(-h // side) * columns)
+
+
+def total(values: Tensor, features: Features) -> Tensor:
+    """Sum a map over the elements of each feature, (N, *F) to (N, G), in float64."""
+    flat = values.flatten(1).double()
+    index = features.index.reshape(1, -1).to(flat.device).expand(len(flat), -1)
+    return flat.new_zeros(len(flat), features.count).scatter_add_(1, index, flat)
+
+
+def spread(per_feature: Tensor, features: Features) -> Tensor:
+    """Give every element the value of its feature, (D, G) to (D, *F)."""
+    index = features.index.to(per_feature.device)
+    return per_feature[:, index.reshape(-1)].view(len(per_feature), *index.shape)

@@ -1,0 +1,92 @@
+"""Any attribution class of Captum as a method; one YAML file each."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from igbench import keyed
+from igbench.checks import InputError
+from igbench.rows import MethodSpec
+from igbench.types import Batch
+
+
+@dataclass(frozen=True)
+class Captum:
+    """An attribution class of `captum.attr`, called on one sample at a time.
+
+    Captum draws from the global generators, and some of its methods depend on what else is in the
+    batch; with one sample for each call and generators seeded from (seed, class, sample id), a
+    map depends on its sample alone.  The score receives the target itself, so Captum's own target
+    logic is not involved.
+
+    Args:
+        attribution: Name of the class in `captum.attr`, for example "Occlusion".
+        title: Human-readable name.
+        reference: Paper.
+        kind: "global" or "local", see `igbench.rows.MethodSpec`.
+        signed: False where the map is a magnitude.
+        role: "method" or "oracle".
+        arguments: Arguments of `attribute`; lists become tuples.
+        init: Further arguments of the constructor.
+        noise_tunnel: Arguments of `NoiseTunnel.attribute` (nt_type, nt_samples, stdevs, ...) where
+            the method is to be averaged over noisy inputs.
+    """
+
+    attribution: str
+    title: str
+    reference: str
+    kind: Literal["global", "local"]
+    signed: bool
+    role: Literal["method", "oracle"] = "method"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    init: Mapping[str, Any] = field(default_factory=dict)
+    noise_tunnel: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> MethodSpec:
+        """As configured."""
+        return MethodSpec(self.title, self.reference, self.kind, self.signed, self.role)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F)."""
+        explainer = attribution_class(self.attribution)(batch.score, **tuples(self.init))
+        arguments = tuples(self.arguments)
+        takes_baseline = "baselines" in inspect.signature(explainer.attribute).parameters
+        if self.noise_tunnel:
+            explainer = attribution_class("NoiseTunnel")(explainer)
+            arguments |= tuples(self.noise_tunnel)
+        maps = []
+        for i, sample_id in enumerate(batch.sample_ids):
+            own = dict(arguments)
+            if takes_baseline:
+                own["baselines"] = batch.baseline[i : i + 1]
+            if batch.target is not None:
+                own["additional_forward_args"] = (batch.target[i : i + 1],)
+            x = batch.x[i : i + 1].detach().clone().requires_grad_()
+            with keyed.global_state(batch.seed, f"captum.{self.attribution}", sample_id):
+                maps.append(explainer.attribute(x, **own).detach())
+        return torch.cat(maps)
+
+
+def attribution_class(name: str) -> Any:
+    """The class `captum.attr.<name>`.
+
+    Raises:
+        InputError: Captum has no such class.
+    """
+    module = importlib.import_module("captum.attr")
+    if not hasattr(module, name):
+        raise InputError(f"captum.attr has no class {name!r}; see dir(captum.attr).")
+    return getattr(module, name)
+
+
+def tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with lists, as they come from YAML, turned into the tuples Captum expects."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}

@@ -1,0 +1,166 @@
+"""Sensitivity-n: do contributions of feature sets predict what removing the sets does?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from igbench import features as feature_units
+from igbench import perturb
+from igbench.checks import InputError
+from igbench.rows import MetricSpec
+from igbench.types import Attribution, Batch, Features, Measurement
+
+FRACTIONS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+@dataclass(frozen=True)
+class SensitivityN:
+    """Sensitivity-n (Ancona et al. 2018, section 4), averaged over several n.
+
+    For each n, the Pearson correlation over random sets S of n features between the sum of
+    contributions in S and f(x) - f(x with S at the baseline).  1 for every n is perfect; n = 1 is
+    agreement with occlusion, n = G is completeness (a single set, so no correlation exists).
+
+    The D sets of one sample are the first n features of D random orders, so that sets of different
+    size are nested; each is uniform among sets of its size, and all methods see the same ones.  The
+    standard error of one correlation is (1 - r^2) / sqrt(D - 1); that of the mean over n is taken
+    as the mean of theirs, an upper bound.
+
+    This is a measure of faithfulness.  The largest change of the *attribution* when up to n
+    features move is another metric.
+
+    Args:
+        n: Sizes of the sets: whole numbers, or fractions of G below 1.
+        subsets: Number D of sets for each n; "all" enumerates them.
+        features: What one feature is; None for the default of the data.
+    """
+
+    n: float | Sequence[float] = FRACTIONS
+    subsets: int | Literal["all"] = 100
+    features: str | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        sizes = tuple(self.n) if isinstance(self.n, Sequence) else (self.n,)
+        if not sizes or min(sizes) <= 0:
+            raise InputError(f"sensitivity_n needs set sizes above zero, got n={list(sizes)}.")
+        if self.subsets != "all" and self.subsets < 3:
+            raise InputError(f"a correlation needs at least 3 subsets, got {self.subsets}.")
+        object.__setattr__(self, "n", sizes)
+
+    @property
+    def spec(self) -> MetricSpec:
+        """Definition."""
+        return MetricSpec(
+            f"Sensitivity-n, Ancona 2018, faithfulness ({self.subsets} subsets)",
+            "higher",
+            -1,
+            1,
+            1,
+            "Ancona et al. 2018, section 4",
+            unit=self.features if isinstance(self.features, str) else "as the data",
+            needs="global signed",
+            undefined="for some n all sums or all output changes are equal (n = G, flat map)",
+            min_effect=0.01,
+        )
+
+    @property
+    def observation_key(self) -> object:
+        """Everything matters."""
+        unit = id(self.features) if isinstance(self.features, Tensor) else self.features
+        return (SensitivityN, self.n, self.subsets, unit)
+
+    def observe(self, batch: Batch) -> list[Tensor]:
+        """f(x) - f(x with S removed), for each n (N, D) float64."""
+        features = self._features(batch)
+        clean = batch.score.evaluate(batch.x, batch.target).double()
+        changes: list[list[Tensor]] = []
+        for i in range(len(batch)):
+            groups = self._masks(batch, i, features)
+            masks = torch.cat(groups)
+            build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
+            out = batch.score.evaluate_draws(len(masks), batch.target_of(i), build)
+            changes.append(list((clean[i] - out.double()).split([len(g) for g in groups])))
+        return [torch.stack(column) for column in zip(*changes, strict=True)]
+
+    def _features(self, batch: Batch) -> Features:
+        spec = batch.features if self.features is None else self.features
+        return feature_units.resolve(spec, tuple(batch.x.shape[1:]))
+
+    def _sizes(self, count: int) -> list[int]:
+        assert isinstance(self.n, tuple)
+        sizes = [min(max(1, round(n * count)), count) if n < 1 else int(n) for n in self.n]
+        if max(sizes) > count:
+            raise InputError(f"n = {max(sizes)} is above the number of features, {count}.")
+        return sorted(set(sizes))
+
+    def _masks(self, batch: Batch, i: int, features: Features) -> list[Tensor]:
+        """For each n, (D, G) sets of one sample."""
+        sizes = self._sizes(features.count)
+        if self.subsets == "all":
+            return [perturb.all_subsets(features.count, n) for n in sizes]
+        ranks = perturb.ranks(
+            features.count, self.subsets, batch.seed, "sensitivity_n", batch.sample_ids[i]
+        )
+        return [ranks < n for n in sizes]
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+    ) -> dict[str, Measurement]:
+        """Correlations of every attribution, as a mean and as a curve over n."""
+        features = self._features(batch)
+        sizes = self._sizes(features.count)
+        grouped = torch.stack(
+            [feature_units.total(a.values, features) for a in attributions.values()]
+        )  # (M, N, G)
+        found = []
+        for i in range(len(batch)):
+            masks = self._masks(batch, i, features)
+            found.append(
+                torch.stack(
+                    [
+                        pearson(grouped[:, i] @ m.to(grouped).T, observation[j][i], batch.x.dtype)
+                        for j, m in enumerate(masks)
+                    ]
+                )
+            )
+        table = torch.stack(found)  # (N, n, M)
+        return {
+            name: self._summary(table[:, :, m], sizes, features.count, observation)
+            for m, name in enumerate(attributions)
+        }
+
+    def _summary(
+        self, r: Tensor, sizes: list[int], count: int, observation: list[Tensor]
+    ) -> Measurement:
+        error = None
+        if self.subsets != "all":
+            error = ((1 - r**2) / math.sqrt(observation[0].shape[1] - 1)).mean(dim=1)
+        undefined = [n for n, bad in zip(sizes, r.isnan().any(dim=0).tolist(), strict=True) if bad]
+        return Measurement(
+            r.mean(dim=1),
+            error,
+            f"no variance over the subsets at n = {', '.join(map(str, undefined))} of {count}",
+            {"sensitivity_n": ([n / count for n in sizes], r)},
+        )
+
+
+def pearson(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pearson correlation over the last axis; NaN where either side is constant to rounding.
+
+    Args:
+        a: (..., D) float64 sums.
+        b: (D,) float64 changes of outputs that were computed in `dtype`.
+        dtype: Precision of the model.
+    """
+    da, db = a - a.mean(dim=-1, keepdim=True), b - b.mean()
+    small_a = 64 * torch.finfo(a.dtype).eps * a.abs().amax(dim=-1)
+    small_b = 4 * torch.finfo(dtype).eps * b.abs().amax()
+    defined = (da.abs().amax(dim=-1) > small_a) & (db.abs().amax() > small_b)
+    r = (da * db).sum(dim=-1) / (da.norm(dim=-1) * db.norm())
+    return r.clamp(-1, 1).where(defined, math.nan)

@@ -1,0 +1,216 @@
+"""Which ResNet works anywhere, offline?  A small one, trained on digits at first use and cached.
+
+Training is meant to give the same bits everywhere, so that runs of different machines share a
+hash: it runs in float64 from its own generators, and every gradient and every weight is rounded
+to a coarse grid at once.  The last digits, in which processors and thread counts differ, are gone
+before the next step can amplify them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from igbench import keyed
+from igbench.checks import InputError
+from igbench.data.digits import Digits, load_split
+from igbench.models import weights
+from igbench.sources import Model
+
+logger = logging.getLogger(__name__)
+
+LEAST_ACCURACY = 0.95
+"""Cached weights below this are not the ones that were trained."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the trained weights hang on.  Raise `version` when the code below changes."""
+
+    version: int = 1
+    seed: int = 0
+    epochs: int = 12
+    batch: int = 32
+    peak_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    grid: float = 2.0**-18
+
+    def digest(self) -> str:
+        """12 hexadecimal digits that change with any field."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions around a shortcut: (N, a, H, W) to (N, b, H / stride, W / stride).
+
+    Each activation is a module of its own and is used once, so that rules and hooks that go by
+    modules see every one of them.
+    """
+
+    def __init__(self, a: int, b: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(a, b, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(b)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(b, b, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(b)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or a != b:
+            self.shortcut = nn.Sequential(nn.Conv2d(a, b, 1, stride, bias=False), nn.BatchNorm2d(b))
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual block with the activation after the sum."""
+        branch = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        out: Tensor = self.relu2(branch + self.shortcut(x))
+        return out
+
+
+class DigitsResNet(nn.Module):
+    """ResNet with eight weight layers: (N, 1, 8, 8) to (N, 10) logits; last feature map 4 x 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 12, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(12)
+        self.relu = nn.ReLU()
+        self.layer1 = Block(12, 12, 1)
+        self.layer2 = Block(12, 24, 2)
+        self.layer3 = Block(24, 24, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        out: Tensor = self.fc(self.pool(x).flatten(1))
+        return out
+
+
+def digits_resnet(*, cache_dir: str | None = None) -> Model:
+    """The small ResNet for `data=digits`, trained in some seconds at first use.
+
+    Maps (N, 1, 8, 8) in [0, 1] to (N, 10) logits.
+
+    Args:
+        cache_dir: Where the trained weights are kept; None for `$IGBENCH_CACHE`, or else the
+            user's cache folder (on Linux `~/.cache/igbench`).
+
+    Source: He et al. 2016, "Deep Residual Learning" (CVPR), for the blocks.
+    """
+    recipe = Recipe()
+    data = load_split()
+    path = weights.cache_folder(cache_dir) / f"digits_resnet-{recipe.digest()}.safetensors"
+    module = _cached(path, data)
+    if module is None:
+        module = train(data, recipe)
+        _keep(module, path)
+    logger.info("digits_resnet: accuracy %.4f on held-out digits", accuracy(module, data))
+    return Model(
+        name="digits_resnet",
+        module=weights.ready(module),
+        class_names=tuple(str(k) for k in range(10)),
+        cam_layer="layer3",
+        weights_hash=weights.state_hash(module),
+        source=f"trained on scikit-learn digits, recipe {recipe.version} ({recipe.digest()})",
+    )
+
+
+def accuracy(module: nn.Module, data: Digits) -> float:
+    """Share of the held-out digits that `module` names right, in [0, 1]."""
+    chosen = list(data.held_out)
+    with torch.inference_mode():
+        predicted = module(data.images[chosen]).argmax(dim=1)
+    return float((predicted == data.labels[chosen]).double().mean())
+
+
+def train(data: Digits, recipe: Recipe) -> nn.Module:
+    """Train from scratch on the CPU; the global generators are neither used nor changed.
+
+    Returns:
+        The module in float32 and eval mode.
+    """
+    module = _initial(recipe).train()
+    shuffle = keyed.generator(recipe.seed, "training order", "digits_resnet")
+    chosen = torch.tensor(data.train)
+    images, labels = data.images[chosen].double(), data.labels[chosen]
+    optimizer = torch.optim.SGD(
+        module.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    steps = recipe.epochs * (len(chosen) // recipe.batch)
+    step = 0
+    with torch.enable_grad():
+        for _ in range(recipe.epochs):
+            order = torch.randperm(len(chosen), generator=shuffle)
+            for rows in order[: steps // recipe.epochs * recipe.batch].split(recipe.batch):
+                optimizer.param_groups[0]["lr"] = recipe.peak_rate * _schedule(step / steps)
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(module(images[rows]), labels[rows]).backward()
+                _round((p.grad for p in module.parameters()), recipe.grid)
+                optimizer.step()
+                _round(module.parameters(), recipe.grid)
+                step += 1
+    _round(module.buffers(), recipe.grid)
+    return module.float().eval()
+
+
+@torch.no_grad()
+def _initial(recipe: Recipe) -> nn.Module:
+    """Uniform weights of variance 2 / fan-in, drawn in float64 for the sake of equal bits."""
+    with weights.untouched_rng():
+        module = DigitsResNet().double()
+    draws = keyed.generator(recipe.seed, "initial weights", "digits_resnet")
+    for tensor in module.parameters():
+        if tensor.dim() > 1:
+            bound = math.sqrt(6 / tensor[0].numel())
+            unit = torch.rand(tensor.shape, generator=draws, dtype=torch.float64)
+            tensor.copy_(bound * (2 * unit - 1))
+    nn.init.zeros_(module.fc.bias)
+    _round(module.parameters(), recipe.grid)
+    return module
+
+
+def _schedule(t: float) -> float:
+    """Share of the peak rate at time t in [0, 1): linear warm-up, then a falling cosine."""
+    return t / 0.2 if t < 0.2 else 0.5 + 0.5 * math.cos(math.pi * (t - 0.2) / 0.8)
+
+
+@torch.no_grad()
+def _round(tensors: Iterable[Tensor | None], grid: float) -> None:
+    """Move every real number to the nearest multiple of `grid`, in place."""
+    for tensor in tensors:
+        if tensor is not None and tensor.is_floating_point():
+            tensor.div_(grid).round_().mul_(grid)
+
+
+def _cached(path: Path, data: Digits) -> nn.Module | None:
+    """The module of the cache; None, with a warning where there is a bad file, if there is none."""
+    if not path.is_file():
+        return None
+    with weights.untouched_rng():
+        module = DigitsResNet().float().eval()
+    try:
+        weights.fit_state(module, weights.load_state(path), repr(str(path)))
+    except InputError as error:
+        logger.warning("training digits_resnet again: %s", error)
+        return None
+    if accuracy(module, data) < LEAST_ACCURACY:
+        logger.warning("training digits_resnet again: %r holds other weights", str(path))
+        return None
+    return module
+
+
+def _keep(module: nn.Module, path: Path) -> None:
+    try:
+        weights.save_state(module, path)
+    except OSError as error:
+        logger.warning("digits_resnet is not cached, it will be trained again: %s", error)

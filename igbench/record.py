@@ -1,0 +1,136 @@
+"""What is kept about a run besides its rows: configuration, versions, hashes, cost."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from igbench import memory, store
+from igbench.experiment import Experiment, Results, specs
+from igbench.rows import MetricSpec, Run
+from igbench.types import Metric
+
+PACKAGES = (
+    "igbench",
+    "torch",
+    "torchvision",
+    "captum",
+    "quantus",
+    "shap",
+    "timm",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-image",
+    "hydra-core",
+)
+
+
+def make_run(
+    experiment: Experiment,
+    config: Mapping[str, Any],
+    results: Results,
+    *,
+    run_id: str,
+    created: datetime,
+    seconds: float,
+) -> Run:
+    """The record of a finished run."""
+    methods, metrics = specs(experiment)
+    ids = list(experiment.data.sample_ids)
+    failed = results.count("failed")
+    return Run(
+        id=run_id,
+        experiment=experiment.name,
+        created=created.isoformat(timespec="seconds"),
+        state="finished with failures" if failed else "finished",
+        config=dict(config),
+        metrics=metrics,
+        methods=methods,
+        comparability={
+            "samples": store.canonical_hash(ids),
+            "weights": experiment.model.weights_hash,
+            "metric_versions": {
+                name: _definition(spec, experiment.metrics.get(name))
+                for name, spec in metrics.items()
+            },
+            "output": experiment.output,
+            "target": experiment.target,
+            "seed": experiment.seed,
+        },
+        identity={
+            "methods": {name: repr(m) for name, m in experiment.methods.items()},
+            "baseline": repr(experiment.baseline),
+            "versions": versions(),
+            "device": describe_device(experiment.device),
+            "dtype": str(experiment.dtype).removeprefix("torch."),
+            "rows": experiment.rows,
+            "samples_at_once": experiment.batch,
+        },
+        environment={
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "git": git_revision(),
+            "model_source": experiment.model.source,
+            "data_source": experiment.data.source,
+        },
+        samples=results.samples,
+        totals={
+            "seconds": seconds,
+            "peak_memory": memory.lifetime_peak(experiment.device),
+            "stages": results.stages,
+            "status": {s: results.count(s) for s in ("ok", "undefined", "failed")},
+        },
+    )
+
+
+def _definition(spec: MetricSpec, metric: Metric | None) -> str:
+    """Version of a metric and a hash of its definition and arguments."""
+    return f"{spec.version}-{store.canonical_hash([repr(spec), repr(metric)])[:12]}"
+
+
+def versions() -> dict[str, str]:
+    """Installed versions; "not installed" where there is none."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()})"
+
+
+def git_revision() -> str:
+    """Revision of the source tree, with "+changes"; empty outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        inside = _git(here, "ls-files", "--error-unmatch", "rows.py")
+        return head + ("+changes" if _git(here, "status", "--porcelain") else "") if inside else ""
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(where: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(where), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    ).stdout.strip()

@@ -1,0 +1,70 @@
+"""Do the metrics agree?  Rank correlation of the orders in which they put the methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from scipy.stats import kendalltau
+
+from igbench.report import style
+from igbench.rows import Run
+
+
+def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
+    """Do the metrics order the methods alike?  Kendall's tau-b of the means, better always up.
+
+    Only methods that are explained (no oracles, no controls: everything agrees on those), and only
+    pairs of metrics with at least three methods in common.  None for fewer than three metrics.
+    """
+    taus, counts = rank_correlations(run, lines)
+    if len(taus) < 3 or not (counts.to_numpy() >= 3).any():
+        return None
+    size = 1.5 + 0.46 * len(taus)
+    figure = style.canvas(size + 1.1, size)
+    axes = figure.subplots()
+    names = [str(m) for m in taus]
+    shown = taus.rename(index=style.label, columns=style.label)
+    above = np.triu(np.ones_like(taus, dtype=bool))
+    sns.heatmap(shown.iloc[1:, :-1], mask=above[1:, :-1], vmin=-1, vmax=1, cmap="RdBu", annot=True,
+                fmt=".2f", square=True, linewidths=1, annot_kws={"fontsize": 7},
+                cbar_kws={"label": "Kendall's τ", "shrink": 0.7}, ax=axes)  # fmt: skip
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(length=0)
+    axes.set_xticks(
+        axes.get_xticks(), [style.label(m) for m in names[:-1]], rotation=35, ha="right"
+    )
+    axes.tick_params(axis="y", rotation=0)
+    used = counts.to_numpy()[above.T & ~np.eye(len(taus), dtype=bool)]
+    span = f"{used.min()}" if used.min() == used.max() else f"{used.min()} to {used.max()}"
+    style.panel_title(axes, f"Agreement of rankings ({span} methods)")
+    return figure
+
+
+def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Kendall's tau-b between metrics over methods, and the number of methods in each tau.
+
+    Returns:
+        Two square frames by metric; tau is NaN where fewer than three methods have both metrics.
+    """
+    metrics = [m for m in style.metric_names(run) if run.metrics[m].direction != "none"]
+    methods = [m for m in style.method_names(run) if run.methods[m].role == "method"]
+    means = lines[lines["metric"].isin(metrics)].pivot_table(
+        index="method", columns="metric", values="mean", dropna=False
+    )
+    means = means.reindex(index=methods, columns=metrics).dropna(axis="columns", thresh=3)
+    names = [str(m) for m in means]
+    signs = {m: 1.0 if run.metrics[m].direction == "higher" else -1.0 for m in names}
+    oriented = means * pd.Series(signs, dtype=float)
+    taus = pd.DataFrame(np.nan, index=names, columns=names)
+    counts = pd.DataFrame(0, index=names, columns=names)
+    for a in names:
+        for b in names:
+            both: Any = oriented[[a]].assign(other=oriented[b]).dropna()
+            counts.loc[a, b] = len(both)
+            if len(both) >= 3:
+                taus.loc[a, b] = kendalltau(both[a], both["other"]).statistic
+    return taus, counts

@@ -1,0 +1,77 @@
+"""What did it cost?  A table of the costs of one attribution, with the totals of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from igbench.report.cells import Cell, Table, line_name, methods_of
+from igbench.rows import COSTS, Records
+
+COST_HEADS = {
+    "forward_rows": "forwards",
+    "backward_rows": "backwards",
+    "seconds": "seconds",
+    "peak_memory": "peak MiB",
+}
+
+
+def costs_table(records: Records) -> Table:
+    """Methods by costs of one attribution; the totals of the whole run are a footnote."""
+    run, scores = records.run, records.scores
+    costs = [name for name in COSTS if name in set(scores["metric"])]
+    rows = scores[scores["metric"].isin(costs)]
+    models = list(dict.fromkeys(rows["model"]))
+    lines = [(o, m) for o in models for m in methods_of(run, rows, o)]
+    groups = dict(list(rows.groupby(["model", "method", "metric"], sort=False)))
+    return Table(
+        name="costs",
+        caption=(
+            "Cost of one attribution: model rows evaluated and differentiated (means), wall "
+            "seconds (median), peak memory of the process (largest)."
+        ),
+        columns=("method", *(COST_HEADS[c] for c in costs)),
+        rows=tuple(line_name(run, o, m, len(models)) for o, m in lines),
+        cells=tuple(tuple(_cost_cell(groups.get((o, m, c)), c) for c in costs) for o, m in lines),
+        footnotes={"": totals_text(run.totals)} if run.totals else {},
+    )
+
+
+def _cost_cell(rows: pd.DataFrame | None, cost: str) -> Cell:
+    if rows is None:
+        return Cell("–")
+    ok = rows.loc[rows["status"] == "ok", "value"]
+    failed = int((rows["status"] != "ok").sum())
+    note = f"{failed} failed" if failed else ""
+    if ok.empty:
+        return Cell("n/a", note)
+    value = float(ok.agg({"seconds": "median", "peak_memory": "max"}.get(cost, "mean")))
+    text = f"{value:.3g}" if cost == "seconds" and value < 1000 else f"{value:,.0f}"
+    if cost.endswith("rows") and value != round(value):
+        text = f"{value:,.1f}"
+    return Cell(text, note, value=value)
+
+
+def totals_text(totals: Mapping[str, Any]) -> str:
+    """The totals of a run on one line.
+
+    >>> totals_text({"forward_rows": 8424, "seconds": {"score": 2.5}})
+    'whole run: forward rows 8,424; seconds: score 2.5'
+    """
+    parts = []
+    for name, value in totals.items():
+        head = str(name).replace("_", " ")
+        if isinstance(value, Mapping):
+            inner = ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+            parts.append(f"{head}: {inner}")
+        else:
+            parts.append(f"{head} {_plain(value)}")
+    return "whole run: " + "; ".join(parts)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -1,0 +1,182 @@
+"""What do the curves look like?  Removal, sensitivity-n and convergence, with their spread."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from igbench.report import style
+from igbench.rows import Run
+
+REMOVAL = {
+    "deletion": "Deletion ↓",
+    "insertion": "Insertion ↑",
+    "srg": "SRG ↑",
+}
+REMOVAL_LINES = {
+    "deletion": ("deletion",),
+    "insertion": ("insertion",),
+    "srg": ("srg_lif", "srg_mif"),
+}
+TINY = float(np.finfo(np.float32).eps)
+
+
+def removal(run: Run, points: pd.DataFrame) -> Figure | None:
+    """Deletion, insertion and SRG curves: mean and 95 % band; the areas are in the legends.
+
+    For SRG the upper curve removes the least influential features first (LIF), the dashed one the
+    most influential (MIF); SRG is the area between them.
+    """
+    present = set(points["curve"])
+    panels = [p for p, names in REMOVAL_LINES.items() if present & set(names)]
+    if not panels:
+        return None
+    count = len(style.method_names(run, points["method"]))
+    figure = style.canvas(style.FULL_WIDTH, 2.35 + 0.13 * count)
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        of_panel = points[points["curve"].isin(REMOVAL_LINES[panel])]
+        _removal_panel(axes, run, of_panel, panel)
+    all_axes[0].set_ylabel("model output (mean over samples)")
+    return figure
+
+
+def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> None:
+    looks = style.looks(run.methods)
+    both = {"srg_lif", "srg_mif"} <= set(points["curve"])
+    for method in style.method_names(run, points["method"]):
+        look = looks.get(method, style.UNKNOWN)
+        areas = {}
+        for curve in REMOVAL_LINES[panel]:
+            line = mean_curve(points[(points["method"] == method) & (points["curve"] == curve)])
+            if line.empty:
+                continue
+            areas[curve] = area(line)
+            dashed = curve == "srg_mif"
+            axes.fill_between(line.index, line["low"], line["high"], color=look["color"],
+                              alpha=0.12, linewidth=0)  # fmt: skip
+            axes.plot(line.index, line["mean"], color=look["color"],
+                      linestyle=(0, (2.5, 1)) if dashed else look["linestyle"])  # fmt: skip
+        if areas:
+            value = areas["srg_lif"] - areas["srg_mif"] if len(areas) == 2 else sum(areas.values())
+            axes.plot([], [], color=look["color"], linestyle=look["linestyle"],
+                      label=f"{style.label(method)}  {value:.3f}")  # fmt: skip
+    axes.grid()
+    added = panel == "insertion"
+    axes.set_xlabel(f"fraction of features {'inserted' if added else 'removed'}")
+    title = REMOVAL[panel]
+    if panel == "srg":
+        title += " (LIF solid, MIF dashed)" if both else " (LIF)"
+    style.panel_title(axes, title)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1, handlelength=2.2,
+                title="area between" if both else "area under the mean curve",
+                title_fontsize=7, labelspacing=0.25)  # fmt: skip
+
+
+def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean over samples at every x, with the bounds of its 95 % Student interval.
+
+    Returns:
+        Frame indexed by x with columns mean, low, high and n; bounds equal the mean for n = 1.
+    """
+    groups = points[np.isfinite(points["y"])].groupby("x")["y"]
+    line = groups.agg(["mean", "std", "count"])
+    half = line["std"] / np.sqrt(line["count"]) * student.ppf(0.975, (line["count"] - 1).clip(1))
+    half = half.where(line["count"] > 1, 0.0)
+    return pd.DataFrame(
+        {
+            "mean": line["mean"],
+            "low": line["mean"] - half,
+            "high": line["mean"] + half,
+            "n": line["count"],
+        }
+    )
+
+
+def area(line: pd.DataFrame) -> float:
+    """Trapezoid area under a mean curve, divided by the length of its x axis."""
+    x = line.index.to_numpy(dtype=float)
+    if len(x) < 2:
+        return math.nan
+    return float(np.trapezoid(line["mean"].to_numpy(), x) / (x[-1] - x[0]))
+
+
+def sensitivity_n(run: Run, points: pd.DataFrame) -> Figure | None:
+    """Correlation of attributed and actual change against the size of the removed subset."""
+    points = points[points["curve"] == "sensitivity_n"]
+    if points.empty:
+        return None
+    looks = style.looks(run.methods)
+    figure = style.canvas(4.8, 2.7)
+    axes = figure.subplots()
+    for method in style.method_names(run, points["method"]):
+        look = looks.get(method, style.UNKNOWN)
+        line = mean_curve(points[points["method"] == method])
+        axes.fill_between(line.index, line["low"], line["high"], color=look["color"], alpha=0.13,
+                          linewidth=0)  # fmt: skip
+        axes.plot(line.index, line["mean"], label=style.label(method), ms=3.5, **look)
+    _subset_axis(axes, points["x"])
+    axes.axhline(0, color="#4d4d4d", linewidth=0.7)
+    axes.set_ylabel("Pearson correlation (mean, 95 %)")
+    axes.grid()
+    style.panel_title(axes, "Sensitivity-n ↑")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _subset_axis(axes: Axes, x: pd.Series) -> None:
+    fraction = float(x.max()) <= 1
+    axes.set_xlabel("fraction of features removed" if fraction else "features removed, n")
+    if float(x.min()) > 0 and float(x.max()) / float(x.min()) > 20:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+
+
+def convergence(points: pd.DataFrame) -> Figure | None:
+    """Gap and error of Integrated Gradients against its steps, one line for each quadrature rule.
+
+    Medians over samples with the band of the quartiles, on logarithmic axes; values below the
+    resolution of float32 are drawn at it.
+    """
+    names = {
+        "convergence_gap": "Completeness gap ↓",
+        "convergence_error": "Error of the map ↓",
+    }
+    panels = [curve for curve in names if curve in set(points["curve"])]
+    if not panels:
+        return None
+    rules = list(dict.fromkeys(points.loc[points["curve"].isin(panels), "method"]))
+    figure = style.canvas(3.4 * len(panels) + (1.2 if len(panels) == 1 else 0.2), 2.5)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, curve in zip(all_axes, panels, strict=True):
+        of_curve = points[points["curve"] == curve]
+        for i, rule in enumerate(rules):
+            of_rule = of_curve[of_curve["method"] == rule]
+            _quartiles(axes, of_rule, i, style.label(rule))
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        steps = sorted(set(of_curve["x"]))
+        axes.set_xticks(steps, [f"{s:g}" for s in steps])
+        axes.set_xlabel("steps")
+        axes.grid()
+        style.panel_title(axes, names[curve])
+    all_axes[0].set_ylabel("median over samples, quartiles")
+    all_axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _quartiles(axes: Axes, points: pd.DataFrame, i: int, name: str) -> None:
+    points = points[np.isfinite(points["y"])]
+    groups = points.assign(y=points["y"].abs().clip(lower=TINY)).groupby("x")["y"]
+    line = groups.quantile(np.array([0.25, 0.5, 0.75])).unstack()
+    if line.empty:
+        return
+    colour = style.METHOD_COLOURS[i % len(style.METHOD_COLOURS)]
+    axes.fill_between(line.index, line[0.25], line[0.75], color=colour, alpha=0.14, linewidth=0)
+    axes.plot(line.index, line[0.5], color=colour, marker=style.MARKERS[i % len(style.MARKERS)],
+              ms=3.5, label=name)  # fmt: skip

@@ -1,0 +1,52 @@
+"""What do the names mean?  Tables of the metrics and of the methods of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from igbench.report import style
+from igbench.report.cells import Cell, Table
+from igbench.rows import MetricSpec, Run
+
+
+def definitions_table(run: Run) -> Table:
+    """What every metric of the run means."""
+    heads = ("title", "better", "range", "scalar", "feature", "version", "source", "undefined")
+    return _words_table(
+        "definitions", "Definitions of the metrics.", ("metric", *heads),
+        {name: _definition(spec) for name, spec in run.metrics.items()},
+    )  # fmt: skip
+
+
+def _definition(spec: MetricSpec) -> tuple[str, ...]:
+    low = "(−∞" if math.isinf(spec.low) else f"[{spec.low:g}"
+    high = "∞)" if math.isinf(spec.high) else f"{spec.high:g}]"
+    better = {"higher": "↑ higher", "lower": "↓ lower", "none": "–"}[spec.direction]
+    return (
+        spec.title, better, f"{low}, {high}".replace("-", "−"), spec.scalar, spec.unit or "–",
+        str(spec.version), spec.reference, spec.undefined,
+    )  # fmt: skip
+
+
+def methods_table(run: Run) -> Table:
+    """What every method of the run is."""
+    return _words_table(
+        "methods", "The attribution methods.",
+        ("method", "title", "role", "kind", "map", "source"),
+        {
+            name: (
+                run.methods[name].title, run.methods[name].role, run.methods[name].kind,
+                "signed" if run.methods[name].signed else "magnitude",
+                run.methods[name].reference,
+            )
+            for name in style.method_names(run)
+        },
+    )  # fmt: skip
+
+
+def _words_table(
+    name: str, caption: str, columns: tuple[str, ...], lines: Mapping[str, tuple[str, ...]]
+) -> Table:
+    cells = tuple(tuple(Cell(text) for text in line) for line in lines.values())
+    return Table(name, caption, columns, tuple(lines), cells, numeric=False)

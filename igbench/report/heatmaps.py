@@ -1,0 +1,205 @@
+"""What do the maps look like?  Photographs down, methods across, one rule of colour."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure, SubFigure
+from PIL import Image
+
+from igbench.report import style
+from igbench.rows import MethodSpec, Records, Run
+
+Scale = Literal["per_map", "per_row"]
+
+PERCENTILE = 99.5
+MOST_PHOTOGRAPHS = 8
+SIGNED = "RdBu_r"
+UNSIGNED = "Purples"
+FAINT = 0.35
+"""How much of the photograph shows under a map: 0 is white paper, 1 the grey photograph."""
+
+_MAGNITUDE = ["0", "limit: magnitude, no sign"]
+_RULES = {
+    "per_map": "Each map is scaled by itself",
+    "per_row": "The maps of a row share one scale for each kind",
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One drawn map: (H, W, 3) values in [0, 1], and what the reader must be told about it."""
+
+    rgb: np.ndarray
+    note: str = ""
+
+
+def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
+    """The photographs and their maps; None where the run kept no maps of images.
+
+    Signed maps are red where they raise the score, blue where they lower it, white at 0, with
+    symmetric limits at the 99.5th percentile of |a|; magnitudes run from white at 0 to violet at
+    the same percentile.  The photograph shows through in grey.
+
+    Args:
+        records: A run whose `maps` has "inputs" (sample id to (H, W, 3) uint8) and method names
+            (sample id to (H, W)).
+        scale: "per_map", or "per_row": the largest limit among the maps of a photograph.
+    """
+    inputs: Mapping[str, np.ndarray] = records.maps.get("inputs", {})
+    methods = style.method_names(records.run)
+    methods = [m for m in methods if records.maps.get(m)]
+    ordered = [s["sample_id"] for s in records.run.samples if s.get("sample_id") in inputs]
+    chosen = (ordered or list(inputs))[:MOST_PHOTOGRAPHS]
+    if not chosen or not methods:
+        return None
+    size = min(1.15, max(0.8, 10.5 / (len(methods) + 1)))
+    with style.style():
+        figure = style.canvas(0.95 + size * (len(methods) + 1), 0.8 + size * len(chosen))
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+        parts: Any = figure.subfigures(2, 1, height_ratios=(size * len(chosen) + 0.2, 0.6))
+        axes = parts[0].subplots(len(chosen), len(methods) + 1, squeeze=False)
+        for row, sample in zip(axes, chosen, strict=True):
+            _draw_row(row, records, sample, methods, scale)
+        for column, head in zip(axes[0], ["Input", *map(style.label, methods)], strict=True):
+            column.set_title(textwrap.fill(head, 13), fontsize=7.5, pad=3)
+        _legend(parts[1], {records.run.methods[m].signed for m in methods}, scale)
+    return figure
+
+
+def _draw_row(
+    row: np.ndarray, records: Records, sample: str, methods: list[str], scale: Scale
+) -> None:
+    image = np.asarray(records.maps["inputs"][sample])
+    paper = faint(image)
+    maps = {m: records.maps[m].get(sample) for m in methods}
+    limits = _limits(maps, records.run.methods, scale)
+    _show(row[0], Drawn(image / 255.0))
+    row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
+                      fontsize=7, labelpad=4)  # fmt: skip
+    for axes, method in zip(row[1:], methods, strict=True):
+        found = maps[method]
+        if found is None:
+            _show(axes, Drawn(np.full((*paper.shape[:2], 3), 0.93), "no map"))
+        else:
+            _show(axes, draw(found, paper, records.run.methods[method].signed, limits[method]))
+
+
+def _limits(
+    maps: Mapping[str, np.ndarray | None], specs: Mapping[str, MethodSpec], scale: Scale
+) -> dict[str, float]:
+    own = {m: 0.0 if a is None else limit(a) for m, a in maps.items()}
+    if scale == "per_map":
+        return own
+    return {
+        m: max(v for other, v in own.items() if specs[other].signed == specs[m].signed) for m in own
+    }
+
+
+def limit(values: np.ndarray) -> float:
+    """The 99.5th percentile of |a| over the finite entries; the maximum where that is 0; or 0."""
+    sizes = np.abs(values[np.isfinite(values)])
+    if not sizes.size:
+        return 0.0
+    return float(np.percentile(sizes, PERCENTILE)) or float(sizes.max())
+
+
+def faint(image: np.ndarray) -> np.ndarray:
+    """A photograph (H, W, 3) uint8 as pale grey paper (H, W, 1) in [1 - FAINT, 1]."""
+    grey = (image.astype(float) / 255.0) @ np.array([0.299, 0.587, 0.114])
+    return (1 - FAINT * (1 - grey))[..., None]
+
+
+def draw(values: np.ndarray, paper: np.ndarray, signed: bool, top: float) -> Drawn:
+    """Colours of a map, multiplied with the paper so that 0 leaves the photograph.
+
+    Args:
+        values: (H, W).
+        paper: (H, W, 1) in [0, 1]; resized to the map where it has another size.
+        signed: Diverging colours around 0, otherwise sequential from 0.
+        top: The limit of the colours; 0 for a map that is zero everywhere.
+
+    Returns:
+        The picture; its note tells of maps without any colour and of entries that are not finite.
+    """
+    bad = ~np.isfinite(values)
+    scaled = np.where(bad, 0.0, values) / (top or 1.0)
+    place = np.clip((scaled + 1) / 2 if signed else np.abs(scaled), 0, 1)
+    colours = mpl.colormaps[SIGNED if signed else UNSIGNED](place)[..., :3]
+    if not signed:
+        colours = colours / np.asarray(mpl.colormaps[UNSIGNED](0.0)[:3])
+    if paper.shape[:2] != values.shape:
+        paper = _resized(paper, values.shape)
+    rgb = np.clip(colours * paper, 0, 1)
+    rgb[bad] = 0.55
+    if bad.all():
+        return Drawn(rgb, "NaN")
+    if bad.any():
+        return Drawn(rgb, f"{bad.mean():.1%} NaN")
+    return Drawn(rgb, "all zero" if top == 0 else "")
+
+
+def _resized(paper: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    picture = Image.fromarray(paper[..., 0].astype(np.float32))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))[..., None]
+
+
+def _show(axes: Axes, drawn: Drawn) -> None:
+    axes.imshow(drawn.rgb, interpolation="antialiased")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set(visible=True, color="#d5d5d5", linewidth=0.4)
+    if drawn.note:
+        axes.text(0.5, 0.5, drawn.note, transform=axes.transAxes, ha="center", va="center",
+                  fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85,
+                                    "pad": 1.5})  # fmt: skip
+
+
+def row_label(run: Run, sample: str) -> str:
+    """Target and its probability (or score), as far as the run recorded them."""
+    known: dict[str, Any] = next((s for s in run.samples if s.get("sample_id") == sample), {})
+    name = known.get("target_name") or (
+        f"class {known['target']}" if known.get("target") is not None else sample
+    )
+    lines = [textwrap.fill(style.plain(str(name)), 14)]
+    if known.get("probability") is not None:
+        lines.append(f"p = {float(known['probability']):.2f}")
+    elif known.get("score") is not None:
+        lines.append(f"f = {float(known['score']):.3g}")
+    return "\n".join(lines)
+
+
+def _legend(figure: SubFigure, kinds: set[bool], scale: Scale) -> None:
+    axes = figure.subplots(1, 2 * len(kinds) + 1, width_ratios=[0.5, 1] * len(kinds) + [0.5])
+    for blank in axes[::2]:
+        blank.set_axis_off()
+    for place, signed in zip(axes[1::2], sorted(kinds, reverse=True), strict=True):
+        low, name = (-1, SIGNED) if signed else (0, UNSIGNED)
+        colours = ScalarMappable(mpl.colors.Normalize(low, 1), name)
+        bar = figure.colorbar(colours, cax=place, orientation="horizontal")
+        place.set_box_aspect(0.035)
+        ends = ["− limit: lowers the score", "0", "raises it: + limit"]
+        bar.outline.set(linewidth=0.4)
+        bar.set_ticks([-1, 0, 1] if signed else [0, 1], labels=ends if signed else _MAGNITUDE)
+        place.tick_params(labelsize=6.5, length=2)
+    rule = f"{_RULES[scale]}: limit = {PERCENTILE}th percentile of |a|, colours centred at 0."
+    width = int(17 * figure.figure.get_size_inches()[0])
+    figure.suptitle(textwrap.fill(rule, width), fontsize=7, color="#333333")
+
+
+def webp(figure: Figure, *, dpi: int = 180, quality: int = 85) -> bytes:
+    """The figure as WebP: a sixth of the size of PNG for noisy maps."""
+    raw, packed = io.BytesIO(), io.BytesIO()
+    with style.style():
+        figure.savefig(raw, format="png", dpi=dpi)
+    Image.open(raw).convert("RGB").save(packed, format="WEBP", quality=quality, method=5)
+    return packed.getvalue()

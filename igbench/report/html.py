@@ -1,0 +1,141 @@
+"""How does a run read as one page?  A single HTML file with all tables and pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from igbench.report import render
+from igbench.report.cells import Table
+from igbench.report.finding import finding
+from igbench.rows import Records, Run
+
+TITLES = {
+    "metrics": ("Scores by metric", "Mean of every method with its 95 % bootstrap interval."),
+    "cost_quality": (
+        "Quality against cost",
+        "Up is better where the arrow points up; left is cheaper.",
+    ),
+    "removal_curves": (
+        "Removal curves",
+        "Model output while features are removed or inserted in the order of the map; means over "
+        "samples with 95 % bands. LIF: least influential first; MIF: most influential first.",
+    ),
+    "sensitivity_n": (
+        "Sensitivity-n",
+        "Correlation over random subsets of n features between the sum of their attributions and "
+        "the change of the model output when they are removed.",
+    ),
+    "convergence": (
+        "Convergence of the integral",
+        "Completeness gap and error of the map against the number of steps, by quadrature rule; "
+        "medians over samples with quartiles.",
+    ),
+    "metric_agreement": (
+        "Do the metrics agree?",
+        "Kendall's rank correlation of the order in which two metrics put the methods.",
+    ),
+}
+
+_LISTED = (("metric", "metric"), ("sample", "sample_id"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page: heading, caption, and the image as a data URI."""
+
+    title: str
+    caption: str
+    uri: str
+
+
+def page(
+    records: Records,
+    summary: pd.DataFrame,
+    tables: Sequence[Table],
+    plots: Mapping[str, bytes],
+    maps: bytes | None,
+) -> str:
+    """The report as one HTML text that needs no network and no other file.
+
+    Args:
+        records: A run.
+        summary: One line for each model, method and metric, from `igbench.stats.summarise`.
+        tables: From `igbench.report.tables.tables`.
+        plots: File name to SVG.
+        maps: The grid of maps as WebP, or None.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    run = records.run
+    return environment.get_template("template.html.j2").render(
+        run=run,
+        models=", ".join(dict.fromkeys(map(str, summary["model"]))),
+        finding=finding(run, summary),
+        tables={table.name: render.to_html(table) for table in tables},
+        pictures=[_picture(name, svg) for name, svg in plots.items()],
+        maps=data_uri(maps, "image/webp") if maps else "",
+        problems=problems(records.scores),
+        unusable=[s for s in run.samples if s.get("status", "ok") != "ok"],
+        command=command(run),
+        facts={
+            name: json.dumps(getattr(run, name), indent=2, ensure_ascii=False, default=str)
+            for name in ("config", "comparability", "identity", "environment")
+        },
+    )
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Bytes as a `data:` address that can stand in `src`."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _picture(name: str, svg: bytes) -> Picture:
+    stem, _, number = name.rpartition("_") if name[-1].isdigit() else (name, "", "")
+    title, caption = TITLES.get(stem, (stem.replace("_", " "), ""))
+    return Picture(
+        f"{title} ({number})" if number else title, caption, data_uri(svg, "image/svg+xml")
+    )
+
+
+def problems(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """What is undefined or failed, by model, method and reason; failures first.
+
+    Returns:
+        Dictionaries with status, model, method, reason, count (of values), metrics (names) and
+        samples (identifiers).
+    """
+    bad = scores[scores["status"] != "ok"]
+    keys = ["status", "model", "method", "reason"]
+    found = [
+        dict(zip(keys, group, strict=True))
+        | {"count": len(rows)}
+        | {name + "s": list(dict.fromkeys(map(str, rows[key]))) for name, key in _LISTED}
+        for group, rows in bad.groupby(keys, sort=False)
+    ]
+    return sorted(found, key=lambda line: (line["status"] != "failed", -line["count"]))
+
+
+def command(run: Run) -> str:
+    """The command line that starts the same experiment; the recorded one where there is one."""
+    recorded = run.config.get("command")
+    if isinstance(recorded, str) and recorded:
+        return recorded
+    words = ["python", "-m", "igbench", f"experiment={run.experiment}"]
+    words += [
+        f"{key}={run.config[key]}" for key in ("limit", "seed") if run.config.get(key) is not None
+    ]
+    return shlex.join(words)

@@ -1,0 +1,181 @@
+"""What do the scores look like?  Bars by metric, quality against cost, agreement of the metrics.
+
+Pure functions from records and their summary to figures.  A figure whose data is absent is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from igbench.report import agreement, curves, style
+from igbench.report.placement import Spot, place_labels
+from igbench.rows import MetricSpec, Records, Run
+
+GRADIENT_COST = 3.0
+"""Forward passes that one gradient costs: itself forward, and about twice that backward."""
+
+
+def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
+    """Every figure that the records have data for, by file name; several models, one of each.
+
+    Args:
+        records: A run.
+        summary: One line for each model, method and metric, from `igbench.stats.summarise`.
+    """
+    models = list(dict.fromkeys([*summary["model"], *records.curves["model"]]))
+    made: dict[str, Figure] = {}
+    for i, model in enumerate(models):
+        suffix = f"_{i + 1}" if len(models) > 1 else ""
+        of_model = records.curves[records.curves["model"] == model]
+        lines = summary[summary["model"] == model]
+        for name, figure in _of_model(records.run, lines, of_model).items():
+            if figure is not None:
+                if len(models) > 1:
+                    figure.suptitle(style.plain(str(model)), fontsize=9)
+                made[name + suffix] = figure
+    return made
+
+
+def _of_model(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:
+    makers: Mapping[str, Callable[[], Figure | None]] = {
+        "metrics": lambda: metric_bars(run, lines),
+        "cost_quality": lambda: cost_quality(run, lines),
+        "removal_curves": lambda: curves.removal(run, points),
+        "sensitivity_n": lambda: curves.sensitivity_n(run, points),
+        "convergence": lambda: curves.convergence(points),
+        "metric_agreement": lambda: agreement.metric_agreement(run, lines),
+    }
+    with style.style():
+        return {name: make() for name, make in makers.items()}
+
+
+def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Write every figure as PNG and SVG; returns the paths."""
+    return [path for name, figure in made.items() for path in style.save(figure, folder / name)]
+
+
+def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
+    """One panel for each metric: the mean of each method with its 95 % interval.
+
+    The dashed line is the random control.  A panel whose means are positive and span more than a
+    factor of 50 has a logarithmic axis, and dots in place of bars.
+    """
+    metrics = [m for m in style.metric_names(run) if m in set(lines["metric"])]
+    if not metrics:
+        return None
+    methods = style.method_names(run, lines["method"])
+    wide = min(4, len(metrics)) if len(metrics) != 5 else 3
+    high = math.ceil(len(metrics) / wide)
+    figure = style.canvas(style.FULL_WIDTH, high * (0.65 + 0.165 * len(methods)))
+    panels = figure.subplots(high, wide, squeeze=False, sharey=True)
+    for axes, metric in zip(panels.flat, metrics, strict=False):
+        values = lines[lines["metric"] == metric].set_index("method").reindex(methods)
+        _bars(axes, run, values, logarithmic(run.metrics[metric], values["mean"]))
+        style.panel_title(axes, style.metric_label(metric, run.metrics[metric]))
+    for axes in list(panels.flat)[len(metrics) :]:
+        axes.set_visible(False)
+    for axes in panels[:, 0]:
+        axes.set_yticks(range(len(methods)), [style.label(m) for m in methods])
+    panels[0, 0].invert_yaxis()
+    figure.supxlabel(_bars_legend(run, methods), fontsize=7, color="#4d4d4d")
+    return figure
+
+
+def _bars_legend(run: Run, methods: list[str]) -> str:
+    parts = ["mean with 95 % interval"]
+    parts += ["dashed line: random control"] if "random" in methods else []
+    oracles = any(style.role(run, m) == "oracle" for m in methods)
+    parts += ["hatched: independent implementation"] if oracles else []
+    return "; ".join(parts)
+
+
+def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
+    """Whether an axis is logarithmic: an unbounded positive metric over a factor above 50."""
+    positive = means[means > 0]
+    return (
+        spec.low == 0
+        and math.isinf(spec.high)
+        and len(positive) > 1
+        and bool(positive.max() / positive.min() > 50)
+    )
+
+
+def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
+    means = values["mean"].dropna()
+    for i, (method, line) in enumerate(values.iterrows()):
+        mean = float(line["mean"])
+        if not math.isfinite(mean) or (log and mean <= 0):
+            axes.text(0.02, i, "n/a" if math.isnan(mean) else f"{mean:.3g}", va="center", fontsize=7,
+                      color="#707070", transform=axes.get_yaxis_transform(), zorder=5,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
+        else:
+            _bar(axes, run, str(method), i, line, log)
+    if "random" in means.index and (means["random"] > 0 or not log):
+        axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
+    if log:
+        axes.set_xscale("log")
+    else:
+        axes.axvline(0, color="#4d4d4d", linewidth=0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+
+
+def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) -> None:
+    mean = float(line["mean"])
+    colour = style.looks(run.methods).get(method, style.UNKNOWN)["color"]
+    if not log:
+        hatched = style.role(run, method) == "oracle"
+        axes.barh(i, mean, height=0.72, color="white" if hatched else colour, edgecolor=colour,
+                  hatch="/////" if hatched else "", linewidth=0.8 if hatched else 0)  # fmt: skip
+    error = None
+    if not math.isnan(float(line["low"])):
+        error = [[max(0.0, mean - float(line["low"]))], [max(0.0, float(line["high"]) - mean)]]
+    axes.errorbar(mean, i, xerr=error, fmt="o" if log else "none", color=colour, ms=4,
+                  ecolor=colour if log else "#222222", elinewidth=1, capsize=1.8)  # fmt: skip
+
+
+def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
+    """The headline metric against the cost of one attribution, in forward passes (log scale).
+
+    A gradient counts as `GRADIENT_COST` forwards: rows that are differentiated were evaluated too,
+    so cost = forwards + (GRADIENT_COST - 1) * backwards.
+    """
+    metric = style.headline(run)
+    wide = lines.pivot(index="method", columns="metric", values=["mean", "low", "high"])
+    needed = [("mean", c) for c in (metric, "forward_rows", "backward_rows")]
+    if not metric or any(column not in wide.columns for column in needed):
+        return None
+    wide = wide.dropna(subset=needed)
+    if wide.empty:
+        return None
+    counts, quality = wide["mean"], wide.xs(metric, axis=1, level="metric")
+    cost = counts["forward_rows"] + (GRADIENT_COST - 1) * counts["backward_rows"]
+    looks = style.looks(run.methods)
+    figure = style.canvas(4.8, 3.1)
+    axes = figure.subplots()
+    spots = []
+    for method in style.method_names(run, wide.index.to_series().astype(str)):
+        look, x = looks.get(method, style.UNKNOWN), max(1.0, float(cost[method]))
+        mean, low, high = quality.loc[method, ["mean", "low", "high"]].astype(float)
+        low, high = min(mean, low), max(mean, high)  # NaN bounds become the mean
+        axes.errorbar(x, mean, yerr=[[mean - low], [high - mean]], fmt=look["marker"], ms=5.5,
+                      color=look["color"], elinewidth=1, markeredgecolor="white",
+                      markeredgewidth=0.5)  # fmt: skip
+        spots.append(Spot(x, mean, low, high, look["color"], style.label(method)))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(x=0.12, y=0.1)
+    free = "; 0 is drawn at 1" if (cost < 1).any() else ""
+    axes.set_xlabel(f"forward passes for one attribution (a gradient is {GRADIENT_COST:g}{free})")
+    axes.set_ylabel(f"{style.metric_label(metric, run.metrics[metric])} (mean, 95 % interval)")
+    axes.grid()
+    place_labels(axes, spots)
+    return figure

@@ -1,0 +1,106 @@
+"""What are the numbers?  The table of scores, and the list of all tables of a run.
+
+Nothing is hidden: cells that are undefined or failed say so, with counts and reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from string import ascii_lowercase
+from typing import Any
+
+import pandas as pd
+
+from igbench.report import style
+from igbench.report.cells import Cell, Table, decimals, line_name, mean_text, methods_of
+from igbench.report.costs import costs_table
+from igbench.report.glossary import definitions_table, methods_table
+from igbench.rows import Records, Run
+
+
+def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
+    """All tables of a run: scores, costs, definitions of the metrics and of the methods."""
+    run = records.run
+    return [
+        scores_table(run, summary),
+        costs_table(records),
+        definitions_table(run),
+        methods_table(run),
+    ]
+
+
+def scores_table(run: Run, summary: pd.DataFrame) -> Table:
+    """Methods by metrics: mean ± half the width of its 95 % interval.
+
+    Args:
+        run: Definitions and samples.
+        summary: One line for each model, method and metric, from `igbench.stats.summarise`.
+    """
+    metrics = [m for m in style.metric_names(run) if m in set(summary["metric"])]
+    models = list(dict.fromkeys(summary["model"]))
+    lines = [(o, m) for o in models for m in methods_of(run, summary, o)]
+    records: list[dict[Any, Any]] = summary.to_dict("records")
+    found = {(r["model"], r["method"], r["metric"]): r for r in records}
+    size = len(run.samples) or _largest(summary)
+    digits = {m: decimals(summary[summary["metric"] == m]) for m in metrics}
+    letters = _letters(found[(o, m, c)] for c in metrics for o, m in lines if (o, m, c) in found)
+    return Table(
+        name="scores",
+        caption=_scores_caption(run, models, size),
+        columns=("method", *(f"{m} {run.metrics[m].arrow}".strip() for m in metrics)),
+        rows=tuple(line_name(run, o, m, len(models)) for o, m in lines),
+        cells=tuple(
+            tuple(_score_cell(found.get((o, m, c)), digits[c], size, letters) for c in metrics)
+            for o, m in lines
+        ),
+        footnotes={letter: reason for reason, letter in letters.items()},
+    )
+
+
+def _largest(summary: pd.DataFrame) -> int:
+    return int(summary[["n", "n_undefined", "n_failed"]].sum(axis=1).max()) if len(summary) else 0
+
+
+def _scores_caption(run: Run, models: Sequence[str], size: int) -> str:
+    return (
+        f"{run.experiment}, {', '.join(map(str, models))}: mean ± half the width of its 95 % "
+        f"bootstrap interval over n = {size} samples, unless a cell says otherwise. Arrows: the "
+        "better direction. Bold: best method; underlined: not told apart from it (paired Wilcoxon "
+        "signed-rank test, Holm). Oracles and controls are shown, not ranked."
+    )
+
+
+def _letters(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Reasons in order of appearance, each with a letter: a to z, then a1, b1 and so on."""
+    reasons = dict.fromkeys(
+        str(line["reason"]) for line in lines if line["n_undefined"] or line["n_failed"]
+    )
+    known = [r for r in reasons if r]
+    return {r: ascii_lowercase[i % 26] + str(i // 26 or "") for i, r in enumerate(known)}
+
+
+def _score_cell(
+    line: Mapping[str, Any] | None, digits: int, size: int, letters: Mapping[str, str]
+) -> Cell:
+    if line is None:
+        return Cell("–", hint="not part of this run")
+    n, undefined, failed = (int(line[k]) for k in ("n", "n_undefined", "n_failed"))
+    troubles = [f"{k} {w}" for k, w in ((undefined, "undefined"), (failed, "failed")) if k]
+    all_counts = ", ".join([f"n = {n}", *troubles])
+    mark = letters.get(str(line["reason"]), "") if troubles else ""
+    if not n:
+        return Cell("n/a", ", ".join(troubles), mark, hint=str(line["reason"]))
+    mean, low, high = float(line["mean"]), float(line["low"]), float(line["high"])
+    shown = [f"n = {n}", f"{failed} failed" if failed else ""] if n != size or failed else []
+    return Cell(
+        text=mean_text(mean, (high - low) / 2, digits),
+        note=", ".join(filter(None, shown)),
+        mark=mark,
+        best=bool(line["best"]),
+        tied=bool(line["tied"]) and not bool(line["best"]),
+        value=mean,
+        hint=(
+            f"mean {mean:.6g} [{low:.6g}, {high:.6g}], median {float(line['median']):.6g}, "
+            + all_counts
+        ),
+    )

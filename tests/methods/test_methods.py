@@ -1,0 +1,118 @@
+"""Methods on models with known answers, and their adapters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from igbench.checks import InputError
+from igbench.methods.captum import Captum
+from igbench.methods.controls import Edges, Random
+from igbench.methods.grad_cam import GradCam
+from igbench.types import Batch, Score
+from tests import closed_form as cf
+
+
+def batch_of(f, x, target=None, baseline=0.0, ids=None):
+    ids = tuple(map(str, range(len(x)))) if ids is None else tuple(ids)
+    return Batch(Score(f), x, torch.full_like(x, baseline), target, ids)
+
+
+def captum(name, kind="global", signed=True, **options):
+    return Captum(name, name, "", kind, signed, **options)
+
+
+def test_c23_occlusion_averages_where_windows_overlap():
+    method = captum("Occlusion", arguments={"sliding_window_shapes": [2], "strides": [1]})
+    found = method(batch_of(cf.linear(1, 2, 3, 4), cf.row(1, 1, 1, 1)))
+    assert found.tolist()[0] == pytest.approx([3, 4, 6, 7])
+
+
+def test_c7_gradients_at_the_input():
+    batch = batch_of(cf.hinge(1, 1), cf.row(1, 1))
+    for name in ("Saliency", "InputXGradient"):
+        assert captum(name)(batch).tolist()[0] == pytest.approx([1, 1])
+
+
+def test_adapter_agrees_with_direct_use():
+    from captum.attr import IntegratedGradients
+
+    net, x, target = cf.small_net(), cf.images(3), torch.tensor([0, 2, 1])
+    found = captum("IntegratedGradients", arguments={"n_steps": 7})(batch_of(net, x, target))
+    expected = IntegratedGradients(net).attribute(x, target=target, n_steps=7)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
+
+
+def test_stochastic_methods_depend_on_the_sample_alone():
+    net, x, target = cf.small_net(), cf.images(4), torch.tensor([0, 2, 1, 3])
+    method = captum("GradientShap", arguments={"n_samples": 5, "stdevs": 0.1})
+    state = torch.random.get_rng_state()
+    whole = method(batch_of(net, x, target, ids="abcd"))
+    turned = method(batch_of(net, x.flip(0), target.flip(0), ids="dcba")).flip(0)
+    torch.testing.assert_close(turned, whole, rtol=0, atol=0)
+    assert torch.equal(state, torch.random.get_rng_state())
+    other = method(batch_of(net, x, target, ids="abcz"))
+    assert not torch.equal(other[3], whole[3])
+
+
+def test_noise_tunnel_is_one_argument():
+    method = captum(
+        "Saliency",
+        "local",
+        arguments={"abs": False},
+        noise_tunnel={"nt_type": "smoothgrad", "nt_samples": 40, "stdevs": 0.5},
+    )
+    a = torch.diag(torch.tensor([1.0, 2, 3], dtype=torch.float64))
+    found = method(batch_of(cf.quadratic(a), cf.row(1, 1, 1)))
+    # The mean gradient of a quadratic under noise is its gradient: sd .5 a_i / sqrt(40).
+    for value, weight in zip(found.tolist()[0], (1, 2, 3), strict=True):
+        assert abs(value - weight) < 5 * 0.5 * weight / 40**0.5
+        assert value != weight
+
+
+def test_unknown_captum_class():
+    with pytest.raises(InputError, match=r"captum\.attr has no class 'Occlusions'"):
+        captum("Occlusions")(batch_of(cf.product, cf.row(1, 2)))
+
+
+class GapNet(nn.Module):
+    """Convolution, global average pooling, linear layer without bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+        self.fc = nn.Linear(5, 4, bias=False)
+        self.double().eval()
+
+    def forward(self, x):
+        return self.fc(torch.tanh(self.conv(x)).mean(dim=(2, 3)))
+
+
+def test_c22_grad_cam_sums_to_the_output():
+    net, x, target = GapNet(), cf.images(3), torch.tensor([0, 1, 3])
+    # The pooled layer is the tanh of conv's output, so hook a net whose conv includes it.
+    net.conv = nn.Sequential(net.conv, nn.Tanh())
+    net.forward = lambda z: net.fc(net.conv(z).mean(dim=(2, 3)))
+    found = GradCam("conv", mode="nearest")(batch_of(net, x, target))
+    assert found.shape == x.shape
+    expected = net(x).gather(1, target[:, None])[:, 0]
+    torch.testing.assert_close(found.sum(dim=(1, 2, 3)), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_grad_cam_names_the_layers_there_are():
+    with pytest.raises(InputError, match="features"):
+        GradCam("layer4")(batch_of(cf.small_net(), cf.images(1), torch.tensor([0])))
+    with pytest.raises(InputError, match="needs images"):
+        GradCam("layer4")(batch_of(cf.product, cf.row(1, 2)))
+
+
+def test_controls():
+    x = cf.images(2)
+    x[0, :, :, :4], x[0, :, :, 4:] = 0, 1
+    batch = batch_of(cf.small_net(), x, torch.tensor([0, 1]))
+    edges = Edges()(batch)
+    assert float(edges[0, :, :, 3:5].abs().min()) > 0
+    assert float(edges[0, :, :, :3].abs().max()) == 0
+    torch.testing.assert_close(Random()(batch), Random()(batch), rtol=0, atol=0)
+    assert abs(float(Random()(batch).mean())) < 5 / (2 * 192) ** 0.5

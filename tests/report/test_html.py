@@ -1,0 +1,226 @@
+"""Is the report one safe page that holds everything and says what was found?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from igbench.report import html, write_report
+from igbench.report.finding import finding
+from igbench.rows import Records
+from igbench.stats import summarise
+from tests.synthetic import make_records
+
+EVIL = "<script>alert(1)</script>"
+
+
+def rename(records: Records, old: str, new: str) -> Records:
+    methods = {new if m == old else m: spec for m, spec in records.run.methods.items()}
+    frames = [f.assign(method=f.method.replace(old, new)) for f in (records.scores, records.curves)]
+    return replace(
+        records, run=replace(records.run, methods=methods), scores=frames[0], curves=frames[1]
+    )
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """Records whose names, reasons, samples and configuration all carry markup."""
+    records = rename(make_records(), "occlusion", f"occ{EVIL}")
+    records.scores["reason"] = records.scores["reason"].where(
+        records.scores["status"] != "failed", f"broke {EVIL}"
+    )
+    samples = [dict(s) for s in records.run.samples]
+    samples[0] |= {"target_name": EVIL, "probability": 0.5}
+    samples[5] |= {"status": "failed", "reason": EVIL}
+    run = replace(
+        records.run, samples=samples, config={"seed": 0, "limit": 8, "note": EVIL}, experiment=EVIL
+    )
+    rng = np.random.default_rng(0)
+    maps = {"inputs": {"photo-000": rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)}}
+    maps |= {
+        m: {"photo-000": rng.normal(size=(32, 32)).astype(np.float32)} for m in ("ig", "edges")
+    }
+    return replace(records, run=run, maps=maps, folder=str(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def report(evil: Records) -> Path:
+    stale = Path(evil.folder) / "plots" / "gone.svg"
+    stale.parent.mkdir()
+    stale.write_text("an earlier report")
+    return write_report(evil)
+
+
+@pytest.fixture(scope="module")
+def text(report: Path) -> str:
+    return report.read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    """Collects tags and checks that they close in order."""
+
+    VOID = frozenset({"meta", "img", "br", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def reader(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    return reader
+
+
+def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
+    folder = report.parent
+    tables = {p.name for p in (folder / "tables").iterdir()}
+    names = ("scores", "costs", "definitions", "methods")
+    assert tables == {f"{n}.{s}" for n in names for s in ("md", "tex", "html")}
+    plots = {p.name for p in (folder / "plots").iterdir()}
+    assert plots == {"heatmaps.png"} | {
+        f"{n}.{s}"
+        for n in (
+            "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
+            "metric_agreement",
+        )
+        for s in ("png", "svg")
+    }  # fmt: skip
+
+
+def test_tags_close_in_order(reader: Reader) -> None:
+    assert reader.open == []
+
+
+def test_nothing_is_fetched(reader: Reader, text: str) -> None:
+    for tag, attributes in reader.tags:
+        for name in ("src", "href"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("data:", "#")), (tag, address)
+    assert "link" not in {tag for tag, _ in reader.tags}
+    assert not re.search(r"url\(|@import", text)
+
+
+def test_markup_in_names_and_reasons_is_text(reader: Reader) -> None:
+    assert [tag for tag, _ in reader.tags].count("script") == 1  # our own, which sorts
+    words = "".join(reader.words)
+    assert f"occ{EVIL}" in words
+    assert f"broke {EVIL}" in words
+    assert f'"note": "{EVIL}"' in words
+
+
+def test_pictures_are_inside(reader: Reader) -> None:
+    sources = [str(a["src"]) for tag, a in reader.tags if tag == "img"]
+    assert [s.split(";")[0] for s in sources] == ["data:image/webp"] + 6 * ["data:image/svg+xml"]
+    assert all(a.get("alt") for tag, a in reader.tags if tag == "img")
+
+
+def test_page_is_small(report: Path) -> None:
+    assert report.stat().st_size < 3_000_000
+
+
+def test_inline_script_is_short(text: str) -> None:
+    script = re.search(r"<script>(.*)</script>", text, re.DOTALL)
+    assert script is not None
+    assert script[1].count("\n") < 50
+
+
+def test_links_have_targets(reader: Reader) -> None:
+    ids = {a["id"] for _, a in reader.tags if a.get("id")}
+    links = {str(a["href"])[1:] for tag, a in reader.tags if tag == "a"}
+    assert len(links) == 7
+    assert links <= ids
+
+
+def test_problems_count_every_row_that_is_not_ok(evil: Records) -> None:
+    found = html.problems(evil.scores)
+    bad = evil.scores[evil.scores.status != "ok"]
+    assert sum(line["count"] for line in found) == len(bad)
+    assert found[0]["status"] == "failed"
+    assert found[0]["samples"] == ["photo-005"]
+    assert found[0]["count"] == 11
+    assert set(found[0]["metrics"]) == set(evil.run.metrics)
+
+
+def test_command_repeats_the_run(evil: Records) -> None:
+    run = replace(evil.run, experiment="imagenet_lite")
+    assert html.command(run) == "python -m igbench experiment=imagenet_lite limit=8 seed=0"
+    assert html.command(evil.run).startswith(f"python -m igbench 'experiment={EVIL}'")
+    recorded = replace(run, config={"command": "igbench experiment=x"})
+    assert html.command(recorded) == "igbench experiment=x"
+
+
+def summary_of(records: Records) -> pd.DataFrame:
+    return summarise(
+        records.scores, records.run.metrics, methods=records.run.methods, resamples=100
+    )
+
+
+def test_finding_names_the_leader_and_what_it_ties_with() -> None:
+    records = make_records()
+    said, counts = finding(records.run, summary_of(records))
+    assert "occlusion has the best mean of 6 methods: 0.4" in said
+    assert "over 23 samples" in said
+    assert "cannot be told apart from grad_cam and ig at 5 %" in said
+    assert "ig has place 3" in said
+    assert "The completeness gap of ig has median 0.01" in said
+    assert "ig_captum differs from ig by 0.04" in said
+    assert "51 rows and differentiates it on 50" in said
+    assert counts == "Of 2,376 values, 294 are undefined and 11 failed."
+
+
+def test_finding_of_a_clear_leader() -> None:
+    records = make_records(shift={("ig", "srg"): 0.3})
+    said = finding(records.run, summary_of(records))[0]
+    assert "ig has the best mean of 6 methods: 0.70" in said
+    assert "told apart from every other method; the next is occlusion" in said
+    assert "has place" not in said
+
+
+def test_finding_says_when_chance_is_not_beaten() -> None:
+    records = make_records(shift={("saliency", "srg"): -0.25})
+    said = finding(records.run, summary_of(records))[0]
+    assert "saliency cannot be called better than the random control (0.00" in said
+
+
+def test_finding_warns_of_limited_runs(evil: Records) -> None:
+    assert "limited to 8 samples" in finding(evil.run, summary_of(evil))[-1]
+
+
+def test_report_of_empty_records_is_still_a_page(tmp_path: Path) -> None:
+    whole = make_records(samples=1)
+    bare = Records(
+        replace(whole.run, samples=[], totals={}),
+        whole.scores.iloc[:0],
+        whole.curves.iloc[:0],
+        folder=str(tmp_path),
+    )
+    text = write_report(bare).read_text(encoding="utf-8")
+    assert "The records hold nothing to plot." in text
+    assert "Every value is defined and none failed." in text
+    assert "this model" in text
+
+
+def test_records_without_folder_are_refused() -> None:
+    with pytest.raises(ValueError, match="no folder"):
+        write_report(make_records(samples=1))

@@ -1,0 +1,284 @@
+"""Do the figures show the numbers, keep one look, and survive missing or odd data?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from igbench.report import agreement, curves, heatmaps, plots, style
+from igbench.rows import MethodSpec, MetricSpec, Records
+from igbench.stats import summarise
+from tests.synthetic import METHODS, METRICS, make_records, sample_ids
+
+
+def summary_of(records: Records) -> pd.DataFrame:
+    return summarise(records.scores, records.run.metrics, methods=records.run.methods, resamples=50)
+
+
+@pytest.fixture(scope="module")
+def records() -> Records:
+    return make_records()
+
+
+@pytest.fixture(scope="module")
+def summary(records: Records) -> pd.DataFrame:
+    return summary_of(records)
+
+
+@pytest.fixture(scope="module")
+def made(records: Records, summary: pd.DataFrame) -> dict[str, Any]:
+    return plots.figures(records, summary)
+
+
+def panel(figure: Any, title: str) -> Any:
+    return next(a for a in figure.axes if a.get_title(loc="left").startswith(title))
+
+
+def test_every_figure_is_made_without_touching_global_state(
+    records: Records, summary: pd.DataFrame
+) -> None:
+    before = dict(mpl.rcParams)
+    made = plots.figures(records, summary)
+    assert set(made) == {
+        "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
+        "metric_agreement",
+    }  # fmt: skip
+    assert dict(mpl.rcParams) == before
+
+
+def test_files_are_the_same_each_time(made: dict[str, Any], tmp_path: Path) -> None:
+    figures = {"metric_agreement": made["metric_agreement"]}
+    first = [p.read_bytes() for p in plots.write(figures, tmp_path)]
+    paths = plots.write(figures, tmp_path)
+    assert [p.name for p in paths] == ["metric_agreement.png", "metric_agreement.svg"]
+    assert [p.read_bytes() for p in paths] == first
+    assert first[0].startswith(b"\x89PNG")
+    assert b"<svg" in first[1]
+
+
+def test_bars_have_the_length_of_the_means(made: dict[str, Any], summary: pd.DataFrame) -> None:
+    bars = panel(made["metrics"], "SRG ↑").patches
+    means = summary[summary.metric == "srg"].set_index("method")["mean"]
+    order = style.method_names(make_records().run)
+    assert [b.get_width() for b in bars] == pytest.approx([means[m] for m in order])
+
+
+def test_undefined_cells_say_so(made: dict[str, Any]) -> None:
+    texts = [t.get_text() for t in panel(made["metrics"], "Infidelity").texts]
+    assert texts == ["n/a"] * 3  # saliency, Grad-CAM, edges
+
+
+def test_logarithm_only_for_unbounded_metrics_with_a_wide_range() -> None:
+    unbounded = MetricSpec("u", "lower", 0, math.inf, 1, "")
+    bounded = MetricSpec("b", "lower", 0, 1, 1, "")
+    assert plots.logarithmic(unbounded, pd.Series([0.001, math.nan, 1.0]))
+    assert not plots.logarithmic(unbounded, pd.Series([0.1, 1.0]))
+    assert not plots.logarithmic(unbounded, pd.Series([0.0, 1.0]))
+    assert not plots.logarithmic(bounded, pd.Series([0.001, 1.0]))
+
+
+def test_one_look_for_each_method() -> None:
+    looks = style.looks(METHODS)
+    own = [looks[m]["color"] for m, s in METHODS.items() if s.role == "method"]
+    assert len(set(own)) == len(own) == 6
+    assert looks["ig"]["color"] == style.METHOD_COLOURS[0]
+    for control in ("random", "edges"):
+        red, green, blue = mpl.colors.to_rgb(looks[control]["color"])
+        assert red == green == blue
+    assert {looks[m]["linestyle"] for m in ("random", "edges")} == {"--"}
+
+
+def test_many_methods_stay_distinct() -> None:
+    many = {f"m{i}": MethodSpec("", "", "global", True) for i in range(20)}
+    looks = {(v["color"], str(v["linestyle"])) for v in style.looks(many).values()}
+    assert len(looks) == 20
+
+
+def test_cost_counts_a_gradient_as_three_forwards(
+    made: dict[str, Any], summary: pd.DataFrame
+) -> None:
+    axes = made["cost_quality"].axes[0]
+    points = {round(float(c.lines[0].get_xdata()[0]), 6) for c in axes.containers}
+    # ig: 51 forwards, 50 of them differentiated; a saliency map is one gradient; controls are free
+    assert points == {51 + 2 * 50, 150.0, 3.0, 197.0, 1.0}
+    assert axes.get_xscale() == "log"
+
+
+def test_labels_do_not_overlap(made: dict[str, Any]) -> None:
+    axes = made["cost_quality"].axes[0]
+    boxes = [t.get_window_extent() for t in axes.texts if t.get_text()]
+    assert len(boxes) == len(METHODS)
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_mean_curve_and_area_by_hand() -> None:
+    points = pd.DataFrame({"x": [0.0, 0.5, 1.0] * 2, "y": [1.0, 0.5, 0.0, 1.0, 0.0, 0.0]})
+    line = curves.mean_curve(points)
+    assert list(line["mean"]) == [1.0, 0.25, 0.0]
+    half = 12.706204736 * math.sqrt(0.125) / math.sqrt(2)  # Student quantile, 1 degree of freedom
+    assert line.loc[0.5, "high"] - 0.25 == pytest.approx(half)
+    assert curves.area(line) == pytest.approx(0.5 * (1.25 / 2) + 0.5 * (0.25 / 2))
+    assert math.isnan(curves.area(line.iloc[:1]))
+
+
+def test_legend_of_removal_curves_has_the_areas(made: dict[str, Any], records: Records) -> None:
+    points = records.curves
+    ig = points[(points.method == "ig") & (points.curve == "deletion")]
+    mean = ig.groupby("x").y.mean()
+    expected = np.trapezoid(mean.to_numpy(), mean.index.to_numpy())
+    legend = panel(made["removal_curves"], "Deletion").get_legend()
+    texts = [t.get_text() for t in legend.get_texts()]
+    assert f"IG  {expected:.3f}" in texts
+
+
+def test_srg_is_the_area_between_its_two_curves(records: Records) -> None:
+    lif = records.curves[records.curves.curve == "srg_lif"]
+    mif = lif.assign(curve="srg_mif", y=lif.y - 0.25)
+    with style.style():
+        figure = curves.removal(records.run, pd.concat([lif, mif]))
+    assert figure is not None
+    texts = [t.get_text() for t in panel(figure, "SRG").get_legend().get_texts()]
+    assert len(texts) == len(METHODS)
+    assert all(t.endswith("0.250") for t in texts)
+
+
+def test_convergence_draws_medians(made: dict[str, Any], records: Records) -> None:
+    axes = panel(made["convergence"], "Completeness gap")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    points = records.curves
+    left = points[(points.method == "left") & (points.curve == "convergence_gap")]
+    medians = left.groupby("x").y.median()
+    line = next(x for x in axes.lines if x.get_label() == "Left")
+    assert list(line.get_ydata()) == pytest.approx(list(medians))
+
+
+def test_agreement_orients_the_metrics(records: Records, summary: pd.DataFrame) -> None:
+    taus, counts = agreement.rank_correlations(records.run, summary)
+    means = summary.pivot(index="method", columns="metric", values="mean")
+    proper = [m for m, s in METHODS.items() if s.role == "method"]
+    expected = kendalltau(means.loc[proper, "srg"], -means.loc[proper, "deletion"]).statistic
+    assert taus.loc["srg", "deletion"] == pytest.approx(expected)
+    assert counts.loc["srg", "deletion"] == 6
+    assert counts.loc["srg", "infidelity"] == 4
+    assert "difference_from_ig" not in taus
+
+
+def test_absent_data_gives_no_figure(records: Records, summary: pd.DataFrame) -> None:
+    empty = replace(records, curves=records.curves.iloc[:0])
+    assert set(plots.figures(empty, summary)) == {"metrics", "cost_quality", "metric_agreement"}
+    few = summary[summary.metric.isin(["srg", "deletion"])]
+    assert set(plots.figures(empty, few)) == {"metrics"}
+    assert plots.figures(empty, summary.iloc[:0]) == {}
+
+
+def test_one_sample_and_odd_names(tmp_path: Path) -> None:
+    whole = make_records(samples=1)
+    names = {"ig": r"_my $\bad{ 名", "saliency": "a" * 60}
+    run = replace(
+        whole.run, methods={names.get(m, m): spec for m, spec in whole.run.methods.items()}
+    )
+    odd = Records(run, whole.scores.replace({"method": names}), whole.curves)
+    made = plots.figures(odd, summary_of(odd))
+    assert "metrics" in made
+    assert len(plots.write(made, tmp_path)) == 2 * len(made)
+
+
+def test_two_models_get_figures_of_their_own(records: Records) -> None:
+    other = records.scores.assign(model="other")
+    both = replace(records, scores=pd.concat([records.scores, other]))
+    names = set(plots.figures(both, summary_of(both)))
+    assert {"metrics_1", "metrics_2", "removal_curves_1"} <= names
+    assert "removal_curves_2" not in names
+
+
+def with_maps(records: Records, photographs: int = 2) -> Records:
+    rng = np.random.default_rng(0)
+    ids = sample_ids()[:photographs]
+    maps: dict[str, Any] = {
+        m: {s: rng.normal(size=(16, 16)).astype(np.float32) for s in ids} for m in METHODS
+    }
+    maps["inputs"] = {s: rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for s in ids}
+    return replace(records, maps=maps)
+
+
+def test_grid_has_a_row_for_each_photograph_up_to_eight(records: Records) -> None:
+    figure = heatmaps.grid(with_maps(records, photographs=10))
+    assert figure is not None
+    pictures = [a for a in figure.axes if a.images]
+    assert len(pictures) == 8 * (1 + len(METHODS))
+    assert [a.get_title() for a in pictures[:3]] == ["Input", "IG", "GradientSHAP"]
+    texts = [sub.get_suptitle() for sub in figure.subfigs]
+    assert any("99.5th percentile of |a|" in t.replace("\n", " ") for t in texts)
+
+
+def test_no_maps_no_grid(records: Records) -> None:
+    assert heatmaps.grid(records) is None
+    assert (
+        heatmaps.grid(replace(records, maps={"inputs": {"photo-000": np.zeros((4, 4, 3))}})) is None
+    )
+
+
+def test_limit_is_the_percentile_of_the_magnitude() -> None:
+    values = np.linspace(-1, 0.5, 1001)
+    assert heatmaps.limit(values) == pytest.approx(np.percentile(np.abs(values), 99.5))
+    assert heatmaps.limit(np.where(values > 0.4999, values, 0)) == 0.5  # percentile 0: maximum
+    assert heatmaps.limit(np.array([math.nan, 2.0])) == 2.0
+    assert heatmaps.limit(np.full(4, math.nan)) == 0.0
+
+
+def test_colours_are_centred_symmetric_and_clipped() -> None:
+    white = np.ones((1, 4, 1))
+    drawn = heatmaps.draw(np.array([[-9.0, -1.0, 0.0, 1.0]]), white, True, 1.0).rgb[0]
+    assert drawn[0] == pytest.approx(drawn[1])  # beyond the limit
+    assert drawn[1][2] > drawn[1][0]  # negative is blue
+    assert drawn[3][0] > drawn[3][2]  # positive is red
+    assert drawn[2] == pytest.approx([0.97, 0.97, 0.97], abs=0.01)  # nought is white
+    magnitude = heatmaps.draw(np.array([[0.0, 1.0]]), np.ones((1, 2, 1)), False, 1.0).rgb[0]
+    assert magnitude[0] == pytest.approx([1, 1, 1])
+    assert magnitude[1].sum() < 1.5
+
+
+def test_zero_nan_and_missing_maps_are_labelled(records: Records) -> None:
+    paper = np.ones((2, 2, 1))
+    assert heatmaps.draw(np.zeros((2, 2)), paper, True, 0.0).note == "all zero"
+    assert heatmaps.draw(np.full((2, 2), math.nan), paper, True, 0.0).note == "NaN"
+    half = heatmaps.draw(np.array([[math.nan, 1.0], [1.0, 1.0]]), paper, True, 1.0)
+    assert half.note == "25.0% NaN"
+    assert half.rgb[0, 0] == pytest.approx([0.55] * 3)
+    assert np.isfinite(half.rgb).all()
+    holed = with_maps(records)
+    del holed.maps["ig"]["photo-000"]
+    figure = heatmaps.grid(holed)
+    assert figure is not None
+    assert "no map" in [t.get_text() for a in figure.axes for t in a.texts]
+
+
+def test_per_row_scale_shares_the_largest_limit_of_a_kind() -> None:
+    maps = {"ig": np.full(4, 1.0), "occlusion": np.full(4, -3.0), "saliency": np.full(4, 9.0)}
+    assert heatmaps._limits(maps, METHODS, "per_map") == {"ig": 1, "occlusion": 3, "saliency": 9}
+    assert heatmaps._limits(maps, METHODS, "per_row") == {"ig": 3, "occlusion": 3, "saliency": 9}
+
+
+def test_row_labels_take_what_is_recorded(records: Records) -> None:
+    samples = [
+        {"sample_id": "a", "target_name": "cat", "probability": 0.876},
+        {"sample_id": "b", "target": 3, "score": 7.5},
+        {"sample_id": "c"},
+    ]
+    run = replace(records.run, samples=samples)
+    labels = [heatmaps.row_label(run, s) for s in "abcd"]
+    assert labels == ["cat\np = 0.88", "class 3\nf = 7.5", "c", "d"]
+
+
+def test_metric_labels() -> None:
+    assert style.metric_label("srg", METRICS["srg"]) == "SRG ↑"
+    assert style.metric_label("own_thing", METRICS["difference_from_ig"]) == "Own thing"

@@ -1,0 +1,208 @@
+"""Do the tables say what the summary says, and hide nothing, in all three formats?"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from igbench.report import cells, render, tables
+from igbench.report.cells import Cell, Table
+from igbench.rows import Records
+from igbench.stats import summarise
+from tests.synthetic import METRICS, make_records
+
+
+@pytest.fixture(scope="module")
+def records() -> Records:
+    return make_records()
+
+
+@pytest.fixture(scope="module")
+def summary(records: Records) -> pd.DataFrame:
+    return summarise(
+        records.scores, records.run.metrics, methods=records.run.methods, resamples=200
+    )
+
+
+@pytest.fixture(scope="module")
+def scores(records: Records, summary: pd.DataFrame) -> Table:
+    return tables.scores_table(records.run, summary)
+
+
+def cell(table: Table, row: str, column: str) -> Cell:
+    columns = [c.split()[0] for c in table.columns[1:]]
+    return table.cells[table.rows.index(row)][columns.index(column)]
+
+
+def one_cell(**parts: object) -> Table:
+    """A table whose single cell has the given parts."""
+    return Table("t", "c", ("method", "m"), ("r",), ((Cell(**parts),),))  # type: ignore[arg-type]
+
+
+def test_methods_come_first_then_oracles_then_controls(scores: Table) -> None:
+    assert scores.rows == (
+        "ig", "gradient_shap", "saliency", "input_x_gradient", "occlusion", "grad_cam",
+        "ig_captum (oracle)", "random (control)", "edges (control)",
+    )  # fmt: skip
+
+
+def test_heads_have_arrows_in_the_order_of_the_run(scores: Table) -> None:
+    assert scores.columns[1:] == (
+        "completeness ↓", "infidelity ↓", "sensitivity_n ↑", "deletion ↓", "insertion ↑", "srg ↑",
+        "difference_from_ig",
+    )  # fmt: skip
+
+
+def test_numbers_are_those_of_the_rows(records: Records, scores: Table) -> None:
+    rows = records.scores
+    values = rows[(rows.method == "ig") & (rows.metric == "srg")].value
+    found = cell(scores, "ig", "srg")
+    assert found.value == pytest.approx(values.mean())
+    mean, half = map(float, found.text.split(" ± "))
+    assert mean == pytest.approx(values.mean(), abs=0.0005)
+    # A bootstrap interval of 24 values is near the normal one.
+    assert half == pytest.approx(1.96 * values.std() / math.sqrt(24), rel=0.25)
+
+
+def test_best_is_the_best_mean_and_marks_no_control(records: Records, scores: Table) -> None:
+    rows = records.scores
+    competing = ["ig", "gradient_shap", "saliency", "input_x_gradient", "occlusion", "grad_cam"]
+    for metric, spec in METRICS.items():
+        means = rows[rows.metric == metric].groupby("method").value.mean()[competing]
+        expected = {
+            "higher": [means.idxmax()], "lower": [means.idxmin()], "none": [],
+        }[spec.direction]  # fmt: skip
+        best = [r for r in scores.rows if cell(scores, r, metric).best]
+        assert best == expected, metric
+        marked = {r for r in scores.rows if cell(scores, r, metric).tied}
+        assert marked <= set(competing) - set(best)
+    assert cell(scores, "grad_cam", "srg").tied
+    assert not cell(scores, "saliency", "srg").tied
+
+
+def test_undefined_and_failed_values_are_counted_and_explained(scores: Table) -> None:
+    nothing = cell(scores, "saliency", "completeness")
+    assert (nothing.text, nothing.note) == ("n/a", "24 undefined")
+    assert scores.footnotes[nothing.mark] == "needs a global attribution; this one is local"
+    failed = cell(scores, "occlusion", "srg")
+    assert failed.note == "n = 23, 1 failed"
+    assert scores.footnotes[failed.mark] == "RuntimeError: not enough memory"
+    both = cell(scores, "occlusion", "sensitivity_n")
+    assert both.note == "n = 22, 1 failed"
+    assert both.hint.endswith("n = 22, 1 undefined, 1 failed")
+    assert cell(scores, "ig", "sensitivity_n").note == "n = 23"
+    assert cell(scores, "ig", "srg").note == ""
+    assert "n = 24" in scores.caption
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "digits", "text"),
+    [
+        (0.43125, 0.0217, 3, "0.431 ± 0.022"),
+        (-0.0004, 0.03, 3, "0.000 ± 0.030"),
+        (3.1e-7, 2e-8, 3, "3.1e-07 ± 2.0e-08"),
+        (123456.0, 100.0, 0, "1.2e+05 ± 1.0e+02"),
+        (0.5, math.nan, 2, "0.50"),
+        (0.0, 0.0, 3, "0"),
+    ],
+)
+def test_mean_text(mean: float, half: float, digits: int, text: str) -> None:
+    assert cells.mean_text(mean, half, digits) == text
+
+
+def test_decimals_show_two_digits_of_the_interval() -> None:
+    def lines(half: float) -> pd.DataFrame:
+        return pd.DataFrame({"low": [1 - half], "high": [1 + half]})
+
+    assert [cells.decimals(lines(h)) for h in (23.0, 2.3, 0.23, 0.023, 1e-7)] == [0, 1, 2, 3, 4]
+    assert cells.decimals(lines(math.nan)) == 4
+
+
+def test_markdown_has_a_row_for_each_method(scores: Table) -> None:
+    lines = [x for x in render.to_markdown(scores).splitlines() if x.startswith("|")]
+    assert len(lines) == 2 + len(scores.rows)
+    assert {line.count("|") for line in lines} == {len(scores.columns) + 1}
+    assert "**0.0" in lines[2]  # the best completeness gap
+    assert "<sup>a</sup> needs a global attribution" in render.to_markdown(scores)
+
+
+def test_markdown_escapes() -> None:
+    text = render.to_markdown(one_cell(text="a|b <script> *x*", best=True))
+    assert r"**a\|b &lt;script&gt; \*x\***" in text
+
+
+def test_latex_marks_best_and_tied(scores: Table) -> None:
+    text = render.to_latex(scores)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
+    best = sum(c.best for line in scores.cells for c in line)
+    tied = sum(c.tied for line in scores.cells for c in line)
+    assert text.count(r"\bfseries") == best > 0
+    assert text.count(r"\underline{") == tied > 0
+    rows = [x for x in text.splitlines() if x.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(scores.columns) - 1}
+    assert text.index(r"\end{tabular}") < text.index("not enough memory")
+    assert not set("±↑↓−∞") & set(text)
+
+
+def test_latex_escapes() -> None:
+    text = render.to_latex(one_cell(text="50% of $x_1$ & {y}^2 #3 ~ \\z <", note="-3"))
+    assert (
+        r"50\% of \$x\_1\$ \& \{y\}\textasciicircum{}2 \#3 \textasciitilde{} "
+        r"\textbackslash{}z \textless{}"
+    ) in text
+    assert r"$-$0.5 $\pm$ 0.1" in render.to_latex(one_cell(text="-0.5 ± 0.1"))
+    assert r"$3.1\times10^{-7}$" in render.to_latex(one_cell(text="3.1e-07"))
+    assert r"$1.2\times10^{5}$" in render.to_latex(one_cell(text="1.2e+05"))
+
+
+def test_html_escapes_everything() -> None:
+    evil = "<script>alert('x')</script>"
+    text = render.to_html(
+        Table("t", evil, (evil, evil), (evil,), ((Cell(evil, evil, hint=evil),),), {"a": evil})
+    )
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") == 7
+
+
+def test_html_files_are_ascii(tmp_path: pytest.TempPathFactory, scores: Table) -> None:
+    paths = {p.suffix: p for p in render.write(scores, tmp_path)}  # type: ignore[arg-type]
+    assert set(paths) == {".md", ".tex", ".html"}
+    assert "completeness &#8595;" in paths[".html"].read_text("ascii")
+    assert "completeness ↓" in paths[".md"].read_text("utf-8")
+
+
+def test_costs_are_aggregated_as_the_caption_says(records: Records) -> None:
+    table = tables.costs_table(records)
+    rows = records.scores
+    seconds = rows[(rows.method == "ig") & (rows.metric == "seconds")].value
+    memory = rows[(rows.method == "ig") & (rows.metric == "peak_memory")].value
+    assert cell(table, "ig", "forwards").text == "51"
+    assert cell(table, "occlusion", "forwards") == Cell("197", "1 failed", value=197.0)
+    assert cell(table, "ig", "seconds").value == pytest.approx(seconds.median())
+    assert cell(table, "ig", "peak").value == pytest.approx(memory.max())
+    assert "forward rows 8,424" in table.footnotes[""]
+
+
+def test_definitions_cover_all_metrics_and_costs(records: Records) -> None:
+    table = tables.definitions_table(records.run)
+    assert table.rows == tuple(records.run.metrics)
+    row = table.cells[table.rows.index("sensitivity_n")]
+    assert [c.text for c in row] == [
+        "Sensitivity-n (Ancona 2018)", "↑ higher", "[−1, 1]", "score", "pixel", "1",
+        "Ancona et al. 2018, sec. 4", "where the model's output does not vary",
+    ]  # fmt: skip
+    assert cell(table, "infidelity", "range").text == "[0, ∞)"
+
+
+def test_two_models_give_two_blocks(records: Records) -> None:
+    other = records.scores.assign(model="other")
+    both = replace(records, scores=pd.concat([records.scores, other]))
+    lines = summarise(both.scores, both.run.metrics, methods=both.run.methods, resamples=50)
+    table = tables.scores_table(both.run, lines)
+    assert len(table.rows) == len(set(table.rows)) == 18
+    assert table.rows[0] == "synthetic_net: ig"
+    assert table.rows[9] == "other: ig"
