@@ -73,7 +73,7 @@ def baseline_differs(x: Tensor, baseline: Tensor, sample_ids: Sequence[str]) -> 
         i = int(same.nonzero()[0])
         raise InputError(
             f"the baseline of sample {sample_ids[i]!r} equals the sample, so there is nothing to "
-            "attribute. Choose another baseline, for example baseline=blur or baseline=noise."
+            "attribute. Choose another one, for example baseline=blur or baseline=uniform_noise."
         )
 
 

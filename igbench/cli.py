@@ -9,13 +9,17 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from igbench import checks, configs
 from igbench.progress import duration, progress
+
+if TYPE_CHECKING:
+    from igbench.experiment import Experiment
+    from igbench.plan import Estimate
 
 OK, REGRESSION, USAGE, FAILED = 0, 1, 2, 3
 
@@ -70,7 +74,7 @@ def _hydra(words: list[str]) -> int:
     def job(config: DictConfig) -> None:
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            worst.append(run_config(plain, []))
+            worst.append(run_config(configs.selected(plain), []))
         except checks.InputError as error:
             sys.stderr.write(f"igbench: {error}\n")
             worst.append(USAGE)
@@ -91,8 +95,7 @@ def run(overrides: Sequence[str]) -> int:
 
 def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run one resolved configuration; the exit status says whether cells failed."""
-    from igbench import build, evaluate, record, report, store
-    from igbench.report import tables
+    from igbench import build, loop, plan, record, report, store
 
     console = Console(soft_wrap=True)
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -100,9 +103,9 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     store.writable(results_dir)
     experiment = build.experiment(config)
     run_id = store.new_id(started)
-    console.print(_headline(experiment), highlight=False)
+    console.print(_headline(experiment, plan.estimate(experiment)), highlight=False)
     with progress(console, experiment.pieces()) as advance:
-        results = evaluate.run(experiment, run_id, advance)
+        results = loop.run(experiment, run_id, advance)
     config = {**config, "command": " ".join(["python -m igbench", *overrides])}
     finished = record.make_run(
         experiment,
@@ -120,7 +123,8 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
         results.maps,
     )
     page = report.write_report(store.read(folder))
-    console.print(tables.console_table(store.read(folder)), highlight=False)
+    scores = (folder / "tables" / "scores.md").read_text(encoding="utf-8")
+    console.print(f"\n{scores}", highlight=False, markup=False)
     took = duration(time.perf_counter() - clock)
     console.print(f"Finished in {took}. Report: {page}", highlight=False)
     failed = results.count("failed")
@@ -134,13 +138,14 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     return FAILED if failed else OK
 
 
-def _headline(experiment: Any) -> str:
+def _headline(experiment: Experiment, cost: Estimate) -> str:
     return (
         f"igbench {experiment.name}: {experiment.model.name} ({experiment.model.source}) on "
         f"{experiment.device}; {len(experiment.data)} samples of {experiment.data.name}; "
         f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
         f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
-        f"up to {experiment.rows} model rows a call"
+        f"estimated cost {cost.forward:,} forwards and {cost.backward:,} gradients, about "
+        f"{duration(cost.seconds)} in the model, up to {experiment.rows} rows a call"
     )
 
 

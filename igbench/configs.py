@@ -40,11 +40,22 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
         with hydra.initialize_config_dir(str(FOLDER), version_base="1.3"):
             try:
                 config = hydra.compose("run", overrides=list(overrides))
-                return dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+                plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+                return selected(plain)
             except (HydraException, OmegaConfBaseException) as error:
                 raise InputError(_explain(error, overrides)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def selected(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what an experiment says of methods and metrics that are not chosen in the end."""
+    for group in ("method", "metric"):
+        nodes, known = config.get(group) or {}, choices(group)
+        config[group] = {
+            name: node for name, node in nodes.items() if "_target_" in node or name not in known
+        }
+    return config
 
 
 def choices(group: str) -> list[str]:
@@ -60,7 +71,7 @@ def _check_choices(overrides: Sequence[str]) -> None:
             continue
         for name in re.split(r"[\s,\[\]]+", value.strip("'\"")):
             known = choices(group)
-            if name and name != "null" and name not in known:
+            if name and name not in known:
                 raise InputError(
                     f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
                 )
@@ -72,6 +83,9 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
     from omegaconf import OmegaConf
 
     first = str(error).strip().splitlines()[0]
+    unread = getattr(error, "override", None)
+    if unread:
+        return f"cannot read {unread!r}: {first}; quote lists, as in 'method=[ig,occlusion]'."
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if f"'{key}'" in first or f"override '{key}" in first or f"Key '{key}'" in first:

@@ -13,6 +13,15 @@ from igbench.attr.quadrature import nodes_and_weights
 from igbench.types import Score
 
 
+def gradients_for_curve(most: int = 64) -> int:
+    """Gradients for each sample that `gap_by_steps` needs."""
+    return most + 1 + sum(_steps(most))
+
+
+def _steps(most: int) -> list[int]:
+    return [2**k for k in range(2, int(math.log2(most)) + 1)]
+
+
 def gap_by_steps(
     score: Score, x: Tensor, baseline: Tensor, target: Tensor | None, *, most: int = 64
 ) -> dict[str, tuple[list[int], Tensor]]:
@@ -32,7 +41,7 @@ def gap_by_steps(
     Returns:
         Rule to (P numbers of gradients, (N, P) gaps); NaN where f(x) = f(x').
     """
-    steps = [2**k for k in range(2, int(math.log2(most)) + 1)]
+    steps = _steps(most)
     change = (score.evaluate(x, target) - score.evaluate(baseline, target)).double()
     table: list[tuple[str, int, np.ndarray]] = []
     for n in steps:

@@ -71,7 +71,7 @@ class Captum:
                 own["additional_forward_args"] = (batch.target[i : i + 1],)
             x = batch.x[i : i + 1].detach().clone().requires_grad_()
             with keyed.global_state(batch.seed, f"captum.{self.attribution}", sample_id):
-                maps.append(explainer.attribute(x, **own).detach())
+                maps.append(explainer.attribute(x, **own).detach().to(batch.x.dtype))
         return torch.cat(maps)
 
 

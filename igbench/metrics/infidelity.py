@@ -98,16 +98,12 @@ class Infidelity:
     def _perturbed_scores(self, batch: Batch, i: int) -> Tensor:
         if self.perturbation == "gaussian":
             noise = self._noise(batch, i)
-            count = len(noise)
-
-            def build(draw: Tensor) -> Tensor:
-                return batch.x[i] + noise[draw]
-
-        else:
-            masks, features = self._masks(batch, i)
-            count = len(masks)
-            build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
-        return batch.score.evaluate_draws(count, batch.target_of(i), build).double()
+            return batch.score.evaluate_draws(
+                len(noise), batch.target_of(i), lambda draw: batch.x[i] + noise[draw]
+            ).double()
+        masks, features = self._masks(batch, i)
+        build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
+        return batch.score.evaluate_draws(len(masks), batch.target_of(i), build).double()
 
     def _noise(self, batch: Batch, i: int) -> Tensor:
         assert isinstance(self.draws, int)

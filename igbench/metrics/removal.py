@@ -173,4 +173,4 @@ def _ranks_something(values: Tensor) -> bool:
 
 def area(x: list[float], y: Tensor) -> Tensor:
     """Area under curves over the fraction of features, by the trapezoid rule, (N, P) to (N,)."""
-    return torch.trapezoid(y, torch.tensor(x).to(y), dim=1)
+    return torch.trapezoid(y, torch.tensor(x, dtype=y.dtype, device=y.device), dim=1)

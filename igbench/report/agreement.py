@@ -40,7 +40,7 @@ def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
     axes.tick_params(axis="y", rotation=0)
     used = counts.to_numpy()[above.T & ~np.eye(len(taus), dtype=bool)]
     span = f"{used.min()}" if used.min() == used.max() else f"{used.min()} to {used.max()}"
-    style.panel_title(axes, f"Agreement of rankings ({span} methods)")
+    style.panel_title(axes, f"Rank agreement ({span} methods)")
     return figure
 
 

@@ -86,6 +86,9 @@ def mean_text(mean: float, half: float, digits: int) -> str:
     """
     size = abs(mean) if math.isnan(half) else max(abs(mean), half)
     tiny = 0 < size < 5 * 10.0**-digits
+    finer = 1 - math.floor(math.log10(half if half > 0 else size)) if tiny else digits
+    if finer <= 5:
+        digits, tiny = finer, False
     huge = abs(mean) >= 1e5
     shape = ".1e" if tiny or huge else f".{digits}f"
     if mean == 0 and half == 0:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from igbench.report.cells import Cell, Table, line_name, methods_of
-from igbench.rows import COSTS, Records
+from igbench.rows import COSTS, Records, Run
 
 COST_HEADS = {
     "forward_rows": "forwards",
@@ -54,6 +54,33 @@ def _cost_cell(rows: pd.DataFrame | None, cost: str) -> Cell:
     return Cell(text, note, value=value)
 
 
+def stages_table(run: Run) -> Table | None:
+    """What each stage of the run took in all; None where the run did not record stages."""
+    nested = (value for value in run.totals.values() if _is_nested(value))
+    stages: Mapping[str, Mapping[str, Any]] = next(nested, {})
+    if not stages:
+        return None
+    heads = list(dict.fromkeys(key for stage in stages.values() for key in stage))
+    return Table(
+        name="stages",
+        caption="Cost of the whole run by stage; what metrics share is counted once.",
+        columns=("stage", *heads),
+        rows=tuple(stages),
+        cells=tuple(tuple(_number_cell(s.get(h)) for h in heads) for s in stages.values()),
+    )
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
+
+
+def _number_cell(value: object) -> Cell:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Cell("–" if value is None else str(value))
+    whole = float(value).is_integer()
+    return Cell(f"{value:,.0f}" if whole else f"{value:,.3g}", value=float(value))
+
+
 def totals_text(totals: Mapping[str, Any]) -> str:
     """The totals of a run on one line.
 
@@ -63,6 +90,8 @@ def totals_text(totals: Mapping[str, Any]) -> str:
     parts = []
     for name, value in totals.items():
         head = str(name).replace("_", " ")
+        if _is_nested(value):
+            continue  # has a table of its own
         if isinstance(value, Mapping):
             inner = ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
             parts.append(f"{head}: {inner}")

@@ -42,30 +42,19 @@ def removal(run: Run, points: pd.DataFrame) -> Figure | None:
     for axes, panel in zip(all_axes, panels, strict=True):
         of_panel = points[points["curve"].isin(REMOVAL_LINES[panel])]
         _removal_panel(axes, run, of_panel, panel)
+    # The means fill the panels; wide bands of few samples may leave them.
+    heights = np.concatenate([line.get_ydata() for axes in all_axes for line in axes.lines])
+    if heights.size:
+        margin = 0.12 * (float(np.ptp(heights)) or 1.0)
+        all_axes[0].set_ylim(heights.min() - margin, heights.max() + margin)
     all_axes[0].set_ylabel("model output (mean over samples)")
     return figure
 
 
 def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> None:
-    looks = style.looks(run.methods)
     both = {"srg_lif", "srg_mif"} <= set(points["curve"])
     for method in style.method_names(run, points["method"]):
-        look = looks.get(method, style.UNKNOWN)
-        areas = {}
-        for curve in REMOVAL_LINES[panel]:
-            line = mean_curve(points[(points["method"] == method) & (points["curve"] == curve)])
-            if line.empty:
-                continue
-            areas[curve] = area(line)
-            dashed = curve == "srg_mif"
-            axes.fill_between(line.index, line["low"], line["high"], color=look["color"],
-                              alpha=0.12, linewidth=0)  # fmt: skip
-            axes.plot(line.index, line["mean"], color=look["color"],
-                      linestyle=(0, (2.5, 1)) if dashed else look["linestyle"])  # fmt: skip
-        if areas:
-            value = areas["srg_lif"] - areas["srg_mif"] if len(areas) == 2 else sum(areas.values())
-            axes.plot([], [], color=look["color"], linestyle=look["linestyle"],
-                      label=f"{style.label(method)}  {value:.3f}")  # fmt: skip
+        _removal_lines(axes, run, points[points["method"] == method], method, both)
     axes.grid()
     added = panel == "insertion"
     axes.set_xlabel(f"fraction of features {'inserted' if added else 'removed'}")
@@ -76,6 +65,29 @@ def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> No
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1, handlelength=2.2,
                 title="area between" if both else "area under the mean curve",
                 title_fontsize=7, labelspacing=0.25)  # fmt: skip
+
+
+def _removal_lines(axes: Axes, run: Run, points: pd.DataFrame, method: str, both: bool) -> None:
+    """One method's curve, or its two; oracles are thin and dotted, as they lie on another's."""
+    look = style.looks(run.methods).get(method, style.UNKNOWN)
+    oracle = style.role(run, method) == "oracle"
+    usual = "-" if both and not oracle else look["linestyle"]
+    areas: dict[str, float] = {}
+    for curve, of_curve in points.groupby("curve"):
+        line = mean_curve(of_curve)
+        areas[str(curve)] = area(line) if len(line) else math.nan
+        dashed = curve == "srg_mif" and not oracle
+        axes.fill_between(line.index, line["low"], line["high"], color=look["color"], alpha=0.1,
+                          linewidth=0)  # fmt: skip
+        axes.plot(line.index, line["mean"], color=look["color"], linewidth=0.9 if oracle else 1.4,
+                  linestyle=(0, (2.5, 1)) if dashed else usual)  # fmt: skip
+    if both:
+        value = areas.get("srg_lif", math.nan) - areas.get("srg_mif", math.nan)
+    else:
+        value = next(iter(areas.values()))
+    text = f"{value:.3f}".replace("-", "−")
+    axes.plot([], [], color=look["color"], linestyle=usual, linewidth=0.9 if oracle else 1.4,
+              label=f"{style.label(method)}  {text}")  # fmt: skip
 
 
 def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
@@ -134,7 +146,7 @@ def _subset_axis(axes: Axes, x: pd.Series) -> None:
     axes.set_xlabel("fraction of features removed" if fraction else "features removed, n")
     if float(x.min()) > 0 and float(x.max()) / float(x.min()) > 20:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        style.log_ticks(axes.xaxis, between=(1.0, 2.0, 5.0) if fraction else (1.0,))
 
 
 def convergence(points: pd.DataFrame) -> Figure | None:
@@ -160,8 +172,7 @@ def convergence(points: pd.DataFrame) -> Figure | None:
             _quartiles(axes, of_rule, i, style.label(rule))
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        steps = sorted(set(of_curve["x"]))
-        axes.set_xticks(steps, [f"{s:g}" for s in steps])
+        style.log_ticks(axes.xaxis, base=2)
         axes.set_xlabel("steps")
         axes.grid()
         style.panel_title(axes, names[curve])

@@ -50,6 +50,7 @@ def _leader(run: Run, lines: pd.DataFrame) -> list[str]:
     ranked = ranking(run, lines, metric) if metric else lines.iloc[:0]
     if ranked.empty:
         return []
+    of_metric = lines["metric"] == metric
     spec, first, digits = run.metrics[metric], ranked.iloc[0], decimals(ranked)
     said = [
         f"The headline metric is {metric}: {spec.title}; {spec.direction} is better.",
@@ -60,6 +61,7 @@ def _leader(run: Run, lines: pd.DataFrame) -> list[str]:
     tied = list(others.loc[others["tied"].astype(bool) | others["best"].astype(bool), "method"])
     if tied:
         said.append(f"It cannot be told apart from {_join(tied)} at 5 %.")
+        said += _too_few(int(first["n"]), int(lines.loc[of_metric, "mean"].notna().sum()))
     elif len(others):
         second = others.iloc[0]
         said.append(
@@ -71,6 +73,13 @@ def _leader(run: Run, lines: pd.DataFrame) -> list[str]:
         own = _interval(ranked.loc[place[0]], digits)
         said.append(f"{IG} has place {place[0] + 1} with {own}.")
     return said
+
+
+def _too_few(samples: int, methods: int) -> list[str]:
+    """Said where even the smallest p of the test, 2^(1 - n), fails Holm's first step."""
+    if 2.0 ** (1 - samples) * math.comb(methods, 2) <= 0.05:
+        return []
+    return [f"{_count(samples, 'sample')} cannot tell any two methods apart by this test."]
 
 
 def _chance(run: Run, lines: pd.DataFrame) -> list[str]:

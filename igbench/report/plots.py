@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from igbench.report import agreement, curves, style
 from igbench.report.placement import Spot, place_labels
@@ -112,8 +113,9 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
     for i, (method, line) in enumerate(values.iterrows()):
         mean = float(line["mean"])
         if not math.isfinite(mean) or (log and mean <= 0):
-            axes.text(0.02, i, "n/a" if math.isnan(mean) else f"{mean:.3g}", va="center", fontsize=7,
-                      color="#707070", transform=axes.get_yaxis_transform(), zorder=5,
+            text = "n/a" if math.isnan(mean) else f"{mean:.3g}"
+            axes.text(0.02, i, text, va="center", fontsize=7, color="#707070", zorder=5,
+                      transform=axes.get_yaxis_transform(),
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
         else:
             _bar(axes, run, str(method), i, line, log)
@@ -121,6 +123,7 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
         axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
     if log:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.axvline(0, color="#4d4d4d", linewidth=0.7)
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -164,14 +167,18 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     spots = []
     for method in style.method_names(run, wide.index.to_series().astype(str)):
         look, x = looks.get(method, style.UNKNOWN), max(1.0, float(cost[method]))
-        mean, low, high = quality.loc[method, ["mean", "low", "high"]].astype(float)
+        numbers: Any = quality.loc[method]
+        mean, low, high = (float(numbers[k]) for k in ("mean", "low", "high"))
         low, high = min(mean, low), max(mean, high)  # NaN bounds become the mean
-        axes.errorbar(x, mean, yerr=[[mean - low], [high - mean]], fmt=look["marker"], ms=5.5,
-                      color=look["color"], elinewidth=1, markeredgecolor="white",
-                      markeredgewidth=0.5)  # fmt: skip
+        ring = style.role(run, method) == "oracle"  # around the point that it should coincide with
+        axes.errorbar(x, mean, yerr=[[mean - low], [high - mean]], fmt=look["marker"],
+                      ms=9 if ring else 5.5, color=look["color"], elinewidth=1,
+                      markerfacecolor="none" if ring else look["color"],
+                      markeredgecolor=look["color"] if ring else "white",
+                      markeredgewidth=0.8 if ring else 0.5)  # fmt: skip
         spots.append(Spot(x, mean, low, high, look["color"], style.label(method)))
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    style.log_ticks(axes.xaxis)
     axes.margins(x=0.12, y=0.1)
     free = "; 0 is drawn at 1" if (cost < 1).any() else ""
     axes.set_xlabel(f"forward passes for one attribution (a gradient is {GRADIENT_COST:g}{free})")

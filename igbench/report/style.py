@@ -12,8 +12,10 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from igbench.rows import COSTS, MethodSpec, MetricSpec, Run
 
@@ -173,6 +175,13 @@ def canvas(width: float, height: float) -> Figure:
 def panel_title(axes: Axes, text: str) -> None:
     """Title of a panel, on the left, on several lines where it is long."""
     axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold")
+
+
+def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0,)) -> None:
+    """Plain numbers on a logarithmic axis, at powers of the base times `between`."""
+    axis.set_major_locator(LogLocator(base=base, subs=between))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:

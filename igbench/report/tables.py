@@ -13,7 +13,7 @@ import pandas as pd
 
 from igbench.report import style
 from igbench.report.cells import Cell, Table, decimals, line_name, mean_text, methods_of
-from igbench.report.costs import costs_table
+from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
 from igbench.rows import Records, Run
 
@@ -21,12 +21,14 @@ from igbench.rows import Records, Run
 def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
     """All tables of a run: scores, costs, definitions of the metrics and of the methods."""
     run = records.run
-    return [
+    made = [
         scores_table(run, summary),
         costs_table(records),
+        stages_table(run),
         definitions_table(run),
         methods_table(run),
     ]
+    return [table for table in made if table is not None]
 
 
 def scores_table(run: Run, summary: pd.DataFrame) -> Table:

@@ -43,9 +43,8 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Records:
     )
     rng = np.random.default_rng(0)
     maps = {"inputs": {"photo-000": rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)}}
-    maps |= {
-        m: {"photo-000": rng.normal(size=(32, 32)).astype(np.float32)} for m in ("ig", "edges")
-    }
+    for method in ("ig", "edges"):
+        maps[method] = {"photo-000": rng.normal(size=(32, 32)).astype(np.float32)}
     return replace(records, run=run, maps=maps, folder=str(tmp_path_factory.mktemp("run")))
 
 
@@ -195,6 +194,14 @@ def test_finding_of_a_clear_leader() -> None:
     assert "ig has the best mean of 6 methods: 0.70" in said
     assert "told apart from every other method; the next is occlusion" in said
     assert "has place" not in said
+
+
+def test_finding_says_when_the_samples_are_too_few() -> None:
+    said = finding(make_records().run, summary_of(make_records(samples=10)))[0]
+    # The smallest p of 10 pairs is 2 / 2**10; times 36 pairs of methods it exceeds 0.05.
+    assert "cannot tell any two methods apart by this test" in said
+    said = finding(make_records().run, summary_of(make_records(samples=24)))[0]
+    assert "cannot tell any two" not in said
 
 
 def test_finding_says_when_chance_is_not_beaten() -> None:

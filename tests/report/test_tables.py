@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -105,6 +106,8 @@ def test_undefined_and_failed_values_are_counted_and_explained(scores: Table) ->
         (0.43125, 0.0217, 3, "0.431 ± 0.022"),
         (-0.0004, 0.03, 3, "0.000 ± 0.030"),
         (3.1e-7, 2e-8, 3, "3.1e-07 ± 2.0e-08"),
+        (0.0106, 0.0043, 1, "0.0106 ± 0.0043"),
+        (0.012, 0.0, 1, "0.012 ± 0.000"),
         (123456.0, 100.0, 0, "1.2e+05 ± 1.0e+02"),
         (0.5, math.nan, 2, "0.50"),
         (0.0, 0.0, 3, "0"),
@@ -165,11 +168,11 @@ def test_html_escapes_everything() -> None:
         Table("t", evil, (evil, evil), (evil,), ((Cell(evil, evil, hint=evil),),), {"a": evil})
     )
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") == 7
+    assert text.count("&lt;script&gt;") == 8
 
 
-def test_html_files_are_ascii(tmp_path: pytest.TempPathFactory, scores: Table) -> None:
-    paths = {p.suffix: p for p in render.write(scores, tmp_path)}  # type: ignore[arg-type]
+def test_html_files_are_ascii(tmp_path: Path, scores: Table) -> None:
+    paths = {p.suffix: p for p in render.write(scores, tmp_path)}
     assert set(paths) == {".md", ".tex", ".html"}
     assert "completeness &#8595;" in paths[".html"].read_text("ascii")
     assert "completeness ↓" in paths[".md"].read_text("utf-8")
@@ -185,6 +188,18 @@ def test_costs_are_aggregated_as_the_caption_says(records: Records) -> None:
     assert cell(table, "ig", "seconds").value == pytest.approx(seconds.median())
     assert cell(table, "ig", "peak").value == pytest.approx(memory.max())
     assert "forward rows 8,424" in table.footnotes[""]
+
+
+def test_stages_have_a_table_of_their_own(records: Records) -> None:
+    assert tables.stages_table(records.run) is None
+    stages = {"method ig": {"forward": 300.0, "seconds": 0.82424}, "metric srg": {"forward": 1234}}
+    run = replace(records.run, totals={"seconds": 9.9, "stages": stages})
+    table = tables.stages_table(run)
+    assert table is not None
+    assert table.columns == ("stage", "forward", "seconds")
+    assert table.rows == ("method ig", "metric srg")
+    assert [[c.text for c in row] for row in table.cells] == [["300", "0.824"], ["1,234", "–"]]
+    assert tables.costs_table(replace(records, run=run)).footnotes[""] == "whole run: seconds 9.9"
 
 
 def test_definitions_cover_all_metrics_and_costs(records: Records) -> None:

@@ -29,6 +29,7 @@ def run(
     run_id: str = "",
     advance: Advance = lambda text: None,
     only: Sequence[int] | None = None,
+    score: Score | None = None,
 ) -> Results:
     """Run an experiment, or some of its batches.
 
@@ -37,12 +38,17 @@ def run(
         run_id: Identifier for the rows.
         advance: Told after each piece of work.
         only: Numbers of the batches to run; all by default.
+        score: The scalar with its counters; made from the experiment by default.
     """
     results = Results()
     module = experiment.model.module.to(experiment.device, experiment.dtype)
-    score = Score(
-        module, experiment.output, experiment.rows, channels_last=experiment.model.channels_last
-    )
+    if score is None:
+        score = Score(
+            module,
+            experiment.output,
+            experiment.rows,
+            channels_last=experiment.model.channels_last,
+        )
     batches = experiment.batches()
     with frozen(module):
         for number in range(len(batches)) if only is None else only:

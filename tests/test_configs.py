@@ -1,0 +1,115 @@
+"""Every file in conf/ composes and builds; bad words get one clear line."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from igbench import build, catalogue, configs
+from igbench.checks import InputError
+
+PLAIN = configs.compose([])
+
+
+def included(said, config, at=""):
+    """Keys that an experiment sets and that did not arrive."""
+    lost = []
+    for key, value in said.items():
+        if key == "defaults":
+            continue
+        if isinstance(value, dict):
+            lost += included(value, config.get(key, {}), f"{at}{key}.")
+        elif config.get(key) != value:
+            lost.append(f"{at}{key}")
+    return lost
+
+
+@pytest.mark.parametrize("name", configs.choices("experiment"))
+def test_experiment_composes_and_changes_something(name):
+    config = configs.compose([f"experiment={name}"])
+    assert config["name"] == name
+    said = yaml.safe_load((configs.FOLDER / "experiment" / f"{name}.yaml").read_text())
+    assert included(said, config) == []
+    for entry in config["metric"]:
+        build.construct(config["metric"][entry], f"metric.{entry}")
+
+
+@pytest.mark.parametrize("group", ["model", "data", "baseline"])
+def test_single_choices_compose(group):
+    for name in configs.choices(group):
+        node = configs.compose([f"{group}={name}"])[group]
+        assert callable(build.locate(node["_target_"], group))
+
+
+def test_default_is_the_offline_experiment():
+    assert PLAIN["name"] == "imagenet_lite"
+    assert PLAIN["limit"] >= 16
+    assert len(PLAIN["method"]) == 9
+
+
+def test_command_line_wins_over_the_experiment():
+    config = configs.compose(
+        ["experiment=digits_resnet", "limit=3", "method=[ig,random]", "method.ig.n_steps=7"]
+    )
+    assert config["limit"] == 3
+    assert list(config["method"]) == ["ig", "random"]
+    assert config["method"]["ig"]["n_steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["experiment=imagenet_light"], r"unknown experiment 'imagenet_light'.*'imagenet_lite'"),
+        (["method=[ig,oclusion]"], r"unknown method 'oclusion'.*'occlusion'"),
+        (["metric=[sensitivityn]"], r"unknown metric 'sensitivityn'.*'sensitivity_n'"),
+        (["model=resnet51"], r"unknown model 'resnet51'.*'resnet50'"),
+        (["limt=3"], r"unknown key 'limt'.*'limit'"),
+        (["method.ig.nsteps=3"], r"unknown key 'method.ig.nsteps'.*'method.ig.n_steps'"),
+        (["limit=[3"], r"limit=\[3"),
+    ],
+)
+def test_unknown_words_name_the_nearest(words, message):
+    with pytest.raises(InputError, match=message) as caught:
+        configs.compose(words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["limit=0"], "limit=0 must be a whole number of at least 1"),
+        (["limit=some"], "limit=some must be a whole number"),
+        (["seed=-1"], "seed=-1"),
+        (["target=class"], "unknown target 'class'"),
+        (["device=gpu"], "device 'gpu' is unknown"),
+        (["dtype=float8"], "unknown dtype 'float8'"),
+        (["method=[]"], "no method is chosen"),
+        (["+method.ig.n_step=3"], r"unknown key 'method.ig.n_step'.*n_steps"),
+        (["data=imagenet"], "data.root"),
+        (["data=imagenet", "data.root=missing-folder"], "missing-folder"),
+        (["model.weights=missing.pt", "model=resnet18"], "missing.pt"),
+        (["metric.srg.occluder=gray"], "unknown occluder 'gray'"),
+        (["batch_size=0"], "batch_size=0"),
+    ],
+)
+def test_bad_values_are_refused_before_any_work(words, message):
+    with pytest.raises(InputError, match=message) as caught:
+        build.experiment(configs.compose(words))
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_that_do_not_exist():
+    with pytest.raises(InputError, match="cannot be imported"):
+        build.construct({"_target_": "igbench.nowhere.Thing"}, "method.x")
+    with pytest.raises(InputError, match="has no _target_"):
+        build.construct({"n_steps": 3}, "method.x")
+
+
+def test_catalogue_lists_everything():
+    text = catalogue.text()
+    for group in configs.GROUPS:
+        for name in configs.choices(group):
+            assert f"  {name} " in text
+    assert "↑" in catalogue.text("metrics")
+    with pytest.raises(InputError, match="unknown group"):
+        catalogue.text("metrcs")

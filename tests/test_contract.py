@@ -1,0 +1,204 @@
+"""Every method and metric in conf/ keeps the contract; a new file there cannot escape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from igbench import build, configs
+from igbench.isolate import attributions_of
+from igbench.rows import MethodSpec
+from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score, mismatch
+from tests import closed_form as cf
+
+METHODS = configs.choices("method")
+METRICS = configs.choices("metric")
+LOCAL = MethodSpec("local", "", "local", signed=True)
+GLOBAL = MethodSpec("global", "", "global", signed=True)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configs.compose(
+        [
+            "experiment=digits_resnet",
+            f"method=[{','.join(METHODS)}]",
+            f"metric=[{','.join(METRICS)}]",
+            "method.grad_cam.layer=features",
+        ]
+    )
+
+
+def method(config, name: str) -> Method:
+    return build.construct(config["method"][name], f"method.{name}")
+
+
+def metric(config, name: str) -> Metric:
+    return build.construct(config["metric"][name], f"metric.{name}")
+
+
+def batch() -> Batch:
+    g = torch.Generator().manual_seed(11)
+    x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64)
+    return Batch(
+        Score(cf.SmallNet(channels=1).double(), rows=7),
+        x,
+        torch.zeros_like(x),
+        torch.tensor([0, 1, 2, 3, 1]),
+        ("a", "b", "c", "d", "e"),
+        "pixel",
+        5,
+    )
+
+
+def take(whole: Batch, index: list[int]) -> Batch:
+    return replace(
+        whole,
+        x=whole.x[index],
+        baseline=whole.baseline[index],
+        target=None if whole.target is None else whole.target[index],
+        sample_ids=tuple(whole.sample_ids[i] for i in index),
+    )
+
+
+SPLITS = {
+    "one by one": [[0], [1], [2], [3], [4]],
+    "three and two": [[0, 1, 2], [3, 4]],
+    "backwards": [[4, 3, 2, 1, 0]],
+    "shuffled shards": [[3, 0], [4, 1, 2]],
+}
+
+
+def maps_for(whole: Batch) -> dict[str, Attribution]:
+    g = torch.Generator().manual_seed(1)
+    values = torch.randn(5, 1, 8, 8, generator=g, dtype=torch.float64)
+    return {"ig": Attribution(values, GLOBAL), "other": Attribution(values**3 + 0.1, GLOBAL)}
+
+
+def measured(m: Metric, part: Batch, maps: dict[str, Attribution]) -> dict[str, Measurement]:
+    return m.measure(part, maps, m.observe(part))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_returns_a_finite_map_and_leaves_no_trace(config, name):
+    b, m = batch(), method(config, name)
+    x, state, legacy = b.x.clone(), torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    values = m(b)
+    assert values.shape == b.x.shape
+    assert values.dtype == b.x.dtype
+    assert bool(torch.isfinite(values).all())
+    assert not values.requires_grad
+    assert torch.equal(b.x, x)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (np.random.get_state()[1] == legacy).all()  # noqa: NPY002
+    assert torch.equal(m(b), values), "same seed, same map"
+    if not m.spec.signed:
+        assert float(values.min()) >= 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_method_does_not_depend_on_batching(config, name, split):
+    b, m = batch(), method(config, name)
+    whole = m(b)
+    for index in SPLITS[split]:
+        torch.testing.assert_close(m(take(b, index)), whole[index], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metric_values_are_in_range_and_leave_no_trace(config, name):
+    b, m = batch(), metric(config, name)
+    x, state = b.x.clone(), torch.random.get_rng_state()
+    found = measured(m, b, maps_for(b))
+    assert found
+    for measurement in found.values():
+        assert measurement.value.shape == (5,)
+        assert bool(torch.isfinite(measurement.value).all()), measurement.reason
+        assert float(measurement.value.min()) >= m.spec.low
+        assert float(measurement.value.max()) <= m.spec.high
+        if measurement.std_error is not None:
+            assert measurement.std_error.shape == (5,)
+            assert float(measurement.std_error.min()) >= 0
+        for xs, ys in measurement.curves.values():
+            assert ys.shape == (5, len(xs))
+    assert torch.equal(b.x, x)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    again = measured(m, b, maps_for(b))
+    for key, measurement in found.items():
+        assert torch.equal(again[key].value, measurement.value), "same seed, same score"
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_metric_does_not_depend_on_batching(config, name, split):
+    b, m = batch(), metric(config, name)
+    maps = maps_for(b)
+    whole = measured(m, b, maps)
+    for index in SPLITS[split]:
+        own = {k: replace(a, values=a.values[index]) for k, a in maps.items()}
+        for key, found in measured(m, take(b, index), own).items():
+            torch.testing.assert_close(found.value, whole[key].value[index], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metric_does_not_depend_on_other_methods(config, name):
+    b, m = batch(), metric(config, name)
+    maps = maps_for(b)
+    alone = measured(m, b, {"ig": maps["ig"]})
+    together = measured(m, b, maps)
+    for key, found in alone.items():
+        torch.testing.assert_close(
+            found.value, together[key].value, rtol=1e-9, atol=1e-12, equal_nan=True
+        )
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_exact_map_of_a_linear_model_never_loses_to_random(config, name):
+    m, b = metric(config, name), batch()
+    if m.spec.direction == "none":
+        pytest.skip("the metric has no better and worse")
+    g = torch.Generator().manual_seed(2)
+    w = torch.randn(64, generator=g, dtype=torch.float64)
+    linear: Batch = replace(b, score=Score(lambda z: z.flatten(1) @ w), target=None)
+    exact: Tensor = b.x * w.view(1, 1, 8, 8)
+    maps = {
+        "exact": Attribution(exact, GLOBAL),
+        "random": Attribution(torch.randn(exact.shape, generator=g, dtype=exact.dtype), GLOBAL),
+    }
+    found = measured(m, linear, maps)
+    best, random = found["exact"].value, found["random"].value
+    sign = 1 if m.spec.direction == "higher" else -1
+    assert bool((sign * best >= sign * random - 1e-12).all())
+    assert float((sign * best).mean()) > float((sign * random).mean())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metric_has_a_full_definition(config, name):
+    spec = metric(config, name).spec
+    assert spec.title
+    assert spec.reference
+    assert spec.version >= 1
+    assert spec.low < spec.high
+    assert spec.undefined
+    assert not math.isnan(spec.min_effect)
+    assert mismatch(spec.needs, GLOBAL) == ""
+
+
+@pytest.mark.parametrize("group", ["method", "metric"])
+def test_file_name_is_the_name_in_tables(group):
+    for name in configs.choices(group):
+        text = (configs.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
+        keys = [line.rstrip(":") for line in text.splitlines() if line[:1].isalpha()]
+        assert keys == [name]
+        assert text.startswith("# ")
+
+
+def test_single_maps_can_be_cut_out():
+    b = batch()
+    one = attributions_of(maps_for(b), 3)
+    assert torch.equal(one["other"].values[0], maps_for(b)["other"].values[3])
