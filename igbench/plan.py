@@ -32,17 +32,28 @@ class Estimate:
 
 
 class StandIn(nn.Module):
-    """A model that costs next to nothing, with the outputs and the one layer that methods need."""
+    """A model that costs next to nothing, with the outputs and the one layer that methods need.
 
-    def __init__(self, classes: int) -> None:
+    Args:
+        classes: K.
+        layer: Dotted name of the layer.
+    """
+
+    def __init__(self, classes: int, layer: str) -> None:
         super().__init__()
         self.classes = classes
-        self.layer = nn.Identity()
+        self.layer = layer
+        parent: nn.Module = self
+        for name in filter(None, layer.split(".")):
+            child = nn.Identity()
+            parent.add_module(name, child)
+            parent = child
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *F) to (N, K): multiples of the mean of the input."""
-        mean = self.layer(x).flatten(1).mean(dim=1, keepdim=True)
+        seen = self.get_submodule(self.layer)(x) if self.layer else x
+        mean = seen.flatten(1).mean(dim=1, keepdim=True)
         return mean * torch.arange(1, self.classes + 1, device=x.device, dtype=x.dtype)
 
 
@@ -63,7 +74,7 @@ def estimate(experiment: Experiment) -> Estimate:
         load=lambda i: data.load(index),
         display=None,
     )
-    stand_in = StandIn(len(experiment.model.class_names))
+    stand_in = StandIn(len(experiment.model.class_names) or 2, experiment.model.cam_layer)
     dry = replace(
         experiment,
         model=replace(experiment.model, module=stand_in),

@@ -40,7 +40,8 @@ def finding(run: Run, summary: pd.DataFrame) -> list[str]:
 def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Lines of one metric for methods proper (no oracles, no controls), best mean first."""
     of_metric = lines[(lines["metric"] == metric) & lines["mean"].notna()]
-    rivals = of_metric[[style.role(run, m) == "method" for m in of_metric["method"]]]
+    proper = [m for m in run.methods if style.role(run, m) == "method"]
+    rivals = of_metric[of_metric["method"].isin(proper)]
     lower = run.metrics[metric].direction == "lower"
     return rivals.sort_values("mean", ascending=lower, kind="stable").reset_index(drop=True)
 
