@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from igbench.attr.integrate import line_gradients
+from igbench.attr.integrate import path_integrals
+from igbench.attr.paths import Line
 from igbench.attr.quadrature import nodes_and_weights
 from igbench.types import Score
 
@@ -46,18 +47,18 @@ def gap_by_steps(
     table: list[tuple[str, int, np.ndarray]] = []
     for n in steps:
         table += [(rule, cost, on_grid(rule, n, most)) for rule, cost in _nested(n)]
-    sums = line_gradients(
-        score, x, baseline, target, np.arange(most + 1) / most, np.stack([w for *_, w in table])
-    )
+    path = Line(x, baseline)
+    weights = np.stack([w for *_, w in table])
+    sums = path_integrals(score, path, target, np.arange(most + 1) / most, weights)
     found = [(rule, n, s) for (rule, n, _), s in zip(table, sums, strict=True)]
     for n in steps:
-        nodes, weights = nodes_and_weights("gauss_legendre", n)
-        s = line_gradients(score, x, baseline, target, nodes, weights[None])[0]
+        nodes, own = nodes_and_weights("gauss_legendre", n)
+        s = path_integrals(score, path, target, nodes, own[None])[0]
         found.append(("gauss_legendre", n, s))
     curves: dict[str, tuple[list[int], Tensor]] = {}
     for rule in dict.fromkeys(rule for rule, *_ in found):
         mine = sorted((n, i) for i, (r, n, _) in enumerate(found) if r == rule)
-        gaps = [_gap(found[i][2], x - baseline, change) for _, i in mine]
+        gaps = [_gap(found[i][2], change) for _, i in mine]
         curves[rule] = ([n for n, _ in mine], torch.stack(gaps, dim=1))
     return curves
 
@@ -87,6 +88,7 @@ def on_grid(rule: str, n: int, most: int) -> np.ndarray:
     return weights
 
 
-def _gap(mean: Tensor, change_of_x: Tensor, change: Tensor) -> Tensor:
-    total = (mean * change_of_x.double()).flatten(1).sum(dim=1)
-    return ((total - change).abs() / change.abs()).where(change != 0, math.nan)
+def _gap(attribution: Tensor, change: Tensor) -> Tensor:
+    return ((attribution.flatten(1).sum(dim=1) - change).abs() / change.abs()).where(
+        change != 0, math.nan
+    )

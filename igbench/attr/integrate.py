@@ -1,4 +1,4 @@
-"""What is the integral of the gradient along the straight line from the baseline to the input?"""
+"""What is the integral of the gradient along a path from the baseline to the input?"""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from igbench import checks
+from igbench.attr.paths import Line, Path
 from igbench.attr.quadrature import nodes_and_weights
 from igbench.types import Score
+
+F64 = torch.float64
 
 
 def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
@@ -28,43 +31,45 @@ def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
         return torch.autograd.grad(out.sum(), x)[0]
 
 
-def line_gradients(
-    score: Score,
-    x: Tensor,
-    baseline: Tensor,
-    target: Tensor | None,
-    nodes: np.ndarray,
-    weights: np.ndarray,
+def path_integrals(
+    score: Score, path: Path, target: Tensor | None, nodes: np.ndarray, weights: np.ndarray
 ) -> Tensor:
-    """Weighted sums of the gradients at nodes on the straight line, (R, N, *F) float64.
+    """Path integrals of the gradient by R quadrature rules on the same nodes, (R, N, *F) float64.
 
-    sum_k w_rk grad f(x' + a_k (x - x')), for R sets of weights over the same nodes: several rules
-    from one set of gradients.  Samples and nodes are cut into chunks of `score.rows` together, so
-    memory does not grow with the number of nodes.
+    sum_k w_rk grad f(p(a_k)) * p'(a_k) for a path p (Sundararajan et al. 2017, section 4): several
+    rules from one set of gradients.  Samples and nodes are cut into chunks of `score.rows`
+    together, so memory does not grow with the number of nodes.
 
     Args:
         score: f.
-        x: (N, *F).
-        baseline: (N, *F), x'.
+        path: One path for each sample.
         target: (N,) or None.
         nodes: (K,) positions a_k in [0, 1].
         weights: (R, K).
     """
-    n, k = len(x), len(nodes)
-    alphas = torch.from_numpy(nodes.copy()).to(x.device)
-    table = torch.from_numpy(weights.copy()).to(x.device)
-    total = torch.zeros(len(weights), n, x[0].numel(), dtype=torch.float64, device=x.device)
+    displacement = path.displacement
+    n, k, device = len(displacement), len(nodes), displacement.device
+    positions = torch.from_numpy(nodes.copy()).to(device)
+    table = torch.from_numpy(weights.copy()).to(device)
+    total = torch.zeros(len(weights), n, displacement[0].numel(), dtype=F64, device=device)
+    constant = True
     for start in range(0, n * k, score.rows):
-        flat = torch.arange(start, min(start + score.rows, n * k), device=x.device)
+        flat = torch.arange(start, min(start + score.rows, n * k), device=device)
         sample, node = flat // k, flat % k
-        at = alphas[node].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
-        points = torch.lerp(baseline[sample], x[sample], at)
+        a = positions[node]
+        points = path.points(sample, a)
         gradients = input_gradient(score, points, None if target is None else target[sample])
         gradients = gradients.flatten(1).double()
+        velocity = path.velocity(sample, a)
+        if velocity is not None:
+            constant = False
+            gradients = gradients * velocity.flatten(1).double()
         for i in range(start // k, (start + len(flat) - 1) // k + 1):
             mine = slice(max(i * k - start, 0), min((i + 1) * k - start, len(flat)))
             total[:, i] += table[:, node[mine]] @ gradients[mine]
-    return total.view(len(weights), *x.shape)
+    if constant:
+        total *= displacement.flatten(1).double()
+    return total.view(len(weights), *displacement.shape)
 
 
 def integrated_gradients(
@@ -93,7 +98,6 @@ def integrated_gradients(
     Raises:
         InputError: Unknown rule, too few steps, shapes that differ, no gradient.
     """
-    checks.same_shape("the baseline", baseline, x)
     nodes, weights = nodes_and_weights(rule, n_steps)
-    mean = line_gradients(score, x, baseline, target, nodes, weights[None])[0]
-    return ((x - baseline).double() * mean).to(x.dtype)
+    path = Line(x, baseline)
+    return path_integrals(score, path, target, nodes, weights[None])[0].to(x.dtype)

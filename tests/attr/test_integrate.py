@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from igbench.attr.convergence import on_grid
-from igbench.attr.integrate import integrated_gradients, line_gradients
+from igbench.attr.integrate import integrated_gradients, path_integrals
+from igbench.attr.paths import Line
 from igbench.attr.quadrature import RULES, nodes_and_weights
 from igbench.checks import InputError
 from igbench.types import Score, frozen
@@ -125,9 +126,9 @@ def test_nested_weights_are_the_rules():
     score, target = Score(cf.small_net()), torch.tensor([1, 2])
     grid = np.arange(17) / 16
     for rule, n, own in [("left", 8, 8), ("right", 8, 8), ("trapezoid", 8, 9), ("middle", 8, 4)]:
-        found = line_gradients(score, x, b, target, grid, on_grid(rule, n, 16)[None])[0]
+        found = path_integrals(score, Line(x, b), target, grid, on_grid(rule, n, 16)[None])[0]
         nodes, weights = nodes_and_weights(rule, own)
-        expected = line_gradients(score, x, b, target, nodes, weights[None])[0]
+        expected = path_integrals(score, Line(x, b), target, nodes, weights[None])[0]
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
