@@ -23,7 +23,6 @@ PACKAGES = (
     "torchvision",
     "captum",
     "quantus",
-    "shap",
     "timm",
     "numpy",
     "scipy",

@@ -181,11 +181,12 @@ def subtract(base: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's step-down adjustment (1979), same shape; NaN stays NaN and is not counted."""
+    from statsmodels.stats.multitest import multipletests
+
     p = np.asarray(p_values, dtype=float)
-    adjusted, tested = np.full(p.shape, math.nan), np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    steps = (len(order) - np.arange(len(order))) * p[order]
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    adjusted, tested = np.full(p.shape, math.nan), ~np.isnan(p)
+    if tested.any():
+        adjusted[tested] = multipletests(p[tested], method="holm")[1]
     return adjusted
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
 
 from igbench import stats
 from igbench.checks import InputError
@@ -193,11 +192,6 @@ def test_holm_by_hand() -> None:
     assert math.isnan(with_gap[0])
     assert with_gap[1:] == pytest.approx([0.02, 0.9])
     assert len(stats.holm([])) == 0
-
-
-def test_holm_equals_statsmodels() -> None:
-    p = np.random.default_rng(0).random(30) ** 4
-    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1], rel=1e-12)
 
 
 def test_detectable_is_what_simulation_detects() -> None:

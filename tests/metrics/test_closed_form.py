@@ -252,3 +252,21 @@ def test_wrong_shape_and_nan_are_refused():
         metrics.srg(cf.small_net(), x, x * math.nan, target=0)
     with pytest.raises(InputError, match="give target="):
         metrics.srg(cf.small_net(), x, x)
+
+
+def test_difference_to_another_map():
+    from igbench.metrics.difference import Difference
+    from igbench.rows import MethodSpec
+    from igbench.types import Attribution, Batch, Score
+
+    x = cf.row(1, 1, 1)
+    batch = Batch(Score(cf.linear(*W)), x, torch.zeros_like(x), None, ("a",))
+    spec = MethodSpec("", "", "global", signed=True)
+    maps = {"ig": cf.row(1, 2, 5), "near": cf.row(1, 2, 3), "zero": cf.row(0, 0, 0)}
+    given = {name: Attribution(values, spec) for name, values in maps.items()}
+    found = Difference("ig").measure(batch, given, None)
+    assert float(found["near"].value) == pytest.approx(2 / 8)
+    assert float(found["zero"].value) == pytest.approx(1)
+    assert "ig" not in found
+    assert Difference("zero").measure(batch, given, None)["ig"].value.isnan().all()
+    assert Difference("none").measure(batch, given, None)["ig"].value.isnan().all()
