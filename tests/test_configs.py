@@ -113,3 +113,14 @@ def test_catalogue_lists_everything():
     assert "↑" in catalogue.text("metrics")
     with pytest.raises(InputError, match="unknown group"):
         catalogue.text("metrcs")
+
+
+def test_reference_runs_can_be_read():
+    from igbench import store
+
+    folders = sorted((configs.FOLDER.parent / "experiments").glob("*/reference"))
+    assert folders
+    for folder in folders:
+        records = store.read(folder)
+        assert records.run.experiment == folder.parent.name
+        assert (records.scores["status"] == "ok").any()
