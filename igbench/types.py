@@ -6,6 +6,7 @@ D draws, K classes, M methods, P points of a curve.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from igbench import checks
 from igbench.rows import MethodSpec, MetricSpec
+
+log = logging.getLogger(__name__)
 
 Output = Literal["logit", "probability", "log_probability"]
 
@@ -124,16 +127,27 @@ class Score(nn.Module):
             raw = raw.log_softmax(dim=1)
         return raw.gather(1, target.to(raw.device).view(-1, 1))[:, 0]
 
-    @torch.inference_mode()
+    def shrink(self, error: Exception) -> bool:
+        """Halve `rows` if `error` says that memory ran out; False if it says something else.
+
+        A single row that does not fit is not helped: then, too, the answer is False.
+        """
+        text = str(error)
+        full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
+        if not full or self.rows == 1:
+            return False
+        self.rows //= 2
+        log.warning("out of memory; from now on %d model rows in one call", self.rows)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
+
     def evaluate(self, x: Tensor, target: Tensor | None) -> Tensor:
         """f(x)[target] for every row, (N,), without gradients, in chunks of `rows`."""
-        parts = [
-            self(x[i : i + self.rows], None if target is None else target[i : i + self.rows])
-            for i in range(0, len(x), self.rows)
-        ]
-        return torch.cat(parts) if parts else x.new_zeros(0)
+        return self._chunks(
+            len(x), lambda part: (x[part], None if target is None else target[part])
+        )
 
-    @torch.inference_mode()
     def evaluate_draws(
         self, draws: int, target: Tensor | None, build: Callable[[Tensor], Tensor]
     ) -> Tensor:
@@ -146,11 +160,30 @@ class Score(nn.Module):
             target: (1,) class index, or None.
             build: Maps numbers of draws (rows,) to inputs (rows, *F).
         """
-        parts = []
-        for start in range(0, draws, self.rows):
-            draw = torch.arange(start, min(start + self.rows, draws))
-            parts.append(self(build(draw), None if target is None else target.expand(len(draw))))
-        return torch.cat(parts)
+        numbers = torch.arange(draws)
+
+        def rows_of(part: slice) -> tuple[Tensor, Tensor | None]:
+            draw = numbers[part]
+            return build(draw), None if target is None else target.expand(len(draw))
+
+        return self._chunks(draws, rows_of)
+
+    @torch.inference_mode()
+    def _chunks(
+        self, count: int, rows_of: Callable[[slice], tuple[Tensor, Tensor | None]]
+    ) -> Tensor:
+        parts: list[Tensor] = []
+        start = 0
+        while start < count:
+            part = slice(start, min(start + self.rows, count))
+            try:
+                parts.append(self(*rows_of(part)))
+            except RuntimeError as error:
+                if not self.shrink(error):
+                    raise
+                continue
+            start = part.stop
+        return torch.cat(parts) if parts else torch.zeros(0)
 
 
 @contextmanager
@@ -219,10 +252,13 @@ class Attribution:
     Attributes:
         values: (N, *F).
         spec: Kind (global or local), signed or not.
+        explain: The method that made it, for metrics that explain changed inputs; None for a map
+            that was given as it is.
     """
 
     values: Tensor
     spec: MethodSpec
+    explain: Method | None = None
 
 
 @dataclass(frozen=True)

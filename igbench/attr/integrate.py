@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,8 +16,38 @@ from igbench.types import Score
 F64 = torch.float64
 
 
-def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
-    """The gradient of every row's score with respect to its own input, (N, *F).
+@dataclass(frozen=True)
+class Nodes:
+    """Where gradients are taken: Q points on the paths of N samples, and R sets of weights.
+
+    Attributes:
+        sample: (Q,) number of the sample, rising.
+        a: (Q,) float64 position in [0, 1].
+        weights: (R, Q) float64.
+    """
+
+    sample: Tensor
+    a: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the gradients at some nodes say.
+
+    Attributes:
+        integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k).
+        values: (Q,) float64, f(p(a_k)): they come with the gradients.
+        slopes: (Q,) float64, the derivative of f along the path.
+    """
+
+    integrals: Tensor
+    values: Tensor
+    slopes: Tensor
+
+
+def value_and_gradient(score: Score, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Every row's score (N,), and its gradient with respect to its own input (N, *F).
 
     Raises:
         InputError: The score does not depend on the input in a differentiable way.
@@ -28,7 +60,73 @@ def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
                 "the model's output has no gradient with respect to its input (argmax, round, an "
                 "embedding look-up or no_grad inside?)."
             )
-        return torch.autograd.grad(out.sum(), x)[0]
+        return out.detach(), torch.autograd.grad(out.sum(), x)[0]
+
+
+def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
+    """The gradient alone, see `value_and_gradient`."""
+    return value_and_gradient(score, x, target)[1]
+
+
+def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Sweep:
+    """Take the gradient at every node and add them up, for all sets of weights at once.
+
+    Nodes of all samples are cut into chunks of `score.rows` together, so memory does not grow with
+    their number.  When a chunk does not fit into memory, `score.rows` is halved, for good.
+
+    Args:
+        score: f.
+        path: One path for each of N samples.
+        target: (N,) or None.
+        nodes: Where, and with which weights.
+    """
+    displacement = path.displacement
+    q, device = len(nodes.sample), displacement.device
+    total = torch.zeros(
+        len(nodes.weights), len(displacement), displacement[0].numel(), dtype=F64, device=device
+    )
+    values, slopes = (
+        torch.empty(q, dtype=F64, device=device),
+        torch.empty(q, dtype=F64, device=device),
+    )
+    step = displacement.flatten(1).double()
+    constant = True
+    start = 0
+    while start < q:
+        part = slice(start, min(start + score.rows, q))
+        sample, a = nodes.sample[part], nodes.a[part]
+        try:
+            points = path.points(sample, a)
+            value, gradient = value_and_gradient(
+                score, points, None if target is None else target[sample]
+            )
+        except RuntimeError as error:
+            if not score.shrink(error):
+                raise
+            continue
+        values[part] = value.double()
+        gradients = gradient.flatten(1).double()
+        velocity = path.velocity(sample, a)
+        if velocity is not None:
+            constant = False
+            gradients = gradients * velocity.flatten(1).double()
+        for i in sample.unique_consecutive().tolist():
+            mine = sample == i
+            total[:, i] += nodes.weights[:, part][:, mine] @ gradients[mine]
+            along = gradients[mine] @ step[i] if velocity is None else gradients[mine].sum(dim=1)
+            slopes[part][mine] = along
+        start = part.stop
+    if constant:
+        total *= step
+    return Sweep(total.view(len(nodes.weights), *displacement.shape), values, slopes)
+
+
+def same_nodes(n: int, nodes: np.ndarray, weights: np.ndarray, device: torch.device) -> Nodes:
+    """The same K positions and (R, K) weights for each of N samples."""
+    a = torch.from_numpy(nodes.copy()).to(device)
+    w = torch.from_numpy(weights.copy()).to(device)
+    sample = torch.arange(n, device=device).repeat_interleave(len(nodes))
+    return Nodes(sample, a.repeat(n), w.repeat(1, n))
 
 
 def path_integrals(
@@ -37,8 +135,7 @@ def path_integrals(
     """Path integrals of the gradient by R quadrature rules on the same nodes, (R, N, *F) float64.
 
     sum_k w_rk grad f(p(a_k)) * p'(a_k) for a path p (Sundararajan et al. 2017, section 4): several
-    rules from one set of gradients.  Samples and nodes are cut into chunks of `score.rows`
-    together, so memory does not grow with the number of nodes.
+    rules from one set of gradients.
 
     Args:
         score: f.
@@ -47,29 +144,8 @@ def path_integrals(
         nodes: (K,) positions a_k in [0, 1].
         weights: (R, K).
     """
-    displacement = path.displacement
-    n, k, device = len(displacement), len(nodes), displacement.device
-    positions = torch.from_numpy(nodes.copy()).to(device)
-    table = torch.from_numpy(weights.copy()).to(device)
-    total = torch.zeros(len(weights), n, displacement[0].numel(), dtype=F64, device=device)
-    constant = True
-    for start in range(0, n * k, score.rows):
-        flat = torch.arange(start, min(start + score.rows, n * k), device=device)
-        sample, node = flat // k, flat % k
-        a = positions[node]
-        points = path.points(sample, a)
-        gradients = input_gradient(score, points, None if target is None else target[sample])
-        gradients = gradients.flatten(1).double()
-        velocity = path.velocity(sample, a)
-        if velocity is not None:
-            constant = False
-            gradients = gradients * velocity.flatten(1).double()
-        for i in range(start // k, (start + len(flat) - 1) // k + 1):
-            mine = slice(max(i * k - start, 0), min((i + 1) * k - start, len(flat)))
-            total[:, i] += table[:, node[mine]] @ gradients[mine]
-    if constant:
-        total *= displacement.flatten(1).double()
-    return total.view(len(weights), *displacement.shape)
+    n, device = len(path.displacement), path.displacement.device
+    return sweep(score, path, target, same_nodes(n, nodes, weights, device)).integrals
 
 
 def integrated_gradients(

@@ -8,31 +8,46 @@ import numpy as np
 
 from igbench.checks import InputError, known_name
 
-RULES = ("left", "right", "middle", "trapezoid", "gauss_legendre")
+RULES = (
+    "left",
+    "right",
+    "middle",
+    "trapezoid",
+    "simpson",
+    "gauss_legendre",
+    "clenshaw_curtis",
+    "captum_trapezoid",
+)
+_LEAST = {"trapezoid": 2, "simpson": 3, "clenshaw_curtis": 2, "captum_trapezoid": 2}
 
 
 @lru_cache(maxsize=256)
 def nodes_and_weights(rule: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in [0, 1] in rising order and weights that sum to 1, both (n,) float64.
 
-    | rule | nodes | weights | error for smooth functions |
+    | rule | nodes | weights | exact for gradients of degree |
     |---|---|---|---|
-    | left | k/n, k = 0..n-1 | 1/n | O(1/n) |
-    | right | k/n, k = 1..n (Sundararajan et al. 2017, eq. 3) | 1/n | O(1/n) |
-    | middle | (k - 1/2)/n, k = 1..n | 1/n | O(1/n^2) |
-    | trapezoid | k/(n-1), k = 0..n-1 | 1/(n-1), half at both ends | O(1/n^2) |
-    | gauss_legendre | roots of Legendre's P_n | its weights / 2 | exact to degree 2n-1 |
+    | left | k/n, k = 0..n-1 | 1/n | 0 |
+    | right | k/n, k = 1..n (Sundararajan et al. 2017, eq. 3) | 1/n | 0 |
+    | middle | (k - 1/2)/n, k = 1..n | 1/n | 1 |
+    | trapezoid | k/(n-1), k = 0..n-1 | 1/(n-1), half at both ends | 1 |
+    | simpson | k/(n-1), n odd | 1, 4, 2, 4, ..., 4, 1 times 1/(3(n-1)) | 3 |
+    | gauss_legendre | roots of Legendre's P_n | its weights / 2 | 2n - 1 |
+    | clenshaw_curtis | (1 - cos(k pi/(n-1)))/2 | integrals of the interpolant | n - 1 |
+    | captum_trapezoid | k/(n-1) | 1/n, half at both ends: they sum to (n-1)/n | none |
 
-    Captum's `riemann_trapezoid` has weights 1/n on the trapezoid's nodes, which sum to (n-1)/n;
-    ours sum to 1.
+    `captum_trapezoid` is Captum's `riemann_trapezoid`, kept for comparison: on a linear model it
+    loses a share 1/n of every attribution.
 
     Raises:
-        InputError: Unknown rule, or fewer nodes than it needs.
+        InputError: Unknown rule, or a number of nodes that it does not have.
     """
     known_name("quadrature rule", rule, RULES)
-    least = 2 if rule == "trapezoid" else 1
+    least = _LEAST.get(rule, 1)
     if n < least:
         raise InputError(f"n_steps is {n}; the rule {rule!r} needs at least {least}.")
+    if rule == "simpson" and n % 2 == 0:
+        raise InputError(f"n_steps is {n}; Simpson's rule needs an odd number, say {n + 1}.")
     nodes, weights = _TABLE[rule](n)
     nodes.setflags(write=False)
     weights.setflags(write=False)
@@ -57,6 +72,32 @@ def _trapezoid(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(n) / (n - 1), weights
 
 
+def _captum_trapezoid(n: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = _trapezoid(n)
+    return nodes, weights * (n - 1) / n
+
+
+def _simpson(n: int) -> tuple[np.ndarray, np.ndarray]:
+    weights = np.full(n, 2.0)
+    weights[1::2] = 4
+    weights[[0, -1]] = 1
+    return np.arange(n) / (n - 1), weights / (3 * (n - 1))
+
+
+def _clenshaw_curtis(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights by Waldvogel 2006, eq. 2.5: the inverse Fourier transform of known moments."""
+    intervals = n - 1
+    nodes = (1 - np.cos(np.pi * np.arange(n) / intervals)) / 2
+    if intervals == 1:
+        return nodes, np.array([0.5, 0.5])
+    k = np.arange(1, intervals // 2 + 1)
+    b = np.where(2 * k == intervals, 1.0, 2.0)
+    angles = 2 * np.pi * np.outer(np.arange(n), k) / intervals
+    weights = (1 - (b / (4 * k**2 - 1) * np.cos(angles)).sum(axis=1)) / intervals
+    weights[[0, -1]] /= 2
+    return nodes, weights
+
+
 def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (1 + nodes) / 2, weights / 2
@@ -67,5 +108,8 @@ _TABLE = {
     "right": _right,
     "middle": _middle,
     "trapezoid": _trapezoid,
+    "simpson": _simpson,
     "gauss_legendre": _gauss_legendre,
+    "clenshaw_curtis": _clenshaw_curtis,
+    "captum_trapezoid": _captum_trapezoid,
 }

@@ -148,7 +148,7 @@ def train(data: Digits, recipe: Recipe) -> nn.Module:
     )
     steps = recipe.epochs * (len(chosen) // recipe.batch)
     step = 0
-    with torch.enable_grad():
+    with torch.enable_grad(), weights.one_thread():
         for _ in range(recipe.epochs):
             order = torch.randperm(len(chosen), generator=shuffle)
             for rows in order[: steps // recipe.epochs * recipe.batch].split(recipe.batch):

@@ -149,6 +149,17 @@ def ready(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Run on a single thread: as fast for tiny networks, and much faster on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def untouched_rng(seed: int = 0) -> Iterator[None]:
     """Initialise modules from `seed`, and leave the global CPU generator as it was."""
     with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,192 @@
+"""How do Captum's arguments (tensors or tuples, targets, extra arguments) become rows of a model?
+
+Captum takes one tensor or a tuple of them, axis 0 being the examples, and repeats examples over
+steps or draws.  Here every such repetition, and every cut into chunks, is one function `rows` from
+the number of examples that a value has to the example of each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from captum._utils.common import _run_forward
+from torch import Tensor
+
+from igbench.checks import InputError
+
+Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
+Baseline: TypeAlias = Tensor | int | float
+Baselines: TypeAlias = Baseline | tuple[Baseline, ...] | None
+Target: TypeAlias = int | tuple[Any, ...] | list[Any] | Tensor | None
+Rows: TypeAlias = Callable[[int], Tensor]
+"""Number of examples to the example of each row, (rows,)."""
+
+MOST_ROWS = 512
+MOST_ELEMENTS = 2**22
+"""Bounds of one call of the model where the user sets none; 4 Mi elements are 27 photographs."""
+
+
+def as_tuple(what: str, value: Any) -> tuple[Tensor, ...]:
+    """One tensor or a tuple of tensors, as a tuple.
+
+    Raises:
+        InputError: Neither of them, or a tensor without examples.
+    """
+    values = value if isinstance(value, tuple) else (value,)
+    if not values:
+        raise InputError(f"{what} is an empty tuple; give at least one tensor.")
+    for v in values:
+        if not isinstance(v, Tensor):
+            raise InputError(
+                f"{what} must be a tensor or a tuple of tensors, but holds a {type(v).__name__}."
+            )
+        if v.dim() == 0 or len(v) == 0:
+            raise InputError(
+                f"{what} holds a tensor of shape {tuple(v.shape)}; axis 0 must count the examples, "
+                "at least one."
+            )
+    return values
+
+
+def as_baselines(baselines: Baselines, inputs: tuple[Tensor, ...]) -> tuple[Baseline, ...]:
+    """One baseline for each input: scalars stay scalars, None is zero.
+
+    Raises:
+        InputError: Their number or a shape does not fit the inputs.
+    """
+    if baselines is None:
+        return tuple(0 for _ in inputs)
+    values = baselines if isinstance(baselines, tuple) else (baselines,)
+    if len(values) != len(inputs):
+        raise InputError(f"{len(values)} baselines for {len(inputs)} inputs; give one for each.")
+    for i, (value, x) in enumerate(zip(values, inputs, strict=True)):
+        if isinstance(value, Tensor):
+            single = value.dim() == x.dim() and len(value) == 1 and _broadcasts(value, x)
+            if not (value.shape == x.shape or single or value.numel() == 1):
+                raise InputError(
+                    f"baseline {i} has shape {tuple(value.shape)}, its input {tuple(x.shape)}; "
+                    "they must match, or the baseline have one example."
+                )
+        elif not isinstance(value, int | float):
+            raise InputError(f"baseline {i} is a {type(value).__name__}; give a number or tensor.")
+    return values
+
+
+def _broadcasts(value: Tensor, x: Tensor) -> bool:
+    return all(v in (1, n) for v, n in zip(value.shape, x.shape, strict=True))
+
+
+def as_arguments(additional: Any) -> tuple[Any, ...] | None:
+    """Extra arguments of the forward function, as a tuple; None where there are none."""
+    return additional if additional is None or isinstance(additional, tuple) else (additional,)
+
+
+def shaped_like(inputs: Tensors, values: tuple[Tensor, ...]) -> Tensors:
+    """A tuple where the inputs were one, else its only tensor."""
+    return values if isinstance(inputs, tuple) else values[0]
+
+
+def repeat_all(times: int, examples: slice = slice(None)) -> Rows:
+    """All chosen examples, then all again, ...: rows of integration steps."""
+    return lambda n: torch.arange(n)[examples].repeat(times)
+
+
+def repeat_each(times: int) -> Rows:
+    """The first example several times, then the second, ...: rows of random draws."""
+    return lambda n: torch.arange(n).repeat_interleave(times)
+
+
+def per_example(target: Target) -> bool:
+    """Whether there is one target for each example (not one for all)."""
+    return isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+
+
+def take_target(target: Target, rows: Rows) -> Target:
+    """The target of each row; targets that hold for all examples stay as they are."""
+    if isinstance(target, list):
+        return [target[i] for i in rows(len(target)).tolist()]
+    if isinstance(target, Tensor) and target.numel() > 1:
+        return target[rows(len(target))]
+    return target
+
+
+def take_arguments(arguments: tuple[Any, ...] | None, rows: Rows) -> tuple[Any, ...] | None:
+    """The extra arguments of each row: tensors with axes are indexed, others stay as they are."""
+    if arguments is None:
+        return None
+    return tuple(a[rows(len(a))] if isinstance(a, Tensor) and a.dim() else a for a in arguments)
+
+
+def take_baselines(baselines: tuple[Any, ...], inputs: tuple[Tensor, ...], rows: Rows) -> Any:
+    """The baselines of each row: only those with one entry for each of several examples move."""
+    return tuple(
+        b[rows(len(b))] if isinstance(b, Tensor) and b.dim() and len(b) == len(x) > 1 else b
+        for b, x in zip(baselines, inputs, strict=True)
+    )
+
+
+def separable(
+    inputs: tuple[Tensor, ...], target: Target, arguments: tuple[Any, ...] | None
+) -> bool:
+    """Whether everything has one entry for each example, so that examples can be cut apart."""
+    n = len(inputs[0])
+    tensors = [v for v in (*inputs, *(arguments or ())) if isinstance(v, Tensor) and v.dim()]
+    own = isinstance(target, list | Tensor) and per_example(target)
+    return all(len(v) == n for v in tensors) and (not own or len(target) == n)  # type: ignore[arg-type]
+
+
+def cuts(n: int, limit: int, apart: bool) -> list[slice]:
+    """Chunks of at most `limit` examples; everything in one where examples stay together."""
+    return [slice(i, i + limit) for i in range(0, n, limit)] if apart else [slice(None)]
+
+
+def row_limit(
+    limit: int | None, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...] | None
+) -> int:
+    """Rows in one call of the model: the user's, or as many as `MOST_ELEMENTS` allows.
+
+    Raises:
+        InputError: The user's bound is below one.
+    """
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"the bound on rows for each call is {limit}; it must be at least 1.")
+        return limit
+    tensors = [v for v in (*inputs, *(arguments or ())) if isinstance(v, Tensor) and v.dim()]
+    elements = sum(v.numel() // max(len(v), 1) for v in tensors)
+    return min(MOST_ROWS, max(1, MOST_ELEMENTS // max(elements, 1)))
+
+
+def outputs(
+    forward: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    target: Target,
+    arguments: tuple[Any, ...] | None,
+    limit: int,
+) -> Tensor:
+    """The target's output for every row, (rows,), in calls of at most `limit` rows.
+
+    Raises:
+        InputError: The forward function does not give one number for each row.
+    """
+    parts = []
+    for cut in cuts(len(inputs[0]), limit, separable(inputs, target, arguments)):
+        rows = repeat_all(1, cut)
+        part = tuple(x[cut] for x in inputs)
+        out = _run_forward(
+            forward, part, take_target(target, rows), take_arguments(arguments, rows)
+        )
+        if out.numel() != len(part[0]):
+            raise InputError(
+                f"forward_func returned shape {tuple(out.shape)} for {len(part[0])} rows; expected "
+                "one number for each row. Give target=, the output that is explained."
+            )
+        parts.append(out.reshape(-1))
+    return torch.cat(parts)
+
+
+def accumulator_dtype(device: torch.device) -> torch.dtype:
+    """Float64, or float32 on a device that has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
