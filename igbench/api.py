@@ -110,8 +110,8 @@ def evaluate(
         name=name,
         model=wrapped,
         data=source,
-        methods=_named("method", methods, wrapped),
-        metrics=_named("metric", metrics, wrapped),
+        methods=_named("method", methods, wrapped, source),
+        metrics=_named("metric", metrics, wrapped, source),
         baseline=baseline or baselines.Zero(),
         output=output,
         target=target,
@@ -129,7 +129,9 @@ def evaluate(
     return Evaluation(run, results)
 
 
-def _named(group: str, given: Sequence[str] | Mapping[str, Any], model: Model) -> dict[str, Any]:
+def _named(
+    group: str, given: Sequence[str] | Mapping[str, Any], model: Model, data: Data
+) -> dict[str, Any]:
     if isinstance(given, Mapping):
         for name, item in given.items():
             if not hasattr(item, "spec"):
@@ -145,7 +147,7 @@ def _named(group: str, given: Sequence[str] | Mapping[str, Any], model: Model) -
         node = yaml.safe_load(text)[name]
         if node.get("layer") == "auto":
             node["layer"] = model.cam_layer
-        found[name] = construct(node, f"{group}.{name}")
+        found[name] = construct(node, f"{group}.{name}", data=data, pool=data.reference)
     return found
 
 

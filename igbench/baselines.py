@@ -57,14 +57,21 @@ class Black:
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
-        channels = x.shape[1]
-        if len(data.black) not in (1, channels):
+        return _by_channel("black", data.black, x, data).clone()
+
+
+@dataclass(frozen=True)
+class White:
+    """x' = white of each channel, as the data defines it."""
+
+    def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
+        """Reference inputs (N, *F)."""
+        if not data.white:
             raise InputError(
-                f"data {data.name!r} defines black for {len(data.black)} channels, the samples "
-                f"have {channels}; choose another baseline, for example baseline=zero."
+                f"data {data.name!r} does not define white; choose another baseline, for example "
+                "baseline=zero."
             )
-        black = _like(torch.tensor(data.black, dtype=torch.float64), x)
-        return black.view(1, -1, *[1] * (x.dim() - 2)).expand_as(x).clone()
+        return _by_channel("white", data.white, x, data).clone()
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,120 @@ class FeatureMedian:
         n = len(ranked)
         median = (ranked[(n - 1) // 2] + ranked[n // 2]) / 2
         return _like(median, x).expand_as(x).clone()
+
+
+@dataclass(frozen=True)
+class MaximumDistance:
+    """x'_i = the end of the data's range that is farther from x_i (Sturmfels et al. 2020).
+
+    The farthest input there is, in L1 as in L2.  The range is black to white where the data define
+    them, and else that of each feature over the samples that are never evaluated.  An element in
+    the middle goes to the lower end.
+    """
+
+    def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
+        """Reference inputs (N, *F)."""
+        if data.white:
+            pair = (("black", data.black), ("white", data.white))
+            ends = [_by_channel(name, values, x, data) for name, values in pair]
+        else:
+            pool = _reference("maximum_distance", data)
+            ends = [_like(v, x).expand_as(x) for v in pool.aminmax(dim=0)]
+        low, high = torch.minimum(*ends), torch.maximum(*ends)
+        return torch.where(high - x > x - low, high, low)
+
+
+@dataclass(frozen=True)
+class DataDistribution:
+    """x' = mean of a few samples that are never evaluated, drawn for each sample.
+
+    Drawn without replacement by (seed, sample id); with one of them x' is a real sample.
+
+    Attributes:
+        references: How many; all of them where there are no more.
+    """
+
+    references: int = 8
+
+    def __post_init__(self) -> None:
+        checks.positive("baseline.references", self.references)
+
+    def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
+        """Reference inputs (N, *F)."""
+        _check_ids(x, sample_ids)
+        pool = _reference("data_distribution", data)
+
+        def mean(g: torch.Generator) -> Tensor:
+            return pool[torch.randperm(len(pool), generator=g)[: self.references]].mean(dim=0)
+
+        return keyed.per_sample(mean, seed, "baseline data distribution", sample_ids, x)
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """x' = the nearest sample of another class, among those that are never evaluated.
+
+    Nearest in L2, in the space of the model; of equally near ones the first.  Classes are true
+    labels: what the model predicts plays no part.
+    """
+
+    def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
+        """Reference inputs (N, *F)."""
+        _check_ids(x, sample_ids)
+        pool = _reference("counterfactual", data)
+        labels = [None] * len(pool) if data.reference_labels is None else data.reference_labels()
+        near = []
+        for one, sample_id in zip(_exact(x), sample_ids, strict=True):
+            own = data.labels[data.sample_ids.index(sample_id)]
+            others = [i for i, k in enumerate(labels) if None not in (k, own) and k != own]
+            if not others:
+                raise InputError(
+                    "baseline=counterfactual needs a labelled sample that is never evaluated of "
+                    f"another class than {sample_id!r} (class {own}), and data {data.name!r} has "
+                    "none; choose another baseline, for example baseline=data_distribution."
+                )
+            distance = (pool[others] - one).flatten(1).square().sum(dim=1)
+            near.append(pool[others[int(distance.argmin())]])
+        return _like(torch.stack(near), x)
+
+
+NAMED: dict[str, Callable[[], Baseline]] = {
+    "zero": Zero,
+    "black": Black,
+    "white": White,
+    "channel_mean": ChannelMean,
+    "blur": Blur,
+    "uniform_noise": UniformNoise,
+    "gaussian_noise": GaussianNoise,
+    "feature_mean": FeatureMean,
+    "feature_median": FeatureMedian,
+    "maximum_distance": MaximumDistance,
+    "data_distribution": DataDistribution,
+    "counterfactual": Counterfactual,
+}
+"""Baselines by the names they have in configurations, with their default arguments."""
+
+
+def named(name: str) -> Baseline:
+    """The baseline with a name, with its default arguments.
+
+    Raises:
+        InputError: No baseline has that name.
+    """
+    checks.known_name("baseline", name, tuple(NAMED))
+    return NAMED[name]()
+
+
+def _by_channel(name: str, values: Sequence[float], x: Tensor, data: Data) -> Tensor:
+    """One value for each channel, expanded to (N, *F)."""
+    channels = x.shape[1]
+    if len(values) not in (1, channels):
+        raise InputError(
+            f"data {data.name!r} defines {name} for {len(values)} channels, the samples have "
+            f"{channels}; choose another baseline, for example baseline=zero."
+        )
+    value = _like(torch.tensor(values, dtype=torch.float64), x)
+    return value.view(1, -1, *[1] * (x.dim() - 2)).expand_as(x)
 
 
 def _check_ids(x: Tensor, sample_ids: Sequence[str]) -> None:

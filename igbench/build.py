@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from igbench.checks import InputError, known_name, suggestion
+from igbench.checks import InputError, SampleError, known_name, suggestion
 from igbench.experiment import Experiment
+from igbench.models.weights import cache_folder
 from igbench.sources import Data, Model
+from igbench.throughput import best_rows
+from igbench.types import Score
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -45,7 +47,9 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         model=model,
         data=data,
         methods={
-            name: construct(_with_layer(node, model), f"method.{name}")
+            name: construct(
+                _with_layer(node, model), f"method.{name}", data=data, pool=data.reference
+            )
             for name, node in config["method"].items()
         },
         metrics={
@@ -55,7 +59,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         output=config["output"],
         target=config["target"],
         seed=seed,
-        rows=_rows(config, data, device),
+        rows=_rows(config, model, data, device),
         batch=_whole(config, "samples_at_once", least=1) or 1,
         device=device,
         dtype=DTYPES[config["dtype"]],
@@ -69,6 +73,9 @@ EXAMPLES = {"method": "ig,occlusion", "metric": "completeness,srg"}
 
 def construct(node: Any, where: str, **extra: Any) -> Any:
     """Call the `_target_` of a node with its other keys and `extra` as arguments.
+
+    Of `extra`, a target gets what it has parameters for: methods may take the `data` or its `pool`
+    of samples that are never evaluated.
 
     Raises:
         InputError: No such target, an unknown or missing argument, or a bad value.
@@ -132,11 +139,21 @@ def _whole(
     return value
 
 
-def _rows(config: Mapping[str, Any], data: Data, device: torch.device) -> int:
+def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.device) -> int:
+    """Rows per call: as configured, or what was measured to be fastest for model and device."""
     if config["batch_size"] != "auto":
         return _whole(config, "batch_size", least=1) or 1
-    elements = math.prod(data.shape) / (16 if device.type == "cuda" else 1)
-    return int(2 ** max(0, min(9, math.floor(math.log2(1_300_000 / elements)))))
+    for i in range(len(data)):
+        try:
+            x = data.load(i)[None].to(device, DTYPES[config["dtype"]])
+        except SampleError:
+            continue
+        module = model.module.to(x.device, x.dtype)
+        score = Score(module, config["output"], channels_last=model.channels_last)
+        target = torch.zeros(1, dtype=torch.int64, device=device)
+        memory = cache_folder(None) / "rows.json"
+        return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
+    return 1
 
 
 def _with_layer(node: Mapping[str, Any], model: Model) -> Mapping[str, Any]:

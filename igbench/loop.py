@@ -82,7 +82,7 @@ class _Loop:
         bad: dict[str, list[str]] = {}
         for name, method in self.experiment.methods.items():
             values, bad[name] = self._attribute(batch, name, method, results)
-            attributions[name] = Attribution(values, method.spec)
+            attributions[name] = Attribution(values, method.spec, explain=method)
             self.advance(name)
         for group in observation_groups(self.experiment.metrics):
             self._score(batch, group, attributions, bad, results)

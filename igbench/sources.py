@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +71,10 @@ class Data:
         reference: Returns (R, *F) samples that are never evaluated: a pool for baselines; None
             where there are none.
         source: Where the samples come from, in words.
+        white: Value of white in the space of the model, one for each channel; empty where there is
+            none.
+        reference_labels: Returns the R true classes of `reference()`, None where unknown; None
+            where there are no references.
     """
 
     name: str
@@ -84,6 +88,8 @@ class Data:
     black: tuple[float, ...]
     reference: Callable[[], Tensor] | None
     source: str
+    white: tuple[float, ...] = ()
+    reference_labels: Callable[[], Sequence[int | None]] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)

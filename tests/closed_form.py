@@ -56,12 +56,18 @@ def cube(x: Tensor) -> Tensor:
 
 
 class SmallNet(nn.Module):
-    """A smooth convolutional classifier for (1 or 3, 8, 8) images; weights from a fixed seed."""
+    """A convolutional classifier for (1 or 3, 8, 8) images; weights from a fixed seed.
 
-    def __init__(self, channels: int = 3, classes: int = 4) -> None:
+    Smooth, or piecewise linear.
+    """
+
+    def __init__(self, channels: int = 3, classes: int = 4, smooth: bool = True) -> None:
         super().__init__()
+        self.bend = torch.tanh if smooth else torch.relu
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 6, 3, padding=1), nn.Softplus(), nn.Conv2d(6, 8, 3, padding=1)
+            nn.Conv2d(channels, 6, 3, padding=1),
+            nn.Softplus() if smooth else nn.ReLU(),
+            nn.Conv2d(6, 8, 3, padding=1),
         )
         self.head = nn.Linear(8, classes)
         g = torch.Generator().manual_seed(7)
@@ -72,7 +78,7 @@ class SmallNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, 8, 8) to (N, K)."""
-        return self.head(torch.tanh(self.features(x)).mean(dim=(2, 3)))
+        return self.head(self.bend(self.features(x)).mean(dim=(2, 3)))
 
 
 def small_net(dtype: torch.dtype = torch.float64) -> SmallNet:

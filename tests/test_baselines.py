@@ -26,19 +26,23 @@ DATA = Data(
     kind="image",
     shape=(3, 5, 4),
     sample_ids=IDS,
-    labels=(0, 0, 0, 0),
+    labels=(0, 1, 2, 0),
     load=lambda i: torch.zeros(3, 5, 4),
     features="pixel",
     display=None,
     black=(-1.0, -2.0, -3.0),
     reference=pool,
     source="made up",
+    white=(4.0, 5.0, 6.0),
+    reference_labels=lambda: (0, 1, 2, 0, 1, None),
 )
 TABLE = replace(
     DATA,
     kind="table",
     shape=(2,),
     black=(0.0,),
+    white=(),
+    reference_labels=lambda: (0, 0, 1, 2),
     reference=lambda: torch.tensor([[0.0, 10.0], [1.0, 30.0], [2.0, 20.0], [7.0, 25.0]]),
 )
 EVERY: list[b.Baseline] = [
@@ -51,6 +55,10 @@ EVERY: list[b.Baseline] = [
     b.GaussianNoise(),
     b.FeatureMean(),
     b.FeatureMedian(),
+    b.White(),
+    b.MaximumDistance(),
+    b.DataDistribution(2),
+    b.Counterfactual(),
 ]
 
 
@@ -185,11 +193,85 @@ def test_feature_mean_and_median() -> None:
     assert b.FeatureMedian()(x, "abc", odd, 0).tolist() == [[7.0, 2.0]] * 3
 
 
+def test_white_is_that_of_the_data() -> None:
+    out = make(b.White())
+    assert all((out[:, c] == value).all() for c, value in enumerate((4.0, 5.0, 6.0)))
+    with pytest.raises(InputError, match="data 'made' does not define white"):
+        b.White()(torch.zeros(2, 2), "ab", TABLE, 0)
+
+
+def test_maximum_distance_is_the_far_corner() -> None:
+    x = torch.tensor([-0.9, 1.4, 1.5, 1.6, 9.0]).view(1, 1, 5, 1).expand(1, 3, 5, 4)
+    out = b.MaximumDistance()(x, "a", DATA, 0)
+    assert out[0, 0, :, 0].tolist() == [4, 4, -1, -1, -1]  # from -1 to 4; the middle goes down
+    assert out[0, 2, :, 0].tolist() == [6, 6, -3, -3, -3]  # from -3 to 6
+    # No input in the range is farther than the far corner.
+    other = -1 + 5 * torch.rand(100, 5, 4, generator=torch.Generator().manual_seed(2))
+    inside = x[0, 0].clamp(-1, 4)
+    far = b.MaximumDistance()(inside.expand(1, 3, 5, 4), "a", DATA, 0)[0, 0]
+    assert float((other - inside).abs().sum((1, 2)).max()) < float((far - inside).abs().sum())
+
+
+def test_maximum_distance_of_tables_is_in_the_range_of_each_feature() -> None:
+    x = torch.tensor([[1.0, 29.0], [6.0, 10.0], [3.5, 20.0]])
+    out = b.MaximumDistance()(x, "abc", TABLE, 0)
+    assert out.tolist() == [[7, 10], [0, 30], [0, 10]]
+    with pytest.raises(InputError, match="baseline=maximum_distance needs"):
+        b.MaximumDistance()(x, "abc", replace(TABLE, reference=None), 0)
+
+
+def test_data_distribution_is_a_mean_of_other_samples() -> None:
+    x, ids = torch.zeros(300, 2), [f"s{i}" for i in range(300)]
+    rows = TABLE.reference().double() if TABLE.reference else torch.zeros(0)
+    single = b.DataDistribution(1)(x.double(), ids, TABLE, 0)
+    which = (single[:, None] == rows).all(dim=2).double()
+    assert (which.sum(dim=1) == 1).all()
+    # Each of four rows 75 times on average, sd 7.5: within five of them.
+    assert (which.sum(dim=0) - 75).abs().max() < 37.5
+    pairs = {tuple(p) for p in b.DataDistribution(2)(x.double(), ids, TABLE, 0).tolist()}
+    expected = {
+        tuple(((rows[i] + rows[j]) / 2).tolist()) for i in range(4) for j in range(i)
+    }  # without replacement: six pairs, no row with itself
+    assert pairs == expected
+    torch.testing.assert_close(
+        b.DataDistribution(9)(x[:2], "ab", TABLE, 0), rows.mean(0).float().expand(2, 2)
+    )
+    assert not torch.equal(b.DataDistribution(1)(x.double(), ids, TABLE, 1), single)
+
+
+def test_counterfactual_is_the_nearest_of_another_class() -> None:
+    data = replace(TABLE, labels=(0, 1, 2, None))
+    x = torch.tensor([[0.0, 10.0], [2.0, 20.0], [6.0, 25.0]])
+    out = b.Counterfactual()(x, "abc", data, 0)
+    # Classes of the rows: 0, 0, 1, 2.  The sample's own class is left out, however near.
+    assert out.tolist() == [[2, 20], [7, 25], [2, 20]]
+    with pytest.raises(InputError, match="class None"):
+        b.Counterfactual()(x[:1], "d", data, 0)
+
+
+def test_counterfactual_needs_labels() -> None:
+    x = torch.zeros(1, 2)
+    alike = replace(TABLE, reference_labels=lambda: (0, 0, None, 0))
+    for data in (alike, replace(TABLE, reference_labels=None)):
+        with pytest.raises(
+            InputError, match=r"another class than 'a' \(class 0\), and data 'made'"
+        ):
+            b.Counterfactual()(x, "a", data, 0)
+
+
+def test_names_of_baselines() -> None:
+    assert b.named("blur") == b.Blur()
+    with pytest.raises(InputError, match=r"unknown baseline 'blurr'.*'blur'"):
+        b.named("blurr")
+
+
 def test_a_missing_pool_is_explained() -> None:
     bare = replace(DATA, reference=None)
     for baseline, name in (
         (b.FeatureMean(), "feature_mean"),
         (b.FeatureMedian(), "feature_median"),
+        (b.DataDistribution(), "data_distribution"),
+        (b.Counterfactual(), "counterfactual"),
     ):
         with pytest.raises(InputError, match=rf"baseline={name} needs .*'made' keeps none"):
             baseline(images(), IDS, bare, 0)
@@ -218,13 +300,15 @@ def test_bad_arguments_are_named() -> None:
 def test_configurations_name_every_argument() -> None:
     folder = Path(__file__).parents[1] / "conf" / "baseline"
     names = {"zero", "black", "channel_mean", "blur", "uniform_noise", "gaussian_noise"}
-    names |= {"feature_mean", "feature_median"}
+    names |= {"feature_mean", "feature_median", "white", "maximum_distance"}
+    names |= {"data_distribution", "counterfactual"}
     files = {f.stem: yaml.safe_load(f.read_text()) for f in folder.glob("*.yaml")}
     assert names <= set(files)
+    assert names == set(b.NAMED)
     for name in names:
         arguments = dict(files[name])
         target = arguments.pop("_target_")
         made = getattr(b, target.removeprefix("igbench.baselines."))(**arguments)
         assert target.startswith("igbench.baselines.")
-        assert made == type(made)()
+        assert made == type(made)() == b.named(name)
         assert set(arguments) == set(vars(made))

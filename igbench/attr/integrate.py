@@ -24,11 +24,14 @@ class Nodes:
         sample: (Q,) number of the sample, rising.
         a: (Q,) float64 position in [0, 1].
         weights: (R, Q) float64.
+        slope_weights: (Q,) float64; each is multiplied by the slope at its node, and the sum is a
+            further integral, the last one.
     """
 
     sample: Tensor
     a: Tensor
     weights: Tensor
+    slope_weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Sweep:
     """What the gradients at some nodes say.
 
     Attributes:
-        integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k).
+        integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k); one more with slope
+            weights.
         values: (Q,) float64, f(p(a_k)): they come with the gradients.
         slopes: (Q,) float64, the derivative of f along the path.
     """
@@ -82,9 +86,8 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
     """
     displacement = path.displacement
     q, device = len(nodes.sample), displacement.device
-    total = torch.zeros(
-        len(nodes.weights), len(displacement), displacement[0].numel(), dtype=F64, device=device
-    )
+    sets = len(nodes.weights) + (nodes.slope_weights is not None)
+    total = torch.zeros(sets, len(displacement), displacement[0].numel(), dtype=F64, device=device)
     values, slopes = (
         torch.empty(q, dtype=F64, device=device),
         torch.empty(q, dtype=F64, device=device),
@@ -112,13 +115,17 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
             gradients = gradients * velocity.flatten(1).double()
         for i in sample.unique_consecutive().tolist():
             mine = sample == i
-            total[:, i] += nodes.weights[:, part][:, mine] @ gradients[mine]
             along = gradients[mine] @ step[i] if velocity is None else gradients[mine].sum(dim=1)
             slopes[part][mine] = along
+            weights = nodes.weights[:, part][:, mine]
+            if nodes.slope_weights is not None:
+                steep = nodes.slope_weights[part][mine] * along
+                weights = torch.cat([weights, steep[None]])
+            total[:, i] += weights @ gradients[mine]
         start = part.stop
     if constant:
         total *= step
-    return Sweep(total.view(len(nodes.weights), *displacement.shape), values, slopes)
+    return Sweep(total.view(sets, *displacement.shape), values, slopes)
 
 
 def same_nodes(n: int, nodes: np.ndarray, weights: np.ndarray, device: torch.device) -> Nodes:

@@ -104,6 +104,8 @@ def digits(model: Model, *, limit: int | None) -> Data:
         black=(0.0,),
         reference=_Pool(split.images[list(split.train[:POOL])]),
         source="scikit-learn digits (UCI Optical Recognition of Handwritten Digits), held out",
+        white=(1.0,),
+        reference_labels=split.labels[list(split.train[:POOL])].tolist,
     )
 
 

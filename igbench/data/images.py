@@ -131,15 +131,24 @@ class Pool:
     """Images that are never evaluated: the first `POOL` that can be read, (R, 3, crop, crop)."""
 
     load: Loader
+    labels: tuple[int | None, ...]
 
     def __call__(self) -> Tensor:
         """Load them; raises `InputError` where none can be read."""
-        images: list[Tensor] = []
+        return torch.stack([image for _, image in self._readable()])
+
+    def classes(self) -> tuple[int | None, ...]:
+        """Their R labels; reads the images too, to know which ones count."""
+        return tuple(self.labels[i] for i, _ in self._readable())
+
+    def _readable(self) -> list[tuple[int, Tensor]]:
+        """Positions and images."""
+        images: list[tuple[int, Tensor]] = []
         for i in range(len(self.load.paths)):
             if len(images) == POOL:
                 break
             try:
-                images.append(self.load(i))
+                images.append((i, self.load(i)))
             except SampleError as error:
                 logger.warning("left out of the reference samples: %s", error)
         if not images:
@@ -147,7 +156,7 @@ class Pool:
                 "none of the images that could serve as reference samples can be read; set a "
                 "smaller limit, or choose a baseline that needs none, for example baseline=blur."
             )
-        return torch.stack(images)
+        return images
 
 
 def image_data(
@@ -168,6 +177,7 @@ def image_data(
     ordered = [entries[i] for i in spread([e.sample_id for e in entries])]
     chosen = ordered[:limit]
     rest = ordered[len(chosen) : len(chosen) + 2 * POOL]  # twice: some may be unreadable
+    pool = Pool(Loader(tuple(e.path for e in rest), preprocess), tuple(e.label for e in rest))
     return Data(
         name=name,
         kind="image",
@@ -178,8 +188,10 @@ def image_data(
         features="pixel",
         display=Display(preprocess),
         black=tuple(-m / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)),
-        reference=Pool(Loader(tuple(e.path for e in rest), preprocess)) if rest else None,
+        reference=pool if rest else None,
         source=source,
+        white=tuple((1 - m) / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)),
+        reference_labels=pool.classes if rest else None,
     )
 
 

@@ -120,7 +120,9 @@ def test_c11_cube(n):
 
 
 def test_c1_captums_trapezoid_loses_a_share():
-    close(ig(cf.linear(1, -2, 3), cf.row(1, 1, 1), rule="captum_trapezoid", n=50), 0.98, -1.96, 2.94)
+    close(
+        ig(cf.linear(1, -2, 3), cf.row(1, 1, 1), rule="captum_trapezoid", n=50), 0.98, -1.96, 2.94
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,7 @@ def test_c1_captums_trapezoid_loses_a_share():
         ("gauss_legendre", 6, 11),
         ("clenshaw_curtis", 9, 8),
         ("clenshaw_curtis", 8, 7),
+        ("log_middle", 8, 0),
     ],
 )
 def test_degree_of_exactness(rule, n, degree):

@@ -64,6 +64,12 @@ def test_reference_digits_are_never_evaluated() -> None:
     split = load_split()
     training = split.images[list(split.train)].flatten(1)
     assert all((training == p).all(dim=1).any() for p in pool.flatten(1))
+    assert data.reference_labels is not None
+    labels = {
+        tuple(d.flatten().tolist()): int(k) for d, k in zip(split.images, split.labels, strict=True)
+    }
+    expected = [labels[tuple(p.flatten().tolist())] for p in pool]
+    assert list(data.reference_labels()) == expected
 
 
 def test_nobody_can_spoil_the_samples() -> None:

@@ -70,6 +70,14 @@ def test_black_pixels_become_black(tmp_path: Path) -> None:
     torch.testing.assert_close(made.load(0), expected)
 
 
+def test_white_pixels_become_white(tmp_path: Path) -> None:
+    entry = Entry("white", picture(tmp_path / "white.png", (255, 255, 255)), 0)
+    made = image_data("photos", toy_model(), [entry], limit=None, source="")
+    assert made.white == pytest.approx((1.0, 2.4, 3.5))
+    expected = torch.tensor(made.white).view(3, 1, 1).expand(3, 6, 6)
+    torch.testing.assert_close(made.load(0), expected)
+
+
 def test_orientation_is_honoured(tmp_path: Path) -> None:
     image = Image.new("RGB", (4, 2))
     image.putpixel((0, 0), (255, 0, 0))
@@ -144,6 +152,8 @@ def test_limits_are_prefixes_and_the_pool_is_the_rest(tmp_path: Path) -> None:
     assert few.reference is not None
     expected = torch.stack([everything.load(i) for i in range(10, 26)])
     assert torch.equal(few.reference(), expected)
+    assert few.reference_labels is not None
+    assert list(few.reference_labels()) == [everything.labels[i] for i in range(10, 26)]
 
 
 @pytest.mark.parametrize("limit", [None, 5, 6])
@@ -157,6 +167,8 @@ def test_the_pool_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / f"{spared[0]}.png").unlink()
     assert made.reference is not None
     assert len(made.reference()) == 2
+    assert made.reference_labels is not None
+    assert [f"p{k}" for k in made.reference_labels()] == list(spared[1:])
     for name in spared[1:]:
         (tmp_path / f"{name}.png").unlink()
     with pytest.raises(InputError, match="none of the images that could serve as reference"):
