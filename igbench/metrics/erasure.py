@@ -1,0 +1,196 @@
+"""How does the output move once given shares of the ranked features are gone?
+
+The machinery that comprehensiveness and sufficiency share, and ROAD in part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from igbench import checks, perturb
+from igbench import features as feature_units
+from igbench.metrics.removal import FLAT
+from igbench.rows import Direction, MetricSpec
+from igbench.types import Attribution, Batch, Features, Score
+
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
+Ends = Literal["top", "bottom"]
+Refill = Callable[[int, Tensor, Tensor], Tensor]
+"""Sample i, removed features (rows, G) and numbers of points (rows,) to inputs (rows, *F)."""
+
+
+def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[float, ...]:
+    """Shares as a tuple: fractions of G below 1, or whole numbers of features.
+
+    Args:
+        shares: The shares.
+        what: Name of the argument, for the message.
+
+    Raises:
+        InputError: There are none, or one is neither.
+    """
+    found = tuple(shares)
+    if not found or any(s <= 0 or (s >= 1 and s != int(s)) for s in found):
+        raise checks.InputError(
+            f"{what} = {list(found)} does not fit; give fractions of the features between 0 and "
+            "1, or whole numbers of features."
+        )
+    return found
+
+
+def counts_of(shares: Sequence[float], count: int, what: str = "fractions") -> list[int]:
+    """Numbers of features, at least 1 each, in the order of the shares.
+
+    Args:
+        shares: The shares.
+        count: G.
+        what: Name of the argument, for the message.
+
+    Raises:
+        InputError: One is above G.
+    """
+    counts = [max(1, round(s * count)) if s < 1 else int(s) for s in shares]
+    if max(counts) > count:
+        raise checks.InputError(
+            f"{what} asks for {max(counts)} features, the samples have {count}; use fractions "
+            "below 1."
+        )
+    return counts
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Which features are kept or removed, and what is tracked; the base of two metrics.
+
+    Args:
+        fractions: Shares q of the features, the B thresholds: fractions of G below 1 (rounded to
+            at least one feature), or whole numbers.  Shares that round to the same number of
+            features each count.
+        occluder: What replaces removed features, see `igbench.perturb.occluded`; the paper deletes
+            tokens.
+        scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
+            "probability" (the paper).
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: Shares that are none, an unknown occluder or output.
+    """
+
+    fractions: Sequence[float] = SHARES
+    occluder: str = "baseline"
+    scalar: Literal["score", "logit", "probability"] = "score"
+    features: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fractions", check_shares(self.fractions))
+        checks.known_name("scalar", self.scalar, ("score", "logit", "probability"))
+        checks.known_name("occluder", self.occluder, perturb.OCCLUDERS)
+
+    @property
+    def observation_key(self) -> object:
+        """The shares do not matter to what is observed."""
+        return (Erasure, self.occluder, self.scalar, self.features)
+
+    def observe(self, batch: Batch) -> Erased:
+        """f(x); the rest depends on the maps."""
+        spec = batch.features if self.features is None else self.features
+        features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
+        score = batch.score if self.scalar == "score" else batch.score.as_output(self.scalar)
+        fill = perturb.occluded(batch, self.occluder)
+        clean = score.evaluate(batch.x, batch.target).double()
+        return Erased(batch, score, features, clean, replaced(batch.x, fill, features))
+
+    def counts(self, erased: Erased) -> list[int]:
+        """Numbers of features of the shares."""
+        return counts_of(self.fractions, erased.features.count)
+
+    def definition(self, title: str, direction: Direction, equation: int) -> MetricSpec:
+        """The definition of a metric on these outputs; its range is known for probabilities."""
+        bounded = self.scalar == "probability"
+        shares = ", ".join(f"{q:g}" for q in self.fractions)
+        return MetricSpec(
+            f"{title} (mean over {shares} of the features, {self.occluder} occluder)",
+            direction,
+            -1 if bounded else -math.inf,
+            1 if bounded else math.inf,
+            1,
+            f"DeYoung et al. 2020, eq. {equation} and 3",
+            scalar=self.scalar,
+            unit=self.features or "as the data",
+            undefined=FLAT,
+        )
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Outputs of one batch with the most or least important features gone.
+
+    Attributes:
+        batch: The samples.
+        score: The output that is tracked.
+        features: What is removed together.
+        clean: (N,) float64 output with nothing removed.
+        refill: Makes inputs without some features.
+    """
+
+    batch: Batch
+    score: Score
+    features: Features
+    clean: Tensor
+    refill: Refill
+
+    def outputs(
+        self, attributions: Mapping[str, Attribution], counts: Sequence[int], ends: Ends
+    ) -> dict[str, Tensor]:
+        """Output without the `counts` features at one end of the ranking, (N, P) float64 each.
+
+        Features are ranked by falling attribution, ties at random, alike for all methods; "top"
+        and "bottom" are ends of the same order, so that the top k and the bottom G - k are
+        complements.  Samples with a flat map have NaN and cost nothing.
+
+        Args:
+            attributions: M maps by name.
+            counts: P numbers of features.
+            ends: Whether the "top" or the "bottom" of the ranking is removed.
+        """
+        values = torch.stack(
+            [feature_units.total(a.values, self.features) for a in attributions.values()]
+        )  # (M, N, G)
+        found = torch.full((*values.shape[:2], len(counts)), math.nan).to(values)
+        for i in range(len(self.batch)):
+            ranked = [m for m in range(len(values)) if ranks_something(values[m, i])]
+            if ranked:
+                out = self._outputs_of(i, values[ranked, i], counts, ends)
+                found[ranked, i] = out.view(len(ranked), len(counts)).double()
+        return {name: found[m] for m, name in enumerate(attributions)}
+
+    def _outputs_of(self, i: int, values: Tensor, counts: Sequence[int], ends: Ends) -> Tensor:
+        """Outputs of one sample for maps (m, G) whose ranking exists, (m * P,)."""
+        batch, points = self.batch, len(counts)
+        orders = [perturb.order(v, batch.seed, batch.sample_ids[i]) for v in values]
+        ranks = torch.stack([torch.argsort(o) for o in orders])
+        removed = torch.tensor(list(counts), device=ranks.device)
+
+        def build(draw: Tensor) -> Tensor:
+            own, point = ranks[draw // points], (draw % points).to(ranks.device)
+            many = removed[point, None]
+            gone = own < many if ends == "top" else own >= self.features.count - many
+            return self.refill(i, gone, point)
+
+        return self.score.evaluate_draws(len(values) * points, batch.target_of(i), build)
+
+
+def ranks_something(values: Tensor) -> bool:
+    """Whether values (G,) are finite and not all equal."""
+    return bool(torch.isfinite(values).all()) and bool((values != values[0]).any())
+
+
+def replaced(x: Tensor, fill: Tensor, features: Features) -> Refill:
+    """Removed features come from `fill`; both (N, *F)."""
+    return lambda i, gone, point: perturb.remove(x[i], fill[i], gone, features)

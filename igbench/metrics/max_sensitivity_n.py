@@ -1,0 +1,140 @@
+"""Max-sensitivity-n: how much does the map change, at worst, when up to n features change?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from igbench import checks, perturb
+from igbench import features as feature_units
+from igbench.metrics.erasure import check_shares, counts_of
+from igbench.metrics.neighbours import NO_SCALE, Neighbourhood, method_of, moves, sizes
+from igbench.rows import MetricSpec
+from igbench.types import Attribution, Batch, Features, Measurement
+
+
+@dataclass(frozen=True)
+class MaxSensitivityN:
+    """max over changes of at most n features of |phi(x + delta) - phi(x)|_2 / |phi(x)|_2.
+
+    Max-sensitivity (Yeh et al. 2019, def. 3.1) with a budget: delta is zero outside a set of n
+    features, |delta|_0 <= n, and
+
+    - "noise": within the set it is the noise of `MaxSensitivity`, |delta|_inf <= r.  With n = G
+      alone this is `MaxSensitivity` on the same noise;
+    - "ablate": the features in the set go to the baseline; r does not matter.
+
+    A measure of the robustness of the *attribution*, lower is better; the faithfulness measure that
+    is called sensitivity-n is another metric.
+
+    The D sets of a sample are the first n features of D random orders, so that sets of different
+    size are nested, and all methods see the same sets and noise.  Several n are evaluated in rising
+    order, and the value at n is the largest change so far, since a smaller set is within the budget
+    too: the curve never falls with n.  The score is the mean over n.  As a maximum over random
+    draws it is a lower bound and grows with D.  Range [0, inf).
+
+    Args:
+        n: Sizes of the sets: whole numbers, or fractions of G below 1.
+        mode: "noise" or "ablate".
+        radius: Radius r of the L_inf ball, in units of the model's input.
+        draws: Number D of sets (and of noises) for each sample and n.
+        noise: "uniform" or "extremes", see `Neighbourhood`.
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: Sizes that are not above zero or above G, unknown names, no draws.
+    """
+
+    n: float | Sequence[float] = (0.01, 0.1, 0.5)
+    mode: Literal["noise", "ablate"] = "noise"
+    radius: float = 0.02
+    draws: int = 10
+    noise: Literal["uniform", "extremes"] = "uniform"
+    features: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.known_name("mode", self.mode, ("noise", "ablate"))
+        sizes_given = self.n if isinstance(self.n, Sequence) else (self.n,)
+        object.__setattr__(self, "n", check_shares(sizes_given, "n"))
+        self._neighbourhood()
+
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood(self.radius, self.draws, "linf", self.noise)
+
+    @property
+    def spec(self) -> MetricSpec:
+        """Definition."""
+        assert isinstance(self.n, tuple)
+        budget = ", ".join(f"{n:g}" for n in self.n)
+        how = self._neighbourhood().words() if self.mode == "noise" else f"{self.draws} removals"
+        return MetricSpec(
+            f"n-feature max-sensitivity, robustness (n = {budget}; {how}; grows with draws)",
+            "lower",
+            0,
+            math.inf,
+            1,
+            "Yeh et al. 2019, definition 3.1, with |delta|_0 <= n",
+            unit=self.features or "as the data",
+            undefined=NO_SCALE,
+            min_effect=0.01,
+        )
+
+    @property
+    def observation_key(self) -> object:
+        """There is nothing to observe: all model work depends on the method."""
+        return "nothing"
+
+    def observe(self, batch: Batch) -> None:
+        """Nothing."""
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: None
+    ) -> dict[str, Measurement]:
+        """The largest relative changes of every attribution, as a mean and as a curve over n."""
+        spec = batch.features if self.features is None else self.features
+        features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
+        assert isinstance(self.n, tuple)
+        budgets = sorted(set(counts_of(self.n, features.count, "n")))
+        result = {}
+        for name, attribution in attributions.items():
+            found = [
+                self._largest(batch, i, name, attribution, budgets, features)
+                for i in range(len(batch))
+            ]
+            curve = torch.stack(found) / sizes(attribution)[:, None]
+            result[name] = Measurement(
+                curve.mean(dim=1),
+                reason=NO_SCALE,
+                curves={"max_sensitivity_n": ([n / features.count for n in budgets], curve)},
+            )
+        return result
+
+    def _largest(
+        self,
+        batch: Batch,
+        i: int,
+        name: str,
+        attribution: Attribution,
+        budgets: list[int],
+        features: Features,
+    ) -> Tensor:
+        """Largest |phi(x + delta) - phi(x)|_2 of one sample within every budget, (n,)."""
+        method, x = method_of(name, attribution), batch.x[i]
+        ranks = perturb.ranks(
+            features.count, self.draws, batch.seed, "max_sensitivity_n", batch.sample_ids[i]
+        )
+        if self.mode == "noise":
+            changed = x + self._neighbourhood().deltas(batch, i)
+        else:
+            changed = batch.baseline[i : i + 1].expand(self.draws, *x.shape)
+        largest = []
+        for n in budgets:
+            inside = feature_units.spread((ranks < n).to(x.device), features)
+            inputs = torch.where(inside, changed, x)
+            largest.append(moves(batch, i, inputs, attribution.values[i], method).amax())
+        return torch.stack(largest).cummax(dim=0).values

@@ -1,0 +1,153 @@
+"""Monotonicity: does the output depend more on features with larger attributions?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from igbench import checks, keyed
+from igbench import features as feature_units
+from igbench.metrics.sensitivity_n import pearson
+from igbench.rows import MetricSpec
+from igbench.types import Attribution, Batch, Features, Measurement
+
+
+@dataclass(frozen=True)
+class MonotonicityCorrelation:
+    """Spearman correlation over features of |phi_i| with e_i = E[(f(x) - f(x, feature i at u))^2].
+
+    Nguyen and Rodriguez Martinez 2020 (On quantitative aspects of model interpretability).
+    The values u that replace feature i are uniform
+    between the least and the greatest value of the sample's own channel (of the whole sample where
+    there are no channels), or they are the baseline.  The factor 1 / f(x)^2 of the paper is the
+    same for all features and leaves the ranks as they are.  Changes of f that differ by less than
+    its rounding count as equal, and ties share their average rank.
+
+    e_i is a mean over D draws that all methods share; the standard error is the jackknife's over
+    draws.  Noise in e_i biases the correlation towards 0, alike for all methods.  The range is
+    [-1, 1].
+
+    Args:
+        fill: "uniform" (random values) or "baseline" (a single draw, exact).
+        draws: Number D of random values for each feature.
+        span: Least and greatest random value; None for the sample's own.
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: Unknown fill, fewer than 2 draws, or an empty span.
+    """
+
+    fill: Literal["uniform", "baseline"] = "uniform"
+    draws: int = 8
+    span: tuple[float, float] | None = None
+    features: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.known_name("fill", self.fill, ("uniform", "baseline"))
+        if self.fill == "uniform" and self.draws < 2:
+            raise checks.InputError(
+                f"monotonicity_correlation has draws={self.draws}; it needs at least 2."
+            )
+        if self.span is not None and not self.span[0] < self.span[1]:
+            raise checks.InputError(f"span is {self.span}; its first value must be the smaller.")
+
+    @property
+    def spec(self) -> MetricSpec:
+        """Definition."""
+        how = f"uniform x {self.draws}" if self.fill == "uniform" else "baseline"
+        return MetricSpec(
+            f"Monotonicity correlation ({how})",
+            "higher",
+            -1,
+            1,
+            1,
+            "Nguyen, Rodriguez Martinez 2020, monotonicity",
+            unit=self.features or "as the data",
+            undefined="all attributions or all effects on the output are equal (flat map)",
+            min_effect=0.01,
+        )
+
+    @property
+    def observation_key(self) -> object:
+        """Everything matters."""
+        return self
+
+    def observe(self, batch: Batch) -> Tensor:
+        """|f(x) - f(x, feature i at u)| to within rounding, (N, D, G) float64."""
+        features = self._features(batch)
+        clean = batch.score.evaluate(batch.x, batch.target).double()
+        return torch.stack([self._changes(batch, i, clean[i], features) for i in range(len(batch))])
+
+    def _features(self, batch: Batch) -> Features:
+        spec = batch.features if self.features is None else self.features
+        return feature_units.resolve(spec, tuple(batch.x.shape[1:]))
+
+    def _changes(self, batch: Batch, i: int, clean: Tensor, features: Features) -> Tensor:
+        x, count = batch.x[i], features.count
+        fills = self._fills(batch, i)
+        index = features.index.to(x.device)
+
+        def build(draw: Tensor) -> Tensor:
+            feature = (draw % count).view(-1, *[1] * x.dim()).to(x.device)
+            return torch.where(index == feature, fills[draw // count], x)
+
+        out = batch.score.evaluate_draws(len(fills) * count, batch.target_of(i), build).double()
+        grid = 64 * torch.finfo(x.dtype).eps * torch.maximum(out.abs().amax(), clean.abs())
+        steps = ((out - clean).abs() / grid).round() if float(grid) > 0 else torch.zeros_like(out)
+        return (steps * grid).view(len(fills), count)
+
+    def _fills(self, batch: Batch, i: int) -> Tensor:
+        """(D, *F) values that replace features of one sample."""
+        if self.fill == "baseline":
+            return batch.baseline[i : i + 1]
+        x = batch.x[i]
+        g = keyed.generator(batch.seed, "monotonicity", batch.sample_ids[i])
+        unit = torch.stack(
+            [torch.rand(x.shape, generator=g, dtype=torch.float64) for _ in range(self.draws)]
+        ).to(x)
+        if self.span is not None:
+            low, high = (torch.full_like(x, v) for v in self.span)
+        else:
+            axes = tuple(range(1, x.dim())) if x.dim() > 1 else (0,)
+            low, high = x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)
+        return low + (high - low) * unit
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+    ) -> dict[str, Measurement]:
+        """The rank correlation of every attribution."""
+        squared = observation**2
+        draws = squared.shape[1]
+        effects = [ranks(squared.mean(dim=1))]
+        if draws > 1:
+            without = (squared.sum(dim=1, keepdim=True) - squared) / (draws - 1)
+            effects += [ranks(without[:, d]) for d in range(draws)]
+        features = self._features(batch)
+        result = {}
+        for name, attribution in attributions.items():
+            own = ranks(feature_units.total(attribution.values, features).abs())
+            r = torch.stack([_correlation(own, e) for e in effects], dim=1)  # (N, 1 + D)
+            error = None
+            if draws > 1:
+                error = r[:, 1:].std(dim=1, correction=0) * math.sqrt(draws - 1)
+            result[name] = Measurement(
+                r[:, 0], error, "all attributions or all effects on the output are equal"
+            )
+        return result
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks 1..G over the last axis, ties averaged, (N, G) float64; NaN where a value is."""
+    found = rankdata(values.detach().cpu().double().numpy(), axis=-1, nan_policy="propagate")
+    return torch.from_numpy(np.asarray(found)).to(values.device)
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([pearson(x, y, torch.float64) for x, y in zip(a, b, strict=True)])
