@@ -68,18 +68,18 @@ def adaptive_integrated_gradients(
     """Integrated Gradients to a tolerance, example by example.
 
     Levels: the trapezoid rule in u with a = a(u) crowded near the baseline (see
-    `igbench.attr.quadrature.log_warp`), with 8, 16, 32, ... intervals.  Nodes nest, so no gradient is
-    taken twice; weights are scaled to sum to 1, so linear models are exact at every level.
+    `igbench.attr.quadrature.log_warp`), with 8, 16, 32, ... intervals.  Nodes nest, so no gradient
+    is taken twice; weights are scaled to sum to 1, so linear models are exact at every level.
 
-    An example is done when its completeness gap *and* the change of its attribution since the last
-    level are at most `tolerance`.  The gap alone is no sign of convergence: errors of entries cancel
-    in it.
+    An example is done when its completeness gap *and* the change of its attribution since the
+    last level are at most `tolerance`.  The gap alone is no sign of convergence: errors of entries
+    cancel in it.
 
     With `constrain`, the weights w_k are moved by the least amount, in the sense of
     sum (dw_k / w_k)^2, that makes the attribution complete: dw_k = l w_k^2 s_k, with s_k the slope
-    of f along the path at node k and l = missing / sum (w_k s_k)^2.  Every entry remains a weighted
-    mean of its own gradients, so features that do not matter keep zero.  Where a weight would change
-    by more than half, too few nodes saw the change of f, and the weights stay as they are.
+    of f along the path at node k and l = missing / sum (w_k s_k)^2.  Every entry remains a
+    weighted sum of its own gradients, so features that do not matter keep zero.  Where a weight
+    would change by more than half, too few nodes saw the change of f, and the weights stay.
 
     Args:
         score: f.
