@@ -10,7 +10,7 @@ run: $(VENV)/installed          ## the default experiment: a real model on real 
 	$(BIN)/python -m igbench $(ARGS)
 
 test: $(VENV)/installed-dev     ## the tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 slow: $(VENV)/installed-dev     ## the long tests
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -8,6 +8,7 @@ import torch
 import igbench
 from igbench import store
 from igbench.checks import InputError
+from igbench.methods.captum import Captum
 from igbench.methods.given import Given
 from tests import closed_form as cf
 
@@ -18,13 +19,11 @@ def test_names_and_functions_side_by_side(tmp_path):
     net = cf.small_net()
     explainer = InputXGradient(net)
     given = Given(lambda x, t: explainer.attribute(x, target=t), kind="global", title="mine")
+    adapted = Captum("InputXGradient", "Input x gradient", "", "global", signed=True)
     found = igbench.evaluate(
         net,
         (cf.images(4), torch.tensor([0, 1, 2, 3])),
-        methods={
-            "mine": given,
-            "ixg": igbench.api._named("method", ["input_x_gradient"], None)["input_x_gradient"],
-        },
+        methods={"mine": given, "ixg": adapted},
         metrics=["completeness", "deletion"],
         target="label",
     )

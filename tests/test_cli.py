@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -245,5 +246,7 @@ def test_sweep_runs_each_and_goes_on(tmp_path):
         "metric=[completeness]",
         f"results_dir={tmp_path}",
     ]
+    log = logging.getLogger("igbench.loop")
     assert main(words) == 0
     assert len(list((tmp_path / "digits_resnet").iterdir())) == 2
+    assert not log.disabled, "Hydra leaves the loggers alone"
