@@ -53,7 +53,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
             for name, node in config["method"].items()
         },
         metrics={
-            name: construct(node, f"metric.{name}") for name, node in config["metric"].items()
+            name: construct(node, f"metric.{name}", data=data)
+            for name, node in config["metric"].items()
         },
         baseline=construct(config["baseline"], "baseline"),
         output=config["output"],
@@ -74,8 +75,8 @@ EXAMPLES = {"method": "ig,occlusion", "metric": "completeness,srg"}
 def construct(node: Any, where: str, **extra: Any) -> Any:
     """Call the `_target_` of a node with its other keys and `extra` as arguments.
 
-    Of `extra`, a target gets what it has parameters for: methods may take the `data` or its `pool`
-    of samples that are never evaluated.
+    Of `extra`, a target gets what it has parameters for: methods and metrics may take the `data`,
+    methods its `pool` of samples that are never evaluated.
 
     Raises:
         InputError: No such target, an unknown or missing argument, or a bad value.

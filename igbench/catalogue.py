@@ -1,4 +1,4 @@
-"""What exists?  One line for each experiment, method, metric, model, data set and baseline."""
+"""What exists?  One line for each experiment, method, metric, model, data set, baseline, preset."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ PLURALS = {
     "models": "model",
     "data": "data",
     "baselines": "baseline",
+    "presets": "preset",
 }
 
 

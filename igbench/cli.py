@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from igbench.experiment import Experiment
     from igbench.plan import Estimate
 
-OK, REGRESSION, USAGE, FAILED = 0, 1, 2, 3
+OK, REGRESSION, WRONG, USAGE, FAILED = 0, 1, 1, 2, 3
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -199,6 +199,22 @@ def doctor_() -> int:
 
     sys.stdout.write(doctor.text() + "\n")
     return OK
+
+
+@app.command("certify")
+def certify_(
+    metrics: Annotated[
+        list[str] | None, typer.Argument(help="names of metrics; all if none")
+    ] = None,
+) -> int:
+    """Every metric on models whose answer is known, and on a model with planted contributions."""
+    from igbench import certify
+
+    certificates, ladders = certify.certify(metrics), certify.ladders(metrics)
+    text = f"{certify.table(certificates)}\n\n{certify.ladder_table(ladders)}\n"
+    sys.stdout.write(text)
+    right = all(c.ok for c in certificates) and all(one.ok for one in ladders)
+    return OK if right else WRONG
 
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")

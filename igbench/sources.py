@@ -75,6 +75,8 @@ class Data:
             none.
         reference_labels: Returns the R true classes of `reference()`, None where unknown; None
             where there are no references.
+        mask: Index to (H, W) boolean, true where people marked what the sample shows, None where
+            nobody did; None where there are no masks at all.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Data:
     source: str
     white: tuple[float, ...] = ()
     reference_labels: Callable[[], Sequence[int | None]] | None = None
+    mask: Callable[[int], Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -3,7 +3,7 @@
 Photographs on EfficientNet-Lite0, one baseline after another, 33 log_middle nodes each.  Writes
 scores.csv, agreement.csv, agreement.png and maps.png beside this file.
 
-    python experiments/ig_baselines/run.py [--photographs 8]
+    python experiments/ig_baselines/run.py [--photographs 4]
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from igbench import build, configs, metrics
+from igbench import build, configs
 from igbench.attr.integrate import integrated_gradients
-from igbench.types import Score, frozen
+from igbench.metrics.srg import SymmetricRelevanceGain
+from igbench.rows import MethodSpec
+from igbench.types import Attribution, Batch, Score, frozen
 
 HERE = Path(__file__).parent
+GAIN = SymmetricRelevanceGain(1 / 14, "zero", "probability")
 BASELINES = (
     "zero",
     "black",
@@ -56,9 +59,9 @@ def maps_of(photographs: int) -> tuple[dict[str, Tensor], pd.DataFrame, list[np.
             start, end = score.evaluate(baseline, target), score.evaluate(x, target)
         found[name] = phi
         gap = (phi.flatten(1).sum(1) - (end - start)).abs() / (end - start).abs()
-        gain = metrics.srg(
-            module, x, phi, target=target, features="pixel", step=1 / 28, scalar="probability"
-        )
+        batch = Batch(score, x, baseline, target, data.sample_ids, "pixel")
+        given = {name: Attribution(phi, MethodSpec(name, "", "global", signed=True))}
+        gain = GAIN.measure(batch, given, GAIN.observe(batch))[name].value
         untouched = ((x - baseline).abs().amax(dim=1) < 0.05).flatten(1).double().mean(dim=1)
         lines += [
             {
@@ -147,7 +150,7 @@ def draw(
 def main() -> None:
     """Measure, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photographs", type=int, default=8)
+    parser.add_argument("--photographs", type=int, default=4)
     options = parser.parse_args()
     found, lines, pictures = maps_of(options.photographs)
     pairs = agreement(found)

@@ -10,6 +10,8 @@ Every function has the same first arguments, and its metric's own parameters aft
 - `features`: what one feature is, see `igbench.features.resolve`;
 - `kind`: "global" (contributions) or "local" (sensitivities);
 - `explain`: for robustness metrics, the method itself: maps (x (1, *F), target (1,)) to a map;
+- `method`: the method itself, in place of `explain`, where a metric explains another model: maps a
+  `Batch` to a map of its `score`; an object of `igbench.methods`, or a function;
 - `seed`, `sample_ids`: key of everything random; the ids are 0..N-1 by default.
 
 They return (N,) tensors, NaN where undefined, or a dict of them for a dict of maps.
@@ -18,6 +20,7 @@ They return (N,) tensors, NaN where undefined, or a dict of them for a dict of m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack
 
 import torch
@@ -47,7 +50,7 @@ from igbench.metrics.sparseness import Sparseness
 from igbench.metrics.srg import SymmetricRelevanceGain
 from igbench.metrics.sufficiency import Sufficiency
 from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Metric, Score, frozen, mismatch
+from igbench.types import Attribution, Batch, Method, Metric, Score, frozen, mismatch
 
 Forward = nn.Module | Callable[[Tensor], Tensor]
 Maps = Tensor | Mapping[str, Tensor]
@@ -66,6 +69,24 @@ class Common(TypedDict, total=False):
     seed: int
     sample_ids: Sequence[str] | None
     explain: Callable[[Tensor, Tensor | None], Tensor] | None
+    method: Callable[[Batch], Tensor] | None
+
+
+@dataclass(frozen=True)
+class Called:
+    """A function from a `Batch` to a map as a method.
+
+    Args:
+        function: Maps a batch to (N, *F).
+        spec: Kind and sign of the map.
+    """
+
+    function: Callable[[Batch], Tensor]
+    spec: MethodSpec
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F)."""
+        return self.function(batch).detach()
 
 
 def measure(
@@ -81,6 +102,7 @@ def measure(
     seed: int = 0,
     sample_ids: Sequence[str] | None = None,
     explain: Callable[[Tensor, Tensor | None], Tensor] | None = None,
+    method: Callable[[Batch], Tensor] | None = None,
 ) -> Scores:
     """Apply any metric object; see the module for the arguments.
 
@@ -111,7 +133,9 @@ def measure(
         features,
         seed,
     )
-    again = None if explain is None else Given(explain, kind)
+    again: Method | None = None if explain is None else Given(explain, kind)
+    if method is not None:
+        again = Called(method, spec)
     given = {name: Attribution(values, spec, again) for name, values in maps.items()}
     with frozen(forward):
         found = metric.measure(batch, given, metric.observe(batch))

@@ -1,0 +1,31 @@
+"""Does every metric give the answer that is known?  Writes table.md beside this file.
+
+python experiments/closed_form/run.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from igbench import certify
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Run all certificates and ladders, and write them."""
+    certificates, ladders = certify.certify(), certify.ladders()
+    ordered = [one for one in ladders if not one.note]
+    text = [
+        "## Certificates",
+        f"{sum(c.ok for c in certificates)} of {len(certificates)} hold.",
+        certify.table(certificates),
+        "## Ladders",
+        f"{sum(one.ok for one in ordered)} of {len(ordered)} are in order.",
+        certify.ladder_table(ladders),
+    ]
+    (HERE / "table.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Does every metric give the answer that is known?  Certificates, and ladders that calibrate."""
+
+from igbench.certify.cases import NO_CLOSED_FORM, Case
+from igbench.certify.certificates import Certificate, certify, obtain, table
+from igbench.certify.ladder import NOT_ORDERED, Ladder, ladder_table, ladders
+
+__all__ = [
+    "NOT_ORDERED",
+    "NO_CLOSED_FORM",
+    "Case",
+    "Certificate",
+    "Ladder",
+    "certify",
+    "ladder_table",
+    "ladders",
+    "obtain",
+    "table",
+]

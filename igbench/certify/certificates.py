@@ -1,0 +1,146 @@
+"""Does a metric, as it is configured, give the number that can be worked out by hand?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from igbench import build, checks, configs
+from igbench.certify.cases import NO_CLOSED_FORM, Case
+from igbench.certify.faithful import FAITHFUL
+from igbench.certify.steady import STEADY
+from igbench.rows import MethodSpec
+from igbench.types import Attribution, Batch, Measurement, Metric, Score
+
+CASES: tuple[Case, ...] = (*FAITHFUL, *STEADY)
+STANDARD_ERRORS = 5
+"""A Monte Carlo number may be this many standard errors away: a false alarm in 2 million."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What one metric said of one case, beside what it should say.
+
+    Attributes:
+        metric: Name in conf/metric.
+        case: The model, the map, and why the answer is what it is.
+        expected: The answer.
+        obtained: What the metric returned.
+        tolerance: Largest error that rounding (or drawing) explains.
+        note: Why there is no number, where there is none.
+    """
+
+    metric: str
+    case: str
+    expected: float
+    obtained: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def error(self) -> float:
+        """|obtained - expected|."""
+        return abs(self.obtained - self.expected)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within the tolerance; never for NaN."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Known:
+    """The map of a case as a method, for metrics that explain changed inputs."""
+
+    case: Case
+    spec: MethodSpec
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The map at any input, (N, *F)."""
+        return self.case.map_of(batch)
+
+
+def certify(metrics: Sequence[str] | None = None) -> list[Certificate]:
+    """Run the cases of all metrics in conf/metric, or of some.
+
+    A metric that has neither a case nor a reason in `NO_CLOSED_FORM` gets a certificate that is not
+    ok, so none can be forgotten.
+
+    Args:
+        metrics: Names of metrics; None for all.
+
+    Raises:
+        InputError: An unknown name.
+    """
+    known = configs.choices("metric")
+    for name in metrics or ():
+        checks.known_name("metric", name, known)
+    found = []
+    for name in metrics or known:
+        cases = [case for case in CASES if case.metric == name]
+        found += [run(case) for case in cases]
+        if not cases and name not in NO_CLOSED_FORM:
+            found.append(
+                Certificate(name, "none", math.nan, math.nan, 0, "no case and no reason for none")
+            )
+    return found
+
+
+def run(case: Case) -> Certificate:
+    """The certificate of one case; an error of the metric is a note."""
+    try:
+        measurement = obtain(case)
+    except (checks.InputError, RuntimeError) as error:
+        return Certificate(case.metric, case.title, case.expected, math.nan, 0, str(error))
+    tolerance = case.tolerance * max(1.0, abs(case.expected))
+    if case.drawn:
+        if measurement.std_error is None:
+            raise checks.InputError(f"{case.metric} has no standard error, but the case is drawn.")
+        tolerance = STANDARD_ERRORS * float(measurement.std_error[0])
+    value = float(measurement.value[0])
+    note = measurement.reason if math.isnan(value) else ""
+    return Certificate(case.metric, case.title, case.expected, value, tolerance, note)
+
+
+def obtain(case: Case) -> Measurement:
+    """What the metric of conf/metric, with the arguments of the case, says of it."""
+    metric: Metric = build.construct(
+        {**configured(case.metric), **case.arguments}, f"metric.{case.metric}"
+    )
+    x = case.x
+    baseline = torch.as_tensor(case.baseline, dtype=x.dtype).expand_as(x)
+    target = None if case.target is None else torch.tensor([case.target])
+    batch = Batch(Score(case.model), x, baseline, target, ("certificate",))
+    spec = MethodSpec("known map", "certificate", case.kind, signed=True)
+    maps = {name: Attribution(values, spec) for name, values in case.beside.items()}
+    maps["case"] = Attribution(case.map_of(batch), spec, Known(case, spec))
+    return metric.measure(batch, maps, metric.observe(batch))["case"]
+
+
+def configured(metric: str) -> dict[str, Any]:
+    """The node of a file in conf/metric."""
+    path = configs.FOLDER / "metric" / f"{metric}.yaml"
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))[metric])
+
+
+def table(certificates: Sequence[Certificate]) -> str:
+    """A markdown table, and below it the metrics that have no closed form."""
+    lines = [
+        "| metric | case | expected | obtained | error | tolerance | ok |",
+        "|:--|:--|--:|--:|--:|--:|:--|",
+    ]
+    for c in certificates:
+        said = f"{c.case} ({c.note})" if c.note else c.case
+        lines.append(
+            f"| {c.metric} | {said} | {c.expected:.10g} | {c.obtained:.10g} | {c.error:.1g} | "
+            f"{c.tolerance:.1g} | {'yes' if c.ok else '**no**'} |"
+        )
+    without = [n for n in configs.choices("metric") if n in NO_CLOSED_FORM]
+    lines += [""] + [f"No closed form, {NO_CLOSED_FORM[name]}: {name}." for name in without]
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,200 @@
+"""Dummy: does a feature that the model ignores get any attribution?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from igbench import checks, keyed
+from igbench import features as feature_units
+from igbench.metrics.again import Wrapped, explained, l1, method_of_batch, subset
+from igbench.rows import MetricSpec
+from igbench.types import Attribution, Batch, Features, Measurement, Score
+
+REASONS = {
+    "plant": "the map is zero or not finite",
+    "detect": "the model ignores no feature, or the map is zero",
+}
+
+
+@dataclass(frozen=True)
+class Dummy:
+    """Share of |phi| on features that the model ignores; 0 for a method with the dummy axiom.
+
+    Sundararajan, Taly and Yan 2017, section 2 ("sensitivity (b)", Friedman 2004's dummy).  Per
+    sample, with the set I of ignored features, sum over I of |phi_i| / sum of |phi_i|, in [0, 1].
+
+    - "plant": a random part of the features, drawn by (seed, sample id), is made ignored: the
+      method explains f(x with I at the baseline), which does not depend on I at all.  Every model
+      has such a variant, so every sample has a value; a map that knows nothing of the model has
+      about `share`.
+    - "detect": the map is scored as it is, and I is found by perturbation.  Draw d = 1 takes x,
+      every further one a mixture in which each feature is that of x or noise, at even odds; then
+      each feature in turn is replaced by other noise.  Noise is uniform from the least to the
+      greatest element of x and the baseline.  I holds the features whose replacement changes f by
+      no more than rounding (64 machine epsilons of the largest |f| seen) in all D draws: more
+      draws can only shrink it.  Costs D (G + 1) model rows for each sample, for all methods
+      together.  Undefined where I is empty, as it is for most networks.
+
+    Args:
+        mode: "plant" or "detect".
+        share: Part of the features that is planted, in (0, 1).
+        draws: D of "detect".
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: Unknown mode, a share outside (0, 1), no draws.
+    """
+
+    mode: Literal["plant", "detect"] = "plant"
+    share: float = 0.5
+    draws: int = 4
+    features: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.known_name("mode", self.mode, tuple(REASONS))
+        checks.positive("draws", self.draws)
+        if not 0 < self.share < 1:
+            raise checks.InputError(f"share is {self.share}; it must be between 0 and 1.")
+
+    @property
+    def spec(self) -> MetricSpec:
+        """Definition."""
+        how = f"{self.share:g} planted" if self.mode == "plant" else f"found, {self.draws} draws"
+        return MetricSpec(
+            f"Dummy (share of |phi| on ignored features, {how})",
+            "lower",
+            0,
+            1,
+            1,
+            "Sundararajan, Taly, Yan 2017, sensitivity (b)",
+            unit=self.features or "as the data",
+            undefined=REASONS[self.mode],
+            min_effect=0.01,
+        )
+
+    @property
+    def observation_key(self) -> object:
+        """Everything matters."""
+        return self
+
+    def observe(self, batch: Batch) -> Tensor:
+        """Which features are ignored, (N, G) boolean."""
+        features = self._features(batch)
+        if self.mode == "plant":
+            return self._planted(batch, features)
+        return torch.stack([self._detected(batch, i, features) for i in range(len(batch))])
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+    ) -> dict[str, Measurement]:
+        """Share of every attribution on ignored features."""
+        features = self._features(batch)
+        result = {}
+        for name, attribution in attributions.items():
+            values = attribution.values
+            if self.mode == "plant":
+                values = self._again(name, attribution, batch, observation, features)
+            inside = feature_units.spread(observation, features).to(values.device)
+            value = l1(values.where(inside, 0.0)) / l1(values)
+            if self.mode == "detect":
+                value = value.where(observation.any(dim=1), math.nan)
+            result[name] = Measurement(value, reason=REASONS[self.mode])
+        return result
+
+    def _features(self, batch: Batch) -> Features:
+        spec = batch.features if self.features is None else self.features
+        features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
+        if features.count < 2:
+            raise checks.InputError(
+                f"features {features.name!r} make one feature of the whole sample; dummy needs two "
+                "or more. Choose smaller ones, for example features=pixel."
+            )
+        return features
+
+    def _planted(self, batch: Batch, features: Features) -> Tensor:
+        many = min(max(1, round(self.share * features.count)), features.count - 1)
+        rows = []
+        for sample_id in batch.sample_ids:
+            g = keyed.generator(batch.seed, "dummy", sample_id)
+            rows.append(torch.randperm(features.count, generator=g) < many)
+        return torch.stack(rows).to(batch.x.device)
+
+    def _again(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        planted: Tensor,
+        features: Features,
+    ) -> Tensor:
+        """Maps of the functions that ignore the planted features, one sample at a time."""
+        method_of_batch(name, attribution)
+        masks = feature_units.spread(planted, features)
+        maps = []
+        for i in range(len(batch)):
+            score = Ignoring(batch.score, masks[i], batch.baseline[i])
+            part = replace(subset(batch, torch.tensor([i])), score=score)
+            own = replace(attribution, values=attribution.values[i : i + 1])
+            maps.append(explained(name, own, part))
+        return torch.cat(maps)
+
+    def _detected(self, batch: Batch, i: int, features: Features) -> Tensor:
+        """Ignored features of one sample, (G,)."""
+        mixtures, noise = self._draws(batch, i, features)
+        index, count = features.index.to(batch.x.device), features.count
+
+        def build(draw: Tensor) -> Tensor:
+            # Row 0 of each draw is the mixture itself: no feature has the number -1.
+            number = (draw % (count + 1) - 1).view(-1, *[1] * index.dim()).to(index.device)
+            d = draw // (count + 1)
+            return torch.where(index == number, noise[d], mixtures[d])
+
+        rows = self.draws * (count + 1)
+        out = batch.score.evaluate_draws(rows, batch.target_of(i), build).double()
+        table = out.view(self.draws, count + 1)
+        rounding = 64 * torch.finfo(batch.x.dtype).eps * out.abs().amax()
+        return ((table[:, 1:] - table[:, :1]).abs() <= rounding).all(dim=0)
+
+    def _draws(self, batch: Batch, i: int, features: Features) -> tuple[Tensor, Tensor]:
+        """Mixtures of x and noise, and noise to replace single features, (D, *F) both."""
+        x = batch.x[i]
+        low, high = torch.stack([x, batch.baseline[i]]).aminmax()
+        mixtures, noise = [x], []
+        for d in range(self.draws):
+            g = keyed.generator(batch.seed, "dummy", batch.sample_ids[i], d)
+            first, second = (
+                low + (high - low) * torch.rand(x.shape, generator=g, dtype=torch.float64).to(x)
+                for _ in range(2)
+            )
+            coin = torch.rand(1, features.count, generator=g) < 0.5
+            if d:
+                mixtures.append(
+                    torch.where(feature_units.spread(coin.to(x.device), features)[0], x, first)
+                )
+            noise.append(second)
+        return torch.stack(mixtures), torch.stack(noise)
+
+
+class Ignoring(Wrapped):
+    """f(x with some elements at fixed values): a function that ignores these elements.
+
+    Args:
+        score: f.
+        ignored: (*F) boolean.
+        value: (*F) what stands there instead.
+    """
+
+    def __init__(self, score: Score, ignored: Tensor, value: Tensor) -> None:
+        super().__init__(score)
+        self.ignored = ignored
+        self.value = value
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scalar of every row, (N,)."""
+        return super().forward(torch.where(self.ignored, self.value, x), target)

@@ -1,0 +1,121 @@
+"""Linearity: is the map of a sum of two functions the sum of their maps?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from igbench import keyed
+from igbench.checks import InputError
+from igbench.metrics.again import LOST, Wrapped, explained, l1, method_of_batch, subset
+from igbench.rows import MetricSpec
+from igbench.types import Attribution, Batch, Measurement, Score
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """|phi(a f + b g) - a phi(f) - b phi(g)|_1 / (|a phi(f)|_1 + |b phi(g)|_1), 0 where linear.
+
+    Sundararajan, Taly and Yan 2017, section 4 ("linearity").  g(x) = v . x with independent normal
+    v, drawn by the seed alone: the same function for all samples and methods.  b = |phi(f)|_1 /
+    |phi(g)|_1 for each sample, so that both parts weigh the same whatever the units of f; 1 where
+    the map of g is zero, as it is for methods that look at a layer of the network.  Range
+    [0, inf); a map that does not depend on the model has 1/2 (at a = 1).
+
+    f takes part in g with the weight 0, as methods may need its layers.
+
+    Args:
+        a: Weight of f, not zero.
+
+    Raises:
+        InputError: a is zero.
+    """
+
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.a == 0 or not math.isfinite(self.a):
+            raise InputError(f"a is {self.a}; linearity needs a weight of f other than zero.")
+
+    @property
+    def spec(self) -> MetricSpec:
+        """Definition."""
+        return MetricSpec(
+            "Linearity (relative L1 gap, f plus a random linear function)",
+            "lower",
+            0,
+            math.inf,
+            1,
+            "Sundararajan, Taly, Yan 2017, section 4",
+            unit="element",
+            undefined=LOST,
+            min_effect=0.01,
+        )
+
+    @property
+    def observation_key(self) -> object:
+        """Only the random function."""
+        return "linearity"
+
+    def observe(self, batch: Batch) -> Tensor:
+        """The slopes v, (*F)."""
+        g = keyed.generator(batch.seed, "linearity", "")
+        shape = batch.x.shape[1:]
+        return torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+    ) -> dict[str, Measurement]:
+        """The gap of every attribution."""
+        result = {}
+        for name, attribution in attributions.items():
+            method_of_batch(name, attribution)
+            plain = replace(batch, score=Combined(batch.score, 0.0, 1.0, observation))
+            of_g = explained(name, attribution, plain)
+            gaps = [
+                self._gap(name, attribution, of_g, batch, observation, i) for i in range(len(batch))
+            ]
+            result[name] = Measurement(torch.cat(gaps), reason=LOST)
+        return result
+
+    def _gap(
+        self,
+        name: str,
+        attribution: Attribution,
+        of_g: Tensor,
+        batch: Batch,
+        v: Tensor,
+        i: int,
+    ) -> Tensor:
+        """The gap of one sample, (1,)."""
+        own = replace(attribution, values=attribution.values[i : i + 1])
+        size_f, size_g = l1(own.values), l1(of_g[i : i + 1])
+        b = float(size_f / size_g) if float(size_g) > 0 else 1.0
+        score = Combined(batch.score, self.a, b, v)
+        both = explained(name, own, replace(subset(batch, torch.tensor([i])), score=score))
+        parts = self.a * own.values.double() + b * of_g[i : i + 1].double()
+        return l1(both.double() - parts) / (abs(self.a) * size_f + b * size_g)
+
+
+class Combined(Wrapped):
+    """a f(x) + b v . x.
+
+    Args:
+        score: f.
+        a: Weight of f.
+        b: Weight of the linear function.
+        v: (*F) its slopes.
+    """
+
+    def __init__(self, score: Score, a: float, b: float, v: Tensor) -> None:
+        super().__init__(score)
+        self.a, self.b, self.v = a, b, v
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scalar of every row, (N,)."""
+        line = (x * self.v).flatten(1).sum(dim=1)
+        return self.a * super().forward(x, target) + self.b * line

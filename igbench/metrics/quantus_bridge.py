@@ -1,0 +1,198 @@
+"""What does a metric of Quantus say?  Any class of `quantus.metrics`, from a YAML file."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from igbench import keyed
+from igbench.checks import InputError, suggestion
+from igbench.metrics.quantus_calls import as_array, column, explainer, to_baseline, with_channel
+from igbench.rows import Direction, MetricSpec
+from igbench.types import Attribution, Batch, Measurement
+
+REFUSED = "Quantus refuses maps that are flat or negative everywhere"
+
+
+@dataclass(frozen=True)
+class Quantus:
+    """A metric of Quantus (Hedstroem et al. 2023), called on one sample at a time.
+
+    Several metrics of Quantus depend on what else is in the batch, and all draw from numpy's global
+    generator.  With one sample for each call, and the global generators seeded from (seed, class,
+    sample id) and restored, a number depends on its sample alone, and all methods get the same
+    draws.  Quantus sees a model with a single output, the scalar that is explained, in place of the
+    classes: it adds no softmax, and it hands inputs to the model in float32 whatever their type.
+    Its elements are numbers, not pixels.  What its authors define is what it computes: where that
+    is not the published metric, this class does not mend it.
+
+    Metrics that explain changed inputs (MaxSensitivity, ...) get the method itself.  Those that
+    change the model's parameters or need segmentation masks do not work here.
+
+    Args:
+        metric: Name of the class in `quantus.metrics`, for example "FaithfulnessCorrelation".
+        title: Human-readable name.
+        reference: Paper.
+        direction: Which way is better: "higher", "lower" or "none".
+        low: Smallest possible value.
+        high: Largest possible value.
+        needs: Attribution kind that is required, see `igbench.rows.MetricSpec`.
+        arguments: Arguments of the constructor.
+        fractions: Arguments of the constructor that are whole numbers of elements, given as
+            fractions of all elements of a sample (rounded, at least 1).
+        fill: What removed elements become: "quantus" (as `perturb_baseline` in the arguments says)
+            or "baseline" (the baseline of the sample); the latter for metrics whose `perturb_func`
+            takes indices.
+        reduce: What is made of several numbers for one sample: "none" (an error) or "mean".
+    """
+
+    metric: str
+    title: str
+    reference: str
+    direction: Direction
+    low: float = -math.inf
+    high: float = math.inf
+    needs: Literal["any", "global", "signed", "global signed"] = "any"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    fill: Literal["quantus", "baseline"] = "quantus"
+    reduce: Literal["none", "mean"] = "none"
+
+    @property
+    def spec(self) -> MetricSpec:
+        """As configured."""
+        return MetricSpec(
+            f"{self.title} (Quantus)",
+            self.direction,
+            self.low,
+            self.high,
+            1,
+            self.reference,
+            unit="element",
+            needs=self.needs,
+            undefined=REFUSED,
+            min_effect=0.01,
+        )
+
+    @property
+    def observation_key(self) -> object:
+        """There is nothing to observe: Quantus does its own model work for each map."""
+        return "nothing"
+
+    def observe(self, batch: Batch) -> None:
+        """Nothing."""
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: None
+    ) -> dict[str, Measurement]:
+        """The number that Quantus returns for every sample and map, (N,) each.
+
+        Raises:
+            InputError: Quantus has no such class, refuses its arguments, or returns no number.
+        """
+        result = {}
+        for name, attribution in attributions.items():
+            values = [self._one(batch, i, attribution) for i in range(len(batch))]
+            result[name] = Measurement(
+                torch.tensor(values, dtype=torch.float64, device=batch.x.device), reason=REFUSED
+            )
+        return result
+
+    def _one(self, batch: Batch, i: int, attribution: Attribution) -> float:
+        phi = with_channel(as_array(attribution.values[i : i + 1]))
+        if not np.ptp(phi) > 0 or bool((phi < 0).all()):
+            return math.nan
+        target = batch.target_of(i)
+        call = {
+            "model": column(batch.score, target, batch.x),
+            "x_batch": with_channel(as_array(batch.x[i : i + 1])),
+            "y_batch": np.zeros(1, dtype=int),
+            "a_batch": phi,
+            "channel_first": True,
+            "explain_func": explainer(batch, i, attribution.explain),
+            "softmax": False,
+            "device": "cpu",
+            "batch_size": 1,
+        }
+        with (
+            quiet(),
+            keyed.global_state(batch.seed, f"quantus.{self.metric}", batch.sample_ids[i]),
+        ):
+            metric = self._metric(batch, i)
+            known = inspect.signature(metric.__call__).parameters
+            try:
+                found = metric(**{k: v for k, v in call.items() if k in known})
+            except (AssertionError, ValueError, IndexError, KeyError, AttributeError) as error:
+                raise InputError(f"quantus.{self.metric}: {_line(error)}") from error
+        return self._number(found)
+
+    def _metric(self, batch: Batch, i: int) -> Any:
+        target = metric_class(self.metric)
+        elements = batch.x[i].numel()
+        own: dict[str, Any] = {k: _listed(v) for k, v in self.arguments.items()}
+        own |= {k: max(1, round(v * elements)) for k, v in self.fractions.items()}
+        if self.fill == "baseline":
+            own["perturb_func"] = to_baseline(as_array(batch.baseline[i]).reshape(-1))
+        fixed = {"disable_warnings": True, "display_progressbar": False, "return_aggregate": False}
+        try:
+            return target(**{**fixed, **own})
+        except (TypeError, ValueError, AssertionError) as error:
+            raise InputError(f"quantus.{self.metric}: {_line(error)}") from error
+
+    def _number(self, found: Any) -> float:
+        try:
+            numbers = np.asarray(found, dtype=float).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"quantus.{self.metric} returned {type(found).__name__} and no numbers for a "
+                "sample; it cannot be a metric here."
+            ) from error
+        if len(numbers) != 1 and self.reduce == "none":
+            raise InputError(
+                f"quantus.{self.metric} returned {len(numbers)} numbers for one sample; choose "
+                "arguments that give one, or reduce=mean."
+            )
+        return float(numbers.mean()) if len(numbers) else math.nan
+
+
+def metric_class(name: str) -> Any:
+    """The class `quantus.metrics.<name>`.
+
+    Raises:
+        InputError: Quantus is not installed or has no such metric.
+    """
+    with quiet():
+        try:
+            import quantus.metrics as module
+        except ImportError as error:
+            raise InputError(f"metric {name!r} needs quantus: pip install quantus.") from error
+    found = getattr(module, name, None)
+    if not inspect.isclass(found):
+        known = [n for n in dir(module) if inspect.isclass(getattr(module, n))]
+        raise InputError(f"quantus.metrics has no metric {name!r}.{suggestion(name, known)}")
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that Quantus itself gives; those of other modules pass."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"quantus(\.|$)")
+        yield
+
+
+def _listed(value: Any) -> Any:
+    """Quantus wants lists where the configuration has tuples."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
