@@ -1,4 +1,4 @@
-"""What exists?  One line for each experiment, method, metric, model, data set and baseline."""
+"""What exists?  One line for each file in conf/: experiments, methods, metrics and the rest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ PLURALS = {
     "models": "model",
     "data": "data",
     "baselines": "baseline",
+    "engines": "engine",
 }
 
 
