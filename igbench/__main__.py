@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-COMMANDS = ("list", "report", "compare", "doctor", "certify")
+COMMANDS = ("plan", "list", "report", "compare", "doctor", "certify")
 
 USAGE = """\
 igbench: how complete, faithful, stable and costly is Integrated Gradients on this model?
 
   igbench [experiment=NAME] [key=value ...]   run an experiment (default: imagenet_lite, offline)
+  igbench plan [key=value ...]                what a run would cost, and what of it is done
   igbench list [GROUP]                        experiments, methods, metrics, models, data, ...
   igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
   igbench compare BASE NEW                    verdict for each model x method x metric
@@ -20,12 +21,14 @@ Keys everyone needs:
   method=[ig,occlusion]   metric=[completeness,srg]   model=NAME   data=NAME   data.root=DIR
   baseline=NAME   limit=8   seed=0   device=auto   batch_size=auto   results_dir=results
   preset=NAME             metrics as a paper or a library has them
+  engine=serial|ray   engine.workers=4   overwrite=true (a finished run is not run again)
   method.ig.n_steps=100   (any key of a chosen file in conf/)
   -m key=a,b              a run for each value     --cfg job   show the configuration
   -v                      traceback of an error
 
+A run that was stopped goes on where it was when the same command is given again.
 Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage or configuration,
-3 finished with failed cells.
+3 finished with failed cells, 130 stopped.
 """
 
 

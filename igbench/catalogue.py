@@ -1,4 +1,4 @@
-"""What exists?  One line for each experiment, method, metric, model, data set, baseline, preset."""
+"""What exists?  One line for each file in conf/: experiments, methods, metrics and the rest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ PLURALS = {
     "data": "data",
     "baselines": "baseline",
     "presets": "preset",
+    "engines": "engine",
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +19,13 @@ from igbench import checks, configs
 from igbench.progress import duration, progress
 
 if TYPE_CHECKING:
-    from igbench.experiment import Experiment
     from igbench.plan import Estimate
+    from igbench.runner import Job
 
-OK, REGRESSION, WRONG, USAGE, FAILED = 0, 1, 1, 2, 3
+OK, REGRESSION, WRONG, USAGE, FAILED, STOPPED = 0, 1, 1, 2, 3, 130
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says when files cannot be written."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -47,9 +51,18 @@ def main(words: list[str], commands: Sequence[str]) -> int:
             raise
         sys.stderr.write(f"igbench: {error}\n")
         return USAGE
-    except KeyboardInterrupt:
-        sys.stderr.write("igbench: stopped; nothing was written.\n")
-        return 130
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"igbench: {stop or 'stopped; nothing was written.'}\n")
+        return STOPPED
+    except OSError as error:
+        if verbose or error.errno not in _NO_ROOM:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(
+            f"igbench: {error.strerror}{where}; make room or set results_dir=PATH, and repeat the "
+            "command: what was done is kept.\n"
+        )
+        return USAGE
 
 
 def _command(words: list[str]) -> int:
@@ -95,58 +108,67 @@ def run(overrides: Sequence[str]) -> int:
 
 def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run one resolved configuration; the exit status says whether cells failed."""
-    from igbench import build, loop, plan, record, report, store
+    from igbench import plan, runner, store
 
     console = Console(soft_wrap=True)
-    started, clock = datetime.now(UTC), time.perf_counter()
-    results_dir = Path(config["results_dir"])
-    store.writable(results_dir)
-    experiment = build.experiment(config)
-    run_id = store.new_id(started)
-    console.print(_headline(experiment, plan.estimate(experiment)), highlight=False)
-    with progress(console, experiment.pieces()) as advance:
-        results = loop.run(experiment, run_id, advance)
-    config = {**config, "command": " ".join(["python -m igbench", *overrides])}
-    finished = record.make_run(
-        experiment,
-        config,
-        results,
-        run_id=run_id,
-        created=started,
-        seconds=time.perf_counter() - clock,
+    clock = time.perf_counter()
+    store.writable(Path(config["results_dir"]))
+    job = runner.job(config)
+
+    def watch(pieces: int) -> AbstractContextManager[Callable[[str], None]]:
+        console.print(_headline(job, plan.estimate(job.experiment)), highlight=False)
+        return progress(console, pieces)
+
+    outcome = runner.finish(
+        job,
+        command=" ".join(["python -m igbench", *overrides]),
+        overwrite=bool(config["overwrite"]),
+        watch=watch,
     )
-    folder = store.write(
-        results_dir / experiment.name / run_id,
-        finished,
-        results.rows,
-        results.points,
-        results.maps,
-    )
-    page = report.write_report(store.read(folder))
-    scores = (folder / "tables" / "scores.md").read_text(encoding="utf-8")
+    scores = (outcome.folder / "tables" / "scores.md").read_text(encoding="utf-8")
     console.print(f"\n{scores}", highlight=False, markup=False)
     took = duration(time.perf_counter() - clock)
-    console.print(f"Finished in {took}. Report: {page}", highlight=False)
-    failed = results.count("failed")
-    if failed:
-        first = next(r for r in results.rows if r.status == "failed")
+    said = "Finished before (overwrite=true runs it again)" if outcome.again else "Finished"
+    console.print(f"{said} in {took}. Report: {outcome.page}", highlight=False)
+    frame = store.read(outcome.folder).scores
+    failed = frame[frame["status"] == "failed"]
+    if len(failed):
+        first = failed.iloc[0]
         console.print(
-            f"{failed} cells failed; the first: {first.method}, {first.metric}, "
+            f"{len(failed)} cells failed; the first: {first.method}, {first.metric}, "
             f"{first.sample_id}: {first.reason}",
             highlight=False,
         )
-    return FAILED if failed else OK
+    return FAILED if len(failed) else OK
 
 
-def _headline(experiment: Experiment, cost: Estimate) -> str:
+def _headline(job: Job, cost: Estimate) -> str:
+    from igbench import parts
+
+    experiment = job.experiment
+    found = parts.count(job.pieces, job.shards)
+    share = 1 - found / len(job.shards)
+    resumed = f"; {found} of {len(job.shards)} shards are done already" if found else ""
     return (
         f"igbench {experiment.name}: {experiment.model.name} ({experiment.model.source}) on "
         f"{experiment.device}; {len(experiment.data)} samples of {experiment.data.name}; "
         f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
         f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
         f"estimated cost {cost.forward:,} forwards and {cost.backward:,} gradients, about "
-        f"{duration(cost.seconds)} in the model, up to {experiment.rows} rows a call"
+        f"{duration(cost.seconds * share)} in the model, up to {experiment.rows} rows a call"
+        f"{resumed}"
     )
+
+
+@app.command("plan")
+def plan_(
+    words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
+) -> int:
+    """What a run would do and cost, and what of it is done already; runs nothing."""
+    from igbench import outlook, runner
+
+    sys.stdout.write(outlook.text(runner.job(configs.compose(words or []))) + "\n")
+    return OK
 
 
 @app.command("list")

@@ -15,7 +15,7 @@ FOLDER = (
 )
 """The folder with run.yaml: inside the package when installed, beside it in a checkout."""
 
-GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset")
+GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset", "engine")
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:

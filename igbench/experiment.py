@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -94,6 +94,32 @@ class Results:
     def count(self, status: Status) -> int:
         """Number of rows with a status."""
         return sum(row.status == status for row in self.rows)
+
+    def peak_memory(self) -> float:
+        """Largest peak of any row in MiB; 0 where none was measured."""
+        return max((row.value for row in self.rows if row.metric == "peak_memory"), default=0.0)
+
+
+class Found(Protocol):
+    """What the record of a run needs to know of what it found."""
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """What is known of each sample."""
+        ...
+
+    @property
+    def stages(self) -> dict[str, dict[str, float]]:
+        """Model rows and seconds by stage."""
+        ...
+
+    def count(self, status: Status) -> int:
+        """Number of rows with a status."""
+        ...
+
+    def peak_memory(self) -> float:
+        """Largest peak of any row in MiB."""
+        ...
 
 
 def observation_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]:

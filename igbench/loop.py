@@ -50,10 +50,12 @@ def run(
             channels_last=experiment.model.channels_last,
         )
     batches = experiment.batches()
+    numbers = range(len(batches)) if only is None else only
     with frozen(module):
-        for number in range(len(batches)) if only is None else only:
+        for number in numbers:
             results.extend(_Loop(experiment, score, run_id, advance).batch(batches[number]))
-    order = {s: i for i, s in enumerate(experiment.data.sample_ids)}
+    ids = experiment.data.sample_ids
+    order = {ids[i]: i for number in numbers for i in batches[number]}
     results.rows.sort(key=lambda r: order[r.sample_id])
     return results
 
@@ -238,14 +240,14 @@ class _Loop:
     ) -> None:
         """Maps of the first samples, and convergence curves."""
         e = self.experiment
-        ids = e.data.sample_ids
+        place = {e.data.sample_ids[i]: i for i in positions}
         for i, sample_id in enumerate(batch.sample_ids):
-            if ids.index(sample_id) < e.keep_maps and e.data.display is not None:
+            if place[sample_id] < e.keep_maps and e.data.display is not None:
                 inputs = results.maps.setdefault("inputs", {})
                 inputs[sample_id] = e.data.display(batch.x[i].float().cpu())
                 for name, a in attributions.items():
                     results.maps.setdefault(name, {})[sample_id] = _map(a, i)
-        curved = [i for i, s in enumerate(batch.sample_ids) if ids.index(s) < e.convergence]
+        curved = [i for i, s in enumerate(batch.sample_ids) if place[s] < e.convergence]
         if curved:
             with isolate.measured(self.score) as spent:
                 curves = gap_by_steps(

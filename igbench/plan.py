@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,21 @@ class Estimate:
         forward: Model rows evaluated.
         backward: Model rows differentiated.
         seconds: Wall time in the model; the rest comes on top.
+        stages: Rows evaluated and differentiated for one sample, by stage.
+        per_forward: Seconds of one row evaluated.
+        per_gradient: Seconds of one row differentiated, its evaluation included.
     """
 
     forward: int
     backward: int
     seconds: float
+    stages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    per_forward: float = 0.0
+    per_gradient: float = 0.0
+
+    def price(self, forward: int, backward: int) -> float:
+        """Seconds in the model for so many rows evaluated, of which some are differentiated."""
+        return max(0, forward - backward) * self.per_forward + backward * self.per_gradient
 
 
 class StandIn(nn.Module):
@@ -84,12 +95,17 @@ def estimate(experiment: Experiment) -> Estimate:
         convergence=0,
     )
     score = Score(stand_in, rows=experiment.rows)
-    loop.run(dry, score=score)
+    dry_results = loop.run(dry, score=score)
     n = len(data)
     curves = gradients_for_curve() * min(experiment.convergence, n)
     forward, backward = score.cost.forward * n + curves, score.cost.backward * n + curves
     per_forward, per_gradient = _time(experiment, x)
-    return Estimate(forward, backward, (forward - backward) * per_forward + backward * per_gradient)
+    stages = {
+        name: (round(cost["forward"]), round(cost["backward"]))
+        for name, cost in dry_results.stages.items()
+    }
+    whole = Estimate(forward, backward, 0.0, stages, per_forward, per_gradient)
+    return replace(whole, seconds=whole.price(forward, backward))
 
 
 def _first_sample(experiment: Experiment) -> tuple[int, Tensor] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from igbench import memory, store
-from igbench.experiment import Experiment, Results, specs
+from igbench.experiment import Experiment, Found, specs
 from igbench.rows import MetricSpec, Run
 from igbench.types import Metric
 
@@ -35,13 +35,26 @@ PACKAGES = (
 def make_run(
     experiment: Experiment,
     config: Mapping[str, Any],
-    results: Results,
+    results: Found,
     *,
     run_id: str,
     created: datetime,
     seconds: float,
+    key: str = "",
+    engine: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The record of a finished run."""
+    """The record of a finished run.
+
+    Args:
+        experiment: What was run.
+        config: The resolved configuration.
+        results: What it found.
+        run_id: Identifier.
+        created: Start.
+        seconds: Wall time.
+        key: Hash of everything that decides its rows, see `igbench.shards`; "" where none is known.
+        engine: Who did the work, and how many shards were done when it began.
+    """
     methods, metrics = specs(experiment)
     ids = list(experiment.data.sample_ids)
     failed = results.count("failed")
@@ -77,6 +90,8 @@ def make_run(
             "python": platform.python_version(),
             "platform": platform.platform(),
             "threads": torch.get_num_threads(),
+            "identity": key,
+            "engine": dict(engine or {}),
             "git": git_revision(),
             "model_source": experiment.model.source,
             "data_source": experiment.data.source,
@@ -91,10 +106,9 @@ def make_run(
     )
 
 
-def _peak_memory(experiment: Experiment, results: Results) -> float:
+def _peak_memory(experiment: Experiment, results: Found) -> float:
     """MiB; measuring a method starts the system's own count again, so all counts are looked at."""
-    measured = [r.value for r in results.rows if r.metric == "peak_memory"]
-    return max([memory.lifetime_peak(experiment.device), *measured])
+    return max(memory.lifetime_peak(experiment.device), results.peak_memory())
 
 
 def _definition(spec: MetricSpec, metric: Metric | None) -> str:

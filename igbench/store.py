@@ -44,14 +44,14 @@ _TAG = "$float"
 
 def records(run: Run, rows: Sequence[Row], points: Sequence[Point] = ()) -> Records:
     """A run in memory, with the same columns and types as `read` returns."""
-    return Records(run, _table(Row, rows).to_pandas(), _table(Point, points).to_pandas())
+    return Records(run, table(Row, rows).to_pandas(), table(Point, points).to_pandas())
 
 
 def write(
     folder: Path,
     run: Run,
-    rows: Sequence[Row],
-    points: Sequence[Point] = (),
+    rows: Sequence[Row] | pa.Table,
+    points: Sequence[Point] | pa.Table = (),
     maps: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Path:
     """Write a run; the folder appears complete or not at all.
@@ -59,8 +59,8 @@ def write(
     Args:
         folder: Where the run goes, usually `results_dir / run.experiment / run.id`.
         run: Its description; plain values only (dictionaries, lists, text, numbers).
-        rows: Scores and costs.
-        points: Curves.
+        rows: Scores and costs, as rows or as a table of `table`.
+        points: Curves, likewise.
         maps: File name to tensor name to array, for `attributions/<file name>.safetensors`.
 
     Returns:
@@ -89,15 +89,15 @@ def write(
 def _fill(
     folder: Path,
     run: Run,
-    rows: Sequence[Row],
-    points: Sequence[Point],
+    rows: Sequence[Row] | pa.Table,
+    points: Sequence[Point] | pa.Table,
     maps: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
     text = json.dumps(encode(run.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
-    scores = _table(Row, rows)
-    for name, table in ((SCORES_FILE, scores), (CURVES_FILE, _table(Point, points))):
-        whole = table.replace_schema_metadata({METADATA_KEY: text.encode()})
+    scores = table(Row, rows)
+    for name, content in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
+        whole = content.replace_schema_metadata({METADATA_KEY: text.encode()})
         pq.write_table(whole, folder / name, compression="zstd")
     summary = stats.summarise(scores.to_pandas(), run.metrics, methods=run.methods)
     summary.to_csv(folder / SUMMARY_FILE, index=False, lineterminator="\n")
@@ -110,7 +110,12 @@ def _fill(
         save_file(plain, folder / MAPS_FOLDER / f"{name}.safetensors")
 
 
-def _table(kind: type[Row] | type[Point], rows: Sequence[Row] | Sequence[Point]) -> pa.Table:
+def table(
+    kind: type[Row] | type[Point], rows: Sequence[Row] | Sequence[Point] | pa.Table
+) -> pa.Table:
+    """Rows as an Arrow table with the columns and types of the files; a table as it is."""
+    if isinstance(rows, pa.Table):
+        return rows
     hints = get_type_hints(kind)
     types = {name: _TYPES.get(hints[name], pa.string()) for name in kind._fields}
     columns = zip(*rows, strict=True) if rows else ((),) * len(types)
@@ -259,6 +264,15 @@ def decode(value: Any) -> Any:
             return _NON_FINITE[value[_TAG]]
         return {key: decode(item) for key, item in value.items()}
     return [decode(item) for item in value] if isinstance(value, list) else value
+
+
+def find(experiment_folder: Path, key: str) -> Path | None:
+    """The newest run with this identity (see `igbench.shards`); None if there is none."""
+    for folder in reversed(runs(experiment_folder)):
+        text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
+        if key in text and _read_run(folder / RUN_FILE).environment.get("identity") == key:
+            return folder
+    return None
 
 
 def runs(experiment_folder: Path) -> list[Path]:

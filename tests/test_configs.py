@@ -38,7 +38,7 @@ def test_experiment_composes_and_changes_something(name):
         build.construct(config["metric"][entry], f"metric.{entry}")
 
 
-@pytest.mark.parametrize("group", ["model", "data", "baseline"])
+@pytest.mark.parametrize("group", ["model", "data", "baseline", "engine"])
 def test_single_choices_compose(group):
     for name in configs.choices(group):
         node = configs.compose([f"{group}={name}"])[group]

@@ -1,0 +1,38 @@
+"""One shard after the other, in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from igbench import checks, parts
+from igbench.engine import Work
+from igbench.experiment import Advance
+
+
+@dataclass(frozen=True)
+class Serial:
+    """The engine that needs nothing.
+
+    Args:
+        threads: Threads of torch; None for its own choice.
+    """
+
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of threads."""
+        if self.threads is not None:
+            checks.positive("engine.threads", self.threads)
+
+    def run(self, work: Work, advance: Advance) -> None:
+        """Do all shards, see `igbench.engine.Engine`."""
+        before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        try:
+            for shard in work.shards:
+                parts.execute(work.experiment, shard, work.folder, advance)
+        finally:
+            torch.set_num_threads(before)

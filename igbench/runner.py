@@ -1,0 +1,227 @@
+"""What happens between a configuration and a finished run?  Plan, skip what is done, do, join.
+
+A run that is stopped, in whatever way, leaves a folder `.<identity>.partial` with its finished
+shards; the same configuration goes on from there.  A configuration that was finished is not run
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from igbench import build, lock, parts, record, store
+from igbench.engine import Engine, Work
+from igbench.engine.serial import Serial
+from igbench.experiment import Advance, Experiment
+from igbench.shards import Shard, shards
+
+log = logging.getLogger(__name__)
+
+SETTINGS = ("model", "data", "method", "metric", "baseline")
+"""Groups of the configuration that rows depend on, besides what the experiment says of itself."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The user, or the system, asked to stop; the message says what is kept."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A configuration with what it means.
+
+    Attributes:
+        config: Resolved configuration.
+        experiment: What it describes.
+        shards: Its pieces.
+        home: Folder of all runs of this experiment.
+    """
+
+    config: Mapping[str, Any]
+    experiment: Experiment
+    shards: list[Shard]
+    home: Path
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that decides the rows."""
+        return self.shards[0].experiment
+
+    @property
+    def partial(self) -> Path:
+        """Folder of what is done so far."""
+        return self.home / f".{self.identity[:16]}.partial"
+
+    @property
+    def pieces(self) -> Path:
+        """Folder of the finished shards."""
+        return self.partial / "shards"
+
+    def finished(self) -> Path | None:
+        """The newest finished run of this configuration."""
+        return store.find(self.home, self.identity)
+
+    def engine(self) -> Engine:
+        """The engine that the configuration asks for."""
+        node = self.config.get("engine")
+        engine: Engine = build.construct(node, "engine") if node else Serial()
+        return engine
+
+
+def job(config: Mapping[str, Any]) -> Job:
+    """Build everything that a configuration describes; writes nothing.
+
+    Raises:
+        InputError: Anything in it that cannot be used.
+    """
+    experiment = build.experiment(config)
+    settings = {name: config[name] for name in SETTINGS}
+    home = Path(config["results_dir"]) / experiment.name
+    return Job(config, experiment, shards(experiment, settings), home)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run is.
+
+    Attributes:
+        folder: The run folder.
+        page: Its report.
+        again: Whether it had been finished before.
+    """
+
+    folder: Path
+    page: Path
+    again: bool
+
+
+def finish(
+    job: Job,
+    *,
+    command: str = "",
+    overwrite: bool = False,
+    watch: Callable[[int], AbstractContextManager[Advance]] | None = None,
+    make: Callable[[Mapping[str, Any]], Experiment] = build.experiment,
+) -> Outcome:
+    """The finished run of a job: found, or made from what is left to do.
+
+    Args:
+        job: What to run.
+        command: How to repeat it, for the record.
+        overwrite: Run it anew, whatever there is; the earlier run stays beside it.
+        watch: Given the number of pieces of work, a context that is told of each.
+        make: Builds the experiment from the configuration, in other processes.
+
+    Raises:
+        InputError: Another process is at it, or the results cannot be written.
+        Stopped: Ctrl-C, or a request of the system to end; what is done is kept.
+    """
+    if not overwrite and (folder := job.finished()):
+        return _found(folder)
+    engine = job.engine()
+    store.writable(job.home)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with _kept(job), lock.held(job.partial):
+        if overwrite:
+            shutil.rmtree(job.pieces, ignore_errors=True)
+        elif folder := job.finished():  # by another process, just now
+            shutil.rmtree(job.partial, ignore_errors=True)
+            return _found(folder)
+        for leftover in job.pieces.glob("*.tmp"):
+            leftover.unlink(missing_ok=True)
+        left = parts.missing(job.pieces, job.shards)
+        _work(job, engine, left, watch, make)
+        run_id = store.new_id(started)
+        whole = parts.joined(job.pieces, job.shards, run_id)
+        earlier = [shard for shard in job.shards if shard not in left]
+        took = time.perf_counter() - clock + parts.seconds(job.pieces, earlier)
+        run = record.make_run(
+            job.experiment,
+            {**job.config, "command": command},
+            whole,
+            run_id=run_id,
+            created=started,
+            seconds=took,
+            key=job.identity,
+            engine={
+                "name": repr(engine),
+                "shards": len(job.shards),
+                "found": len(earlier),
+            },
+        )
+        folder = store.write(job.home / run_id, run, whole.rows, whole.points, whole.maps)
+        shutil.rmtree(job.partial, ignore_errors=True)
+    return replace(_found(folder), again=False)
+
+
+def _found(folder: Path) -> Outcome:
+    page = folder / "report.html"
+    if not page.is_file():
+        from igbench import report  # heavy, and not needed to plan
+
+        page = report.write_report(store.read(folder))
+    return Outcome(folder, page, again=True)
+
+
+def _work(
+    job: Job,
+    engine: Engine,
+    left: Sequence[Shard],
+    watch: Callable[[int], AbstractContextManager[Advance]] | None,
+    make: Callable[[Mapping[str, Any]], Experiment],
+) -> None:
+    if not left:
+        return
+    e = job.experiment
+    pieces = e.pieces() // len(e.batches()) * len(left)
+    # Others take the batch size and the device from here, so that everyone cuts batches alike.
+    config = {**job.config, "batch_size": e.rows, "device": e.device.type}
+    quiet: AbstractContextManager[Advance] = nullcontext(lambda text: None)
+    with quiet if watch is None else watch(pieces) as advance:
+        engine.run(Work(e, make, config, left, job.pieces), advance)
+
+
+@contextmanager
+def _kept(job: Job) -> Iterator[None]:
+    """Turn a request to stop into `Stopped`, and leave no empty folder behind."""
+    try:
+        with _asked_politely():
+            yield
+    except KeyboardInterrupt as stop:
+        done = parts.count(job.pieces, job.shards)
+        kept = (
+            f"{done} of {len(job.shards)} shards are kept; repeat the command to go on"
+            if done
+            else "nothing was finished yet"
+        )
+        raise Stopped(f"stopped; {kept}.") from stop
+    finally:
+        if not parts.count(job.pieces, job.shards) and not (job.partial / lock.NAME).exists():
+            shutil.rmtree(job.partial, ignore_errors=True)
+
+
+@contextmanager
+def _asked_politely() -> Iterator[None]:
+    """Treat a request of the system to end (SIGTERM) like Ctrl-C, where signals can be caught."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
