@@ -90,9 +90,9 @@ def planted(samples: int = 12, seed: int = 0) -> tuple[Batch, dict[str, Tensor]]
 
     f(x) = sum_i w_i x_i^2 with w_i >= 0 that are independent of the images, whose pixels are
     uniform in [-1, 1].  A sum of functions of one pixel each: w_i x_i^2 is its Integrated
-    Gradients, its Shapley value and its occlusion, with baseline 0, which is also what blurring and imputing
-    come near to.  "input" is |x_i|; "random" is uniform in [0, 1].  Every map sums to f(x), so that
-    scale gives nothing away.
+    Gradients, its Shapley value and its occlusion, with baseline 0, which is also what blurring and
+    imputing come near to.  "input" is |x_i|; "random" is uniform in [0, 1].  Every map sums to
+    f(x), so that scale gives nothing away.
     """
     shape = (1, SIDE, SIDE)
     weights = torch.rand(shape, generator=keyed.generator(seed, "ladder weights", "")).double()
