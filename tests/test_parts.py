@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -82,6 +83,16 @@ def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
     assert ("damaged" in caplog.text) == (not (suffix == parts.SEAL and how == "lose"))
     with pytest.raises(InputError, match="repeat the command"):
         parts.joined(folder, plan, "name")
+
+
+def test_a_seal_that_says_something_else(kept, caplog):
+    _, plan, folder = kept
+    path = folder / f"{plan[0].key}{parts.SEAL}"
+    seal = json.loads(path.read_text())
+    seal["samples"][0]["target"] += 1
+    path.write_text(json.dumps(seal))
+    assert parts.missing(folder, plan) == plan[:1]
+    assert "damaged" in caplog.text
 
 
 def test_a_shard_under_another_name_does_not_count(kept):

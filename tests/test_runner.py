@@ -129,6 +129,22 @@ def test_two_at_once(finished, tmp_path, capsys):
     assert f"worked on by process {os.getpid()}" in capsys.readouterr().err
 
 
+def test_engines_are_told_what_was_measured(tmp_path):
+    given = []
+
+    class Engine:
+        def run(self, work, advance):
+            given.append(work)
+
+    words = [w for w in SMALL if not w.startswith("batch_size")]
+    job = runner.job(configs.compose([*words, f"results_dir={tmp_path}"]))
+    assert job.config["batch_size"] == "auto"
+    runner._work(job, Engine(), job.shards[1:], None, runner.build.experiment)
+    assert given[0].config["batch_size"] == job.experiment.rows
+    again = runner.job({**given[0].config})
+    assert [s.key for s in again.shards] == [s.key for s in job.shards]
+
+
 def test_a_plan_writes_nothing(tmp_path, capsys):
     assert main(["plan", *SMALL, f"results_dir={tmp_path / 'none'}"]) == 0
     shown = capsys.readouterr().out
