@@ -141,7 +141,8 @@ def _named(
                 )
         return dict(given)
     found = {}
-    for name in given:
+    for said in given:
+        name = configs.settle(said) if group == "metric" else said
         known_name(group, name, configs.choices(group))
         text = (configs.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
         node = yaml.safe_load(text)[name]

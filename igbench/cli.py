@@ -82,7 +82,7 @@ def _hydra(words: list[str]) -> int:
     import hydra
     from omegaconf import DictConfig, OmegaConf
 
-    worst = [OK]
+    worst, words = [OK], [configs.settled(word) for word in words]
 
     def job(config: DictConfig) -> None:
         try:

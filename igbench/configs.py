@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ FOLDER = (
     _PACKAGE / "conf" if (_PACKAGE / "conf" / "run.yaml").is_file() else (_PACKAGE.parent / "conf")
 )
 """The folder with run.yaml: inside the package when installed, beside it in a checkout."""
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset", "engine")
 
@@ -34,6 +37,7 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    overrides = [settled(override) for override in overrides]
     _check_choices(overrides)
     GlobalHydra.instance().clear()
     try:
@@ -63,6 +67,38 @@ def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (FOLDER / group).glob("*.yaml"))
 
 
+def settle(name: str) -> str:
+    """The name of a metric in conf/metric for one that two papers use for different things.
+
+    "sensitivity-n" is the faithfulness of Ancona et al. (2018) here, and says so once.
+    """
+    if name.lower() not in AMBIGUOUS:
+        return name
+    if name not in _said:
+        _said.add(name)
+        log.warning(
+            "%r is read as sensitivity_n: correlation of sums of contributions with the change of "
+            "the output (Ancona et al. 2018). The largest change of the map when at most n "
+            "features move is max_sensitivity_n.",
+            name,
+        )
+    return "sensitivity_n"
+
+
+AMBIGUOUS = ("sensitivity-n", "sensitivityn", "sensitivity n")
+_said: set[str] = set()
+
+
+def settled(override: str) -> str:
+    """An override with settled names of metrics."""
+    group, equals, value = override.partition("=")
+    if group.lstrip("+~") != "metric" or not equals:
+        return override
+    quoted = value.strip("'\"")
+    words = re.split(r"(\s*[,\[\]]\s*)", quoted)
+    return f"{group}={''.join(settle(word) for word in words)}"
+
+
 def _check_choices(overrides: Sequence[str]) -> None:
     """Raise on a choice that has no file, before Hydra does so at length."""
     for override in overrides:
@@ -88,7 +124,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"cannot read {unread!r}: {first}; quote lists, as in 'method=[ig,occlusion]'."
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if f"'{key}'" in first or f"override '{key}" in first or f"Key '{key}'" in first:
+        if f"'{key}'" in first or f"override '{key}'" in first:
             others = [o for o in overrides if o.partition("=")[0].lstrip("+~") in GROUPS]
             config = OmegaConf.to_container(hydra.compose("run", overrides=others))
             known = list(_keys(config if isinstance(config, Mapping) else {}))

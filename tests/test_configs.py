@@ -65,7 +65,7 @@ def test_command_line_wins_over_the_experiment():
     [
         (["experiment=imagenet_light"], r"unknown experiment 'imagenet_light'.*'imagenet_lite'"),
         (["method=[ig,oclusion]"], r"unknown method 'oclusion'.*'occlusion'"),
-        (["metric=[sensitivityn]"], r"unknown metric 'sensitivityn'.*'sensitivity_n'"),
+        (["metric=[sensitvity_n]"], r"unknown metric 'sensitvity_n'.*'sensitivity_n'"),
         (["model=resnet51"], r"unknown model 'resnet51'.*'resnet50'"),
         (["limt=3"], r"unknown key 'limt'.*'limit'"),
         (["method.ig.nsteps=3"], r"unknown key 'method.ig.nsteps'.*'method.ig.n_steps'"),
@@ -128,3 +128,25 @@ def test_reference_runs_can_be_read():
         records = store.read(folder)
         assert records.run.experiment == folder.parent.name
         assert (records.scores["status"] == "ok").any()
+
+
+@pytest.mark.parametrize("name", ["sensitivity-n", "Sensitivity-N", "SensitivityN"])
+def test_a_bare_sensitivity_n_is_that_of_ancona_and_says_so_once(name, caplog, monkeypatch):
+    monkeypatch.setattr(configs, "_said", set())
+    for _ in range(2):
+        config = configs.compose([f"metric=[completeness,{name}]"])
+        assert list(config["metric"]) == ["completeness", "sensitivity_n"]
+    said = [r.getMessage() for r in caplog.records if "Ancona" in r.getMessage()]
+    assert len(said) == 1
+    assert name in said[0]
+    assert "max_sensitivity_n" in said[0]
+
+
+def test_names_that_are_not_ambiguous_stay(caplog):
+    assert list(configs.compose(["metric=[max_sensitivity_n]"])["metric"]) == ["max_sensitivity_n"]
+    assert not caplog.records
+
+
+def test_the_key_that_is_wrong_is_the_one_that_is_named():
+    with pytest.raises(InputError, match=r"unknown key 'method.occlusion.window'"):
+        configs.compose(["method=[ig,occlusion]", "method.occlusion.window=3"])
