@@ -180,13 +180,16 @@ def subtract(base: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment (1979), same shape; NaN stays NaN and is not counted."""
-    from statsmodels.stats.multitest import multipletests
+    """Holm's step-down adjustment (1979), same shape; NaN stays NaN and is not counted.
 
+    The i-th smallest of m values becomes the largest of (m - j + 1) p_(j) over j <= i, at most 1.
+    (statsmodels agrees, and collects all garbage of the process at each call.)
+    """
     p = np.asarray(p_values, dtype=float)
-    adjusted, tested = np.full(p.shape, math.nan), ~np.isnan(p)
-    if tested.any():
-        adjusted[tested] = multipletests(p[tested], method="holm")[1]
+    adjusted = np.full(p.shape, math.nan)
+    order = np.argsort(p, axis=None)[: np.count_nonzero(~np.isnan(p))]  # NaN is sorted last
+    weights = np.arange(len(order), 0, -1)
+    adjusted.flat[order] = np.minimum(np.maximum.accumulate(weights * p.flat[order]), 1.0)
     return adjusted
 
 

@@ -185,6 +185,20 @@ def test_paired_difference_degenerate() -> None:
         stats.paired_difference(np.ones(3), np.ones(4))
 
 
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 40):
+        p = np.round(rng.beta(0.3, 2, size), 2)  # with ties
+        expected = multipletests(p, method="holm")[1]
+        np.testing.assert_allclose(stats.holm(p), expected, rtol=1e-14)
+        holes = np.insert(p, size // 2, math.nan)
+        np.testing.assert_allclose(
+            stats.holm(holes), np.insert(expected, size // 2, math.nan), rtol=1e-14
+        )
+
+
 def test_holm_by_hand() -> None:
     # sorted .01 .02 .04 times 3 2 1, made monotone
     assert stats.holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
