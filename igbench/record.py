@@ -42,6 +42,8 @@ def make_run(
     seconds: float,
     key: str = "",
     engine: Mapping[str, Any] | None = None,
+    reuse: Mapping[str, Any] | None = None,
+    certificates: Mapping[str, Any] | None = None,
 ) -> Run:
     """The record of a finished run.
 
@@ -54,6 +56,8 @@ def make_run(
         seconds: Wall time.
         key: Hash of everything that decides its rows, see `igbench.shards`; "" where none is known.
         engine: Who did the work, and how many shards were done when it began.
+        reuse: Keys under which other runs can use its rows, see `igbench.reuse`.
+        certificates: What its metrics say of models with known answers, see `igbench.certify`.
     """
     methods, metrics = specs(experiment)
     ids = list(experiment.data.sample_ids)
@@ -92,6 +96,8 @@ def make_run(
             "threads": torch.get_num_threads(),
             "identity": key,
             "engine": dict(engine or {}),
+            "reuse": dict(reuse or {}),
+            "certificates": dict(certificates or {}),
             "git": git_revision(),
             "model_source": experiment.model.source,
             "data_source": experiment.data.source,

@@ -3,6 +3,7 @@
 from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.certificates import Certificate, certify, obtain, table
 from igbench.certify.ladder import NOT_ORDERED, Ladder, ladder_table, ladders
+from igbench.certify.record import on_record
 
 __all__ = [
     "NOT_ORDERED",
@@ -14,5 +15,6 @@ __all__ = [
     "ladder_table",
     "ladders",
     "obtain",
+    "on_record",
     "table",
 ]

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from igbench.report import style
+from igbench.report import certificates, style
 from igbench.report.cells import decimals
 from igbench.rows import MetricSpec, Run
 
@@ -34,7 +34,8 @@ def finding(run: Run, summary: pd.DataFrame) -> list[str]:
         head = f"{model}: " if len(models) > 1 else ""
         if sentences:
             paragraphs.append(head + " ".join(sentences))
-    return [*paragraphs, _counts(run, summary)]
+    last = " ".join(filter(None, [_counts(run, summary), certificates.sentence(run)]))
+    return [*paragraphs, last]
 
 
 def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -45,6 +45,11 @@ TITLES = {
     ),
 }
 
+FACTS = ("config", "comparability", "identity", "environment")
+"""Parts of the record that the page shows as they are."""
+_ELSEWHERE = ("certificates", "reuse")
+"""What has tables of its own, or says nothing to a reader."""
+
 _LISTED = (("metric", "metric"), ("sample", "sample_id"))
 
 
@@ -91,11 +96,13 @@ def page(
         problems=problems(records.scores),
         unusable=[s for s in run.samples if s.get("status", "ok") != "ok"],
         command=command(run),
-        facts={
-            name: json.dumps(getattr(run, name), indent=2, ensure_ascii=False, default=str)
-            for name in ("config", "comparability", "identity", "environment")
-        },
+        facts={name: _fact(run, name) for name in FACTS},
     )
+
+
+def _fact(run: Run, name: str) -> str:
+    shown = {k: v for k, v in getattr(run, name).items() if k not in _ELSEWHERE}
+    return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -74,13 +74,15 @@ def to_latex(table: Table) -> str:
     """
     frame = pd.DataFrame(
         [[_latex_cell(cell) for cell in cells] for cells in table.cells],
-        index=[latex_escape(row) for row in table.rows],
+        index=range(len(table.rows)),
         columns=[latex_escape(c) for c in table.columns[1:]],
     )
     frame.columns.name = latex_escape(table.columns[0])
     css = frame.copy()
     css[:] = [["font-weight: bold;" if c.best else "" for c in cells] for cells in table.cells]
-    text = frame.style.apply(lambda _: css, axis=None).to_latex(
+    names = [latex_escape(row) for row in table.rows]  # two rows may have the same
+    shown = frame.style.apply(lambda _: css, axis=None).format_index(lambda i: names[i], axis=0)
+    text = shown.to_latex(
         hrules=True, convert_css=True, environment="table*", position="t",
         position_float="centering", column_format=_latex_columns(table),
         caption=latex_escape(table.caption), label=f"tab:{table.name}",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from igbench.report import style
+from igbench.report import certificates, style
 from igbench.report.cells import Cell, Table, decimals, line_name, mean_text, methods_of
 from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
@@ -19,7 +19,7 @@ from igbench.rows import Records, Run
 
 
 def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
-    """All tables of a run: scores, costs, definitions of the metrics and of the methods."""
+    """All tables of a run: scores, costs, definitions, certificates."""
     run = records.run
     made = [
         scores_table(run, summary),
@@ -27,6 +27,7 @@ def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
         stages_table(run),
         definitions_table(run),
         methods_table(run),
+        *certificates.tables(run),
     ]
     return [table for table in made if table is not None]
 
