@@ -64,32 +64,41 @@ class Experiment:
         ]
 
     def pieces(self) -> int:
-        """Number of calls of `Advance` in a whole run."""
-        groups = len(observation_groups(self.metrics))
-        return len(self.batches()) * (1 + len(self.methods) + groups)
+        """Number of calls of `Advance` for one batch."""
+        return 1 + len(self.methods) + len(observation_groups(self.metrics))
 
 
 @dataclass
 class Results:
-    """What a run found, before it is written down."""
+    """What a run found, before it is written down.
+
+    Attributes:
+        rows: Scores and costs.
+        points: Points of curves.
+        maps: Name to sample to map.
+        samples: What is known of each sample.
+        stages: Model rows and seconds by stage.
+        curves: Which metrics a curve comes from; none for curves of the methods themselves.
+    """
 
     rows: list[Row] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     maps: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[str, list[str]] = field(default_factory=dict)
 
     def extend(self, other: Results) -> None:
         """Append what another batch found."""
+        for curve, metrics in other.curves.items():
+            mine = self.curves.setdefault(curve, [])
+            mine += [name for name in metrics if name not in mine]
         self.rows += other.rows
         self.points += other.points
         self.samples += other.samples
         for name, maps in other.maps.items():
             self.maps.setdefault(name, {}).update(maps)
-        for name, cost in other.stages.items():
-            mine = self.stages.setdefault(name, dict.fromkeys(cost, 0.0))
-            for k, v in cost.items():
-                mine[k] += v
+        add_costs(self.stages, other.stages)
 
     def count(self, status: Status) -> int:
         """Number of rows with a status."""
@@ -98,6 +107,14 @@ class Results:
     def peak_memory(self) -> float:
         """Largest peak of any row in MiB; 0 where none was measured."""
         return max((row.value for row in self.rows if row.metric == "peak_memory"), default=0.0)
+
+
+def add_costs(total: dict[str, dict[str, float]], more: Mapping[str, Mapping[str, float]]) -> None:
+    """Add model rows and seconds, stage by stage."""
+    for name, cost in more.items():
+        mine = total.setdefault(name, dict.fromkeys(cost, 0.0))
+        for kind, value in cost.items():
+            mine[kind] += value
 
 
 class Found(Protocol):

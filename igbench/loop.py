@@ -77,7 +77,7 @@ class _Loop:
             if sample["status"] != "ok":
                 results.rows += self._failed_sample(sample)
         if batch is None:
-            for _ in range(self.experiment.pieces() // len(self.experiment.batches()) - 1):
+            for _ in range(self.experiment.pieces() - 1):
                 self.advance("skipped")
             return results
         attributions: dict[str, Attribution] = {}
@@ -217,17 +217,26 @@ class _Loop:
                         seconds=cell.spent.seconds / len(batch),
                     )
                 )
-            if not any(bad[method]):
-                self._points(batch, method, cell.measurement, results)
+            sound = [i for i in range(len(batch)) if not bad[method][i]]
+            self._points(batch, sound, metric, method, cell.measurement, results)
 
     def _points(
-        self, batch: Batch, method: str, measurement: Measurement, results: Results
+        self,
+        batch: Batch,
+        sound: Sequence[int],
+        metric: str,
+        method: str,
+        measurement: Measurement,
+        results: Results,
     ) -> None:
         for curve, (xs, ys) in measurement.curves.items():
-            for i, sample_id in enumerate(batch.sample_ids):
+            owners = results.curves.setdefault(curve, [])
+            if metric not in owners:
+                owners.append(metric)
+            for i in sound:
                 for x, y in zip(xs, ys[i].tolist(), strict=True):
                     if math.isfinite(y):
-                        results.points.append(self._point(method, curve, sample_id, x, y))
+                        results.points.append(self._point(method, curve, batch.sample_ids[i], x, y))
 
     # -- what the report shows -------------------------------------------------------------
 

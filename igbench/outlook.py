@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from igbench import parts, plan
+from igbench import parts, plan, reuse
 from igbench.progress import duration
 from igbench.runner import Job
 
@@ -44,6 +44,10 @@ def _state(job: Job, cost: plan.Estimate) -> str:
     if finished:
         return f"done       finished: {finished} (overwrite=true runs it again)"
     found = parts.count(job.pieces, job.shards)
+    ready = reuse.metrics_at_hand(job.home, job.shards)
+    if ready:
+        verb = "is" if len(ready) == 1 else "are"
+        return f"done       {', '.join(ready)} {verb} found in finished runs"
     if not found:
         return "done       nothing yet"
     left = cost.seconds * (1 - found / len(job.shards))

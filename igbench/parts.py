@@ -1,8 +1,9 @@
 """How does finished work survive?  Each shard is kept on disk as soon as it is done.
 
-A shard is up to four files in one folder: `<key>.parquet` (rows), `<key>.curves.parquet`,
-`<key>.safetensors` (maps), and `<key>.json` with samples, costs and the hashes of the others.  The
-last is written last: a shard counts when it is there and every hash agrees.
+A part holds some metrics of a shard in up to four files of one folder: `<stem>.parquet` (rows),
+`<stem>.curves.parquet`, `<stem>.safetensors` (maps), and `<stem>.json` with metrics, samples, costs
+and the hashes of the others.  The last is written last: a part counts when it is there and every
+hash agrees.  A shard is done when its parts have all its metrics.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from safetensors.numpy import load, save
 
 from igbench import loop, store
 from igbench.checks import InputError
-from igbench.experiment import Advance, Experiment, Results
-from igbench.rows import Point, Row, Status
+from igbench.experiment import Advance, Experiment, add_costs
+from igbench.rows import COSTS, Point, Row, Status
 from igbench.shards import Shard
 
 log = logging.getLogger(__name__)
@@ -36,52 +37,95 @@ ROWS, CURVES, MAPS, SEAL = ".parquet", ".curves.parquet", ".safetensors", ".json
 
 
 class Damaged(Exception):  # noqa: N818  an answer, not an accident
-    """A shard on disk is not what was written."""
+    """A part on disk is not what was written: its seal, and what is wrong."""
 
 
 def execute(
     experiment: Experiment, shard: Shard, folder: Path, advance: Advance = lambda text: None
 ) -> None:
-    """Work a shard out and keep it.
+    """Work out what a shard asks for and keep it.
 
     Raises:
         InputError: It cannot be written.
     """
     start = time.perf_counter()
-    results = loop.run(experiment, "", advance, only=[shard.number])
-    keep(folder, shard, results, time.perf_counter() - start)
+    results = loop.run(shard.part_of(experiment), "", advance, only=[shard.number])
+    part = Part(
+        store.table(Row, results.rows),
+        store.table(Point, results.points),
+        results.maps,
+        results.samples,
+        results.stages,
+        results.curves,
+        time.perf_counter() - start,
+    )
+    keep(folder, shard, part)
 
 
-def keep(folder: Path, shard: Shard, results: Results, seconds: float) -> None:
-    """Write a shard, file by file, each complete or not at all.
+@dataclass
+class Part:
+    """Metrics of a shard, or of several shards joined.
+
+    Attributes:
+        rows: Columns of `Row`.
+        points: Columns of `Point`.
+        maps: Name to sample to map.
+        samples: What is known of each sample.
+        stages: Model rows and seconds by stage.
+        curves: Which metrics a curve comes from.
+        seconds: Wall time.
+    """
+
+    rows: pa.Table
+    points: pa.Table
+    maps: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def count(self, status: Status) -> int:
+        """Number of rows with a status."""
+        return int(pc.sum(pc.equal(self.rows["status"], status)).as_py() or 0)
+
+    def peak_memory(self) -> float:
+        """Largest peak of any row in MiB; 0 where none was measured."""
+        mine = self.rows.filter(pc.equal(self.rows["metric"], "peak_memory"))
+        return float(pc.max(mine["value"]).as_py() or 0.0)
+
+
+def keep(folder: Path, shard: Shard, part: Part) -> None:
+    """Write a part, file by file, each complete or not at all.
 
     Raises:
         InputError: The system refuses.
     """
-    files = {ROWS: _parquet(store.table(Row, results.rows))}
-    if results.points:
-        files[CURVES] = _parquet(store.table(Point, results.points))
-    if results.maps:
+    files = {ROWS: _parquet(part.rows)}
+    if len(part.points):
+        files[CURVES] = _parquet(part.points)
+    if part.maps:
         files[MAPS] = save(
             {
                 f"{name}/{sample_id}": np.array(value, order="C")
-                for name, maps in results.maps.items()
+                for name, maps in part.maps.items()
                 for sample_id, value in maps.items()
             }
         )
     seal = {
-        "shard": shard.as_dict(),
+        "key": shard.key,
+        "metrics": dict(shard.metrics),
+        "curves": part.curves,
         "files": {suffix: hashlib.sha256(content).hexdigest() for suffix, content in files.items()},
-        "samples": results.samples,
-        "stages": results.stages,
-        "seconds": seconds,
+        "samples": part.samples,
+        "stages": part.stages,
+        "seconds": part.seconds,
     }
     seal["hash"] = store.canonical_hash(seal)
     files[SEAL] = json.dumps(store.encode(seal), allow_nan=False).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, content in files.items():
-            put(folder / f"{shard.key}{suffix}", content)
+            put(folder / f"{shard.stem}{suffix}", content)
     except OSError as error:
         raise InputError(
             f"cannot keep samples {shard.first} to {shard.last} in {folder}: {error.strerror}. "
@@ -105,128 +149,208 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-@dataclass
-class Part:
-    """A shard that was read back, or several of them joined.
+@dataclass(frozen=True)
+class Kept:
+    """A part on disk.
 
     Attributes:
-        rows: Columns of `Row`.
-        points: Columns of `Point`.
-        maps: Name to sample to map.
-        samples: What is known of each sample.
-        stages: Model rows and seconds by stage.
-        seconds: Wall time.
+        path: Its seal.
+        seal: What the seal says.
+        metrics: Those of its metrics that a shard asks for.
     """
 
-    rows: pa.Table
-    points: pa.Table
-    maps: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    stages: dict[str, dict[str, float]] = field(default_factory=dict)
-    seconds: float = 0.0
+    path: Path
+    seal: Mapping[str, Any]
+    metrics: tuple[str, ...]
 
-    def count(self, status: Status) -> int:
-        """Number of rows with a status."""
-        return int(pc.sum(pc.equal(self.rows["status"], status)).as_py() or 0)
-
-    def peak_memory(self) -> float:
-        """Largest peak of any row in MiB; 0 where none was measured."""
-        mine = self.rows.filter(pc.equal(self.rows["metric"], "peak_memory"))
-        return float(pc.max(mine["value"]).as_py() or 0.0)
+    def read(self, suffix: str) -> bytes:
+        """The content of one of its files."""
+        return self.path.with_name(self.path.name.removesuffix(SEAL) + suffix).read_bytes()
 
 
-def done(folder: Path, shard: Shard) -> bool:
-    """Whether the shard is on disk as it was written.
+Index = Mapping[str, Sequence[Path]]
+
+
+def index(*folders: Path) -> Index:
+    """The seals in some folders, by the key of their shard."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob(f"*{SEAL}")):
+            found.setdefault(path.name.partition("-")[0], []).append(path)
+    return found
+
+
+def parts_of(shard: Shard, seals: Index, check: bool = True) -> list[Kept]:
+    """What is on disk of a shard: parts that have no metric in common.
+
+    Args:
+        shard: What is asked for.
+        seals: From `index`.
+        check: Compare the hashes of all files; if not, only the seals are read.
 
     Raises:
-        Damaged: It is there, and is not.
+        Damaged: A part is not what was written; its argument is the seal.
     """
-    return _seal(folder, shard) is not None
+    wanted, found = dict(shard.metrics), []
+    for path in seals.get(shard.key, ()):
+        seal = _seal(path, shard.key, check)
+        mine = tuple(n for n, key in seal["metrics"].items() if wanted.get(n) == key)
+        if mine:
+            found.append(Kept(path, seal, mine))
+            for name in mine:
+                del wanted[name]
+    return found
 
 
-def _seal(folder: Path, shard: Shard) -> dict[str, Any] | None:
-    path = folder / f"{shard.key}{SEAL}"
+def _seal(path: Path, key: str, check: bool) -> dict[str, Any]:
     try:
         seal = store.decode(json.loads(path.read_bytes()))
         told = seal.pop("hash")
-        if told != store.canonical_hash(seal) or seal["shard"]["key"] != shard.key:
-            raise Damaged(path.name)
-        for suffix, digest in seal["files"].items():
-            content = (folder / f"{shard.key}{suffix}").read_bytes()
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise Damaged(f"{shard.key}{suffix}")
-    except FileNotFoundError as error:
-        if path.exists():
-            raise Damaged(f"{Path(error.filename).name} is missing") from error
-        return None
+        if told != store.canonical_hash(seal) or seal["key"] != key:
+            raise Damaged(path, path.name)
+        for suffix, digest in seal["files"].items() if check else ():
+            own = path.with_name(path.name.removesuffix(SEAL) + suffix)
+            if not own.is_file():
+                raise Damaged(path, f"{own.name} is missing")
+            if hashlib.sha256(own.read_bytes()).hexdigest() != digest:
+                raise Damaged(path, own.name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(path.name) from error
+        raise Damaged(path, path.name) from error
     return dict(seal)
 
 
 def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that are still to be done; what is left of damaged ones is deleted."""
-    left = []
+    """What is still to be done: shards with the metrics that they lack; damaged parts go away."""
+    left, seals = [], index(folder)
     for shard in shards:
-        try:
-            if done(folder, shard):
-                continue
-        except Damaged as error:
-            log.warning(
-                "samples %d to %d are done again, their file is damaged: %s",
-                shard.first,
-                shard.last,
-                error,
-            )
-            for suffix in (SEAL, ROWS, CURVES, MAPS):
-                (folder / f"{shard.key}{suffix}").unlink(missing_ok=True)
-        left.append(shard)
+        while True:
+            try:
+                found = parts_of(shard, seals)
+                break
+            except Damaged as error:
+                seal, what = error.args
+                log.warning(
+                    "samples %d to %d are done again, their file is damaged: %s",
+                    shard.first,
+                    shard.last,
+                    what,
+                )
+                delete(seal)
+                seals = index(folder)
+        lacking = shard.without(name for kept in found for name in kept.metrics)
+        if lacking.metrics:
+            left.append(lacking)
     return left
 
 
+def delete(seal: Path) -> None:
+    """Delete a part."""
+    stem = seal.name.removesuffix(SEAL)
+    for suffix in (SEAL, ROWS, CURVES, MAPS):
+        seal.with_name(stem + suffix).unlink(missing_ok=True)
+
+
 def count(folder: Path, shards: Sequence[Shard]) -> int:
-    """How many of the shards are on disk; looks at nothing but names."""
-    return sum((folder / f"{shard.key}{SEAL}").is_file() for shard in shards)
+    """How many of the shards are on disk with all their metrics; trusts the seals."""
+    seals, done = index(folder), 0
+    for shard in shards:
+        try:
+            found = parts_of(shard, seals, check=False)
+        except (Damaged, OSError):
+            continue
+        done += sum(len(kept.metrics) for kept in found) == len(shard.metrics)
+    return done
 
 
 def seconds(folder: Path, shards: Iterable[Shard]) -> float:
-    """Wall time that finished shards took."""
-    seals = [json.loads((folder / f"{shard.key}{SEAL}").read_bytes()) for shard in shards]
-    return float(sum(seal["seconds"] for seal in seals))
+    """Wall time that what is on disk of some shards took."""
+    seals = index(folder)
+    found = (kept for shard in shards for kept in parts_of(shard, seals, check=False))
+    return float(sum(kept.seal["seconds"] for kept in found))
 
 
-def joined(folder: Path, shards: Iterable[Shard], run_id: str) -> Part:
+def joined(folder: Path, shards: Sequence[Shard], run_id: str, methods: Sequence[str] = ()) -> Part:
     """All shards as one, in the order given, under the name of a run.
+
+    Rows are in the order of samples, then costs and metrics, then methods; points in the order of
+    samples, then curves, then methods, then x.
+
+    Args:
+        folder: Where the parts are.
+        shards: All of them.
+        run_id: Name of the run.
+        methods: Names, in order.
 
     Raises:
         InputError: One is missing or damaged.
     """
-    rows, points = [store.table(Row, [])], [store.table(Point, [])]
-    whole = Part(rows[0], points[0])
+    whole = Part(store.table(Row, []), store.table(Point, []))
+    rows, points, seals = [whole.rows], [whole.points], index(folder)
     for shard in shards:
         try:
-            seal = _seal(folder, shard)
+            found = parts_of(shard, seals)
         except Damaged as error:
             raise InputError(f"{folder / str(error)} is damaged; repeat the command.") from error
-        if seal is None:
+        if sum(len(kept.metrics) for kept in found) < len(shard.metrics):
             raise InputError(f"{folder} lacks shard {shard.number}; repeat the command.")
-        read = _reader(folder, shard)
-        rows.append(pq.read_table(io.BytesIO(read(ROWS))))
-        if CURVES in seal["files"]:
-            points.append(pq.read_table(io.BytesIO(read(CURVES))))
-        for name, value in (load(read(MAPS)) if MAPS in seal["files"] else {}).items():
-            kind, _, sample_id = name.partition("/")
-            whole.maps.setdefault(kind, {})[sample_id] = value
-        costs = Results(stages=whole.stages)
-        costs.extend(Results(stages=seal["stages"]))
-        whole.samples += seal["samples"]
-        whole.seconds += seal["seconds"]
+        mine = [_take(whole, kept, first=number == 0) for number, kept in enumerate(found)]
+        ids, metrics = list(shard.sample_ids), [*COSTS, *dict(shard.metrics)]
+        order = {"sample_id": ids, "metric": metrics, "method": list(methods)}
+        rows.append(_sorted(pa.concat_tables([r for r, _ in mine]), order))
+        own = pa.concat_tables([p for _, p in mine])
+        curves = sorted(pc.unique(own["curve"]).to_pylist())
+        order = {"sample_id": ids, "curve": curves, "method": list(methods)}
+        points.append(_sorted(own, order, last="x"))
     whole.rows, whole.points = _named(rows, run_id), _named(points, run_id)
     return whole
 
 
-def _reader(folder: Path, shard: Shard) -> Callable[[str], bytes]:
-    return lambda suffix: (folder / f"{shard.key}{suffix}").read_bytes()
+def _take(whole: Part, kept: Kept, *, first: bool) -> tuple[pa.Table, pa.Table]:
+    """Rows and points of the metrics of one part, and from the first one what all parts have.
+
+    Everything else goes into the whole.
+    """
+    seal = kept.seal
+    table = pq.read_table(io.BytesIO(kept.read(ROWS)))
+    names = [*kept.metrics, *(COSTS if first else ())]
+    rows = table.filter(pc.is_in(table["metric"], pa.array(names)))
+    points = store.table(Point, [])
+    if CURVES in seal["files"]:
+        table = pq.read_table(io.BytesIO(kept.read(CURVES)))
+        curves = [
+            curve
+            for curve in pc.unique(table["curve"]).to_pylist()
+            if set(kept.metrics) & set(seal["curves"].get(curve, ()))
+            or (first and curve not in seal["curves"])
+        ]
+        points = table.filter(pc.is_in(table["curve"], pa.array(curves, pa.string())))
+    add_costs(whole.stages, seal["stages"])
+    for curve, metrics in seal["curves"].items():
+        owners = {*whole.curves.get(curve, ()), *(set(metrics) & set(kept.metrics))}
+        whole.curves[curve] = sorted(owners)
+    whole.seconds += seal["seconds"]
+    if first:
+        whole.samples += seal["samples"]
+    for name, value in (load(kept.read(MAPS)) if MAPS in seal["files"] else {}).items():
+        kind, _, sample_id = name.partition("/")
+        whole.maps.setdefault(kind, {})[sample_id] = value
+    return rows, points
+
+
+def _sorted(table: pa.Table, orders: Mapping[str, Sequence[str]], last: str = "") -> pa.Table:
+    """Rows by the places of their values in lists; values that are in none come last.
+
+    Args:
+        table: Any.
+        orders: Columns, the most important first, and the order of their values.
+        last: A column of numbers that decides at last.
+    """
+    places = [
+        np.asarray(pc.fill_null(pc.index_in(table[c], pa.array(order, pa.string())), len(order)))
+        for c, order in orders.items()
+    ]
+    numbers = [np.asarray(table[last])] if last else []
+    return table.take(np.lexsort([*numbers, *reversed(places)]))
 
 
 def _named(tables: Sequence[pa.Table], run_id: str) -> pa.Table:

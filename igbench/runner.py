@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from igbench import build, lock, parts, record, store
+from igbench import build, certify, lock, parts, record, reuse, store
 from igbench.engine import Engine, Work
 from igbench.engine.serial import Serial
 from igbench.experiment import Advance, Experiment
-from igbench.shards import Shard, shards
+from igbench.shards import Shard, identity, shards
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Job:
     @property
     def identity(self) -> str:
         """Hash of everything that decides the rows."""
-        return self.shards[0].experiment
+        return identity(self.shards)
 
     @property
     def partial(self) -> Path:
@@ -136,14 +136,17 @@ def finish(
         elif folder := job.finished():  # by another process, just now
             shutil.rmtree(job.partial, ignore_errors=True)
             return _found(folder)
+        else:
+            reuse.adopt(job.home, job.pieces, job.shards)
         for leftover in job.pieces.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
         left = parts.missing(job.pieces, job.shards)
+        earlier = parts.seconds(job.pieces, job.shards)
+        found = parts.count(job.pieces, job.shards)
         _work(job, engine, left, watch, make)
         run_id = store.new_id(started)
-        whole = parts.joined(job.pieces, job.shards, run_id)
-        earlier = [shard for shard in job.shards if shard not in left]
-        took = time.perf_counter() - clock + parts.seconds(job.pieces, earlier)
+        whole = parts.joined(job.pieces, job.shards, run_id, list(job.experiment.methods))
+        took = time.perf_counter() - clock + earlier
         run = record.make_run(
             job.experiment,
             {**job.config, "command": command},
@@ -155,8 +158,10 @@ def finish(
             engine={
                 "name": repr(engine),
                 "shards": len(job.shards),
-                "found": len(earlier),
+                "found": found,
             },
+            reuse=reuse.passport(job.shards, whole.curves),
+            certificates=certify.on_record(job.experiment.metrics),
         )
         folder = store.write(job.home / run_id, run, whole.rows, whole.points, whole.maps)
         shutil.rmtree(job.partial, ignore_errors=True)
@@ -182,7 +187,7 @@ def _work(
     if not left:
         return
     e = job.experiment
-    pieces = e.pieces() // len(e.batches()) * len(left)
+    pieces = sum(shard.part_of(e).pieces() for shard in left)
     # Others take the batch size and the device from here, so that everyone cuts batches alike.
     config = {**job.config, "batch_size": e.rows, "device": e.device.type}
     quiet: AbstractContextManager[Advance] = nullcontext(lambda text: None)

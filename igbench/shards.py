@@ -1,32 +1,24 @@
 """Which pieces of work make a run, and what decides the rows of each?
 
-A shard is one batch of the plan.  Its key is a hash of everything that decides its rows, so rows
-that are found under a key are the rows that the shard would give, whoever worked them out.
+A shard is one batch of the plan.  Its key is a hash of everything that decides its rows, apart from
+the metrics, and each metric has a key of its own.  So rows that are found under both keys are the
+rows that the shard would give, whoever worked them out, and a metric that changes leaves the rows
+of the others as they are.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from igbench import record, store
+from igbench import record, sourcecode, store
 from igbench.experiment import Experiment, specs
 from igbench.rows import SCHEMA_VERSION
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files of a shard; raised when they change."""
-
-_PACKAGE = Path(__file__).parent
-_SILENT = (
-    "report", "captum", "cli", "__main__", "progress", "doctor", "catalogue", "api", "plan",
-    "certify",
-)  # fmt: skip
-"""Parts of the package that no row depends on."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -40,20 +32,32 @@ class Shard:
         first: Position of its first sample in the data.
         last: Position of its last sample.
         sample_ids: Their identifiers, in order.
-        experiment: Key of the experiment that it belongs to.
-        key: SHA-256 of everything that decides its rows.
+        key: SHA-256 of everything that decides its rows, apart from the metrics.
+        metrics: Name and key of each metric.
     """
 
     number: int
     first: int
     last: int
     sample_ids: tuple[str, ...]
-    experiment: str
     key: str
+    metrics: tuple[tuple[str, str], ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return asdict(self)
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of its files."""
+        return f"{self.key}-{store.canonical_hash(self.metrics)[:16]}"
+
+    def without(self, names: Iterable[str]) -> Shard:
+        """The same with fewer metrics."""
+        gone = set(names)
+        return replace(self, metrics=tuple(m for m in self.metrics if m[0] not in gone))
+
+    def part_of(self, experiment: Experiment) -> Experiment:
+        """The experiment with the metrics of this shard alone."""
+        return replace(
+            experiment, metrics={name: experiment.metrics[name] for name, _ in self.metrics}
+        )
 
 
 def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) -> list[Shard]:
@@ -64,7 +68,9 @@ def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) ->
         settings: Configuration of its model, data, methods, metrics and baseline: counted in where
             objects do not say all about themselves.
     """
-    shared = store.canonical_hash(ingredients(experiment, settings or {}))
+    given = dict(settings or {})
+    metrics = metric_keys(experiment, given.pop("metric", None) or {})
+    shared = store.canonical_hash(ingredients(experiment, given))
     found = []
     for number, positions in enumerate(experiment.batches()):
         first, last = positions.start, positions.stop - 1
@@ -76,9 +82,18 @@ def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) ->
             "maps": _share(experiment.keep_maps, positions),
             "convergence": _share(experiment.convergence, positions),
         }
-        found.append(Shard(number, first, last, ids, "", store.canonical_hash(own)))
-    whole = store.canonical_hash([shard.key for shard in found])
-    return [replace(shard, experiment=whole) for shard in found]
+        found.append(Shard(number, first, last, ids, store.canonical_hash(own), metrics))
+    return found
+
+
+def foundation(shards: Sequence[Shard]) -> str:
+    """Hash of everything that decides the rows of a run, apart from the metrics."""
+    return store.canonical_hash([shard.key for shard in shards])
+
+
+def identity(shards: Sequence[Shard]) -> str:
+    """Hash of everything that decides the rows of a run."""
+    return store.canonical_hash([foundation(shards), [shard.metrics for shard in shards[:1]]])
 
 
 def _share(most: int, positions: range) -> int:
@@ -86,15 +101,34 @@ def _share(most: int, positions: range) -> int:
     return max(0, min(most, positions.stop) - positions.start)
 
 
+def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Name and key of each metric: its version, definition, arguments and source."""
+    _, definitions = specs(experiment)
+    return tuple(
+        (
+            name,
+            store.canonical_hash(
+                [
+                    definitions[name].version,
+                    repr(definitions[name]),
+                    described(metric),
+                    settings.get(name),
+                    sourcecode.of_metric(metric),
+                ]
+            ),
+        )
+        for name, metric in experiment.metrics.items()
+    )
+
+
 def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that decides the rows of a shard, besides its samples; plain values.
+    """Everything that decides the rows of a shard, besides its samples and the metrics; plain.
 
     What the files of the samples hold is not looked at, only where they are and how they are
     called.  The number of threads and who does the work are left out: they may move the last bits.
     """
-    _, metrics = specs(experiment)
     data, model = experiment.data, experiment.model
-    parts = [*experiment.methods.values(), *experiment.metrics.values(), experiment.baseline]
+    parts = [*experiment.methods.values(), experiment.baseline]
     return {
         "format": [FORMAT, SCHEMA_VERSION],
         "experiment": experiment.name,
@@ -103,11 +137,7 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "class_names": model.class_names,
         "data": [data.name, data.source, data.kind, data.shape, data.features],
         "methods": {name: described(m) for name, m in experiment.methods.items()},
-        "order": [list(experiment.methods), list(experiment.metrics)],
-        "metrics": {
-            name: [metrics[name].version, repr(metrics[name]), described(m)]
-            for name, m in experiment.metrics.items()
-        },
+        "order": list(experiment.methods),
         "baseline": described(experiment.baseline),
         "seed": experiment.seed,
         "output": experiment.output,
@@ -117,7 +147,7 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "samples_at_once": experiment.batch,
         "device": record.describe_device(experiment.device),
         "versions": record.versions(),
-        "code": code_digest([*parts, model.module]),
+        "code": sourcecode.shared([*parts, model.module]),
         "settings": settings,
     }
 
@@ -125,23 +155,3 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
 def described(part: object) -> str:
     """The text of an object, without addresses in memory, which differ from process to process."""
     return _ADDRESS.sub("", repr(part))
-
-
-def code_digest(parts: Iterable[object]) -> str:
-    """SHA-256 over the source files that rows depend on: the package's, and those of `parts`."""
-    files = {
-        path
-        for path in _PACKAGE.rglob("*.py")
-        if path.relative_to(_PACKAGE).parts[0].removesuffix(".py") not in _SILENT
-    }
-    for part in parts:
-        try:
-            own = Path(inspect.getsourcefile(type(part)) or "").resolve()
-        except (TypeError, OSError):  # built in, or typed into a console
-            continue
-        if own.is_file() and "site-packages" not in own.parts:
-            files.add(own)
-    digest = hashlib.sha256()
-    for content in sorted(path.read_bytes() for path in files):
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()

@@ -84,7 +84,7 @@ def test_every_cell_has_a_row():
     cells = by_cell(results)
     assert len(cells) == len(results.rows) == N * 2 * (4 + len(COSTS))
     assert all(r.status == "ok" and math.isfinite(r.value) for r in results.rows)
-    assert len(seen) == e.pieces()
+    assert len(seen) == len(e.batches()) * e.pieces()
     assert cells["ig", "forward_rows", "s0"].value == 8
     assert cells["ig", "backward_rows", "s0"].value == 8
     assert {p.curve for p in results.points} == {"sensitivity_n", "deletion", "srg_lif", "srg_mif"}
@@ -135,7 +135,7 @@ def test_all_samples_corrupt():
     seen = []
     results = loop.run(e, "", seen.append)
     assert {r.status for r in results.rows} == {"failed"}
-    assert len(seen) == e.pieces()
+    assert len(seen) == len(e.batches()) * e.pieces()
 
 
 class NaNAt(nn.Module):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from igbench import baselines, parts
+from igbench import baselines, parts, sourcecode
 from igbench.methods.controls import Random
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.completeness import Completeness
 from igbench.metrics.deletion import Deletion
-from igbench.shards import code_digest, described, shards
+from igbench.metrics.srg import SymmetricRelevanceGain
+from igbench.shards import described, foundation, identity, shards
 from tests.test_loop import data, experiment, model
 
 
@@ -25,8 +27,7 @@ def test_shards_cover_the_samples_once():
     found = shards(e)
     assert [(s.number, s.first, s.last) for s in found] == [(0, 0, 3), (1, 4, 5)]
     assert sum((s.sample_ids for s in found), ()) == e.data.sample_ids
-    assert len({s.experiment for s in found}) == 1
-    assert json.loads(json.dumps(found[0].as_dict()))["key"] == found[0].key
+    assert len({s.metrics for s in found}) == 1
     assert keys() == keys(), "objects that say the same have the same key"
 
 
@@ -42,8 +43,6 @@ def test_shards_cover_the_samples_once():
         {"model": replace(model(), weights_hash="1")},
         {"methods": {"ig": IntegratedGradients(n_steps=9), "random": Random()}},
         {"methods": {"random": Random(), "ig": IntegratedGradients(n_steps=8)}},
-        {"metrics": {"completeness": Completeness()}},
-        {"metrics": {"deletion": Deletion(4)}},
         {"data": replace(data(), source="elsewhere")},
     ],
     ids=lambda change: next(iter(change)),
@@ -59,7 +58,26 @@ def test_only_the_touched_shards_change():
     assert [a == b for a, b in zip(keys(), keys(convergence=3), strict=True)] == [False, True]
 
 
-def test_a_metric_version_is_part_of_the_key():
+def metric_key(metric):
+    (found,) = shards(experiment(metrics={"m": metric}))[0].metrics
+    assert found[0] == "m"
+    return found[1]
+
+
+def test_a_metric_changes_its_own_key_alone():
+    one, two = ({"c": Completeness(), "d": Deletion(step)} for step in (4, 5))
+    a, b = shards(experiment(metrics=one)), shards(experiment(metrics=two))
+    assert foundation(a) == foundation(b)
+    assert identity(a) != identity(b)
+    assert [s.stem for s in a] != [s.stem for s in b]
+    (c, d), (c2, d2) = a[0].metrics, b[0].metrics
+    assert c == c2
+    assert d != d2
+    assert a[0].without(["d"]).metrics == (c,)
+    assert list(a[0].without(["d"]).part_of(experiment(metrics=one)).metrics) == ["c"]
+
+
+def test_a_metric_version_is_part_of_its_key():
     @dataclass(frozen=True)
     class Later(Completeness):
         @property
@@ -69,7 +87,14 @@ def test_a_metric_version_is_part_of_the_key():
         def __repr__(self):
             return repr(Completeness())
 
-    assert keys(metrics={"c": Completeness()}) != keys(metrics={"c": Later()})
+    assert metric_key(Completeness()) != metric_key(Later())
+
+
+def test_the_order_of_metrics_is_part_of_the_run():
+    both = {"c": Completeness(), "d": Deletion(4)}
+    turned = dict(reversed(both.items()))
+    a, b = shards(experiment(metrics=both)), shards(experiment(metrics=turned))
+    assert identity(a) != identity(b)
 
 
 def test_settings_count():
@@ -85,9 +110,46 @@ def test_addresses_do_not():
     assert "0x" not in described(Plain())
 
 
-def test_code_counts(tmp_path):
-    assert code_digest([]) == code_digest([Random()]), "part of the package"
-    assert code_digest([]) != code_digest([parts, test_code_counts, Mine()])
+def test_code_that_all_rows_depend_on():
+    assert sourcecode.shared([]) == sourcecode.shared([Random()]), "part of the package"
+    assert sourcecode.shared([]) != sourcecode.shared([parts, test_code_counts, Mine()])
+
+
+def test_code_counts(tmp_path, monkeypatch):
+    """A changed file changes the metrics that import it, and no others."""
+    package = tmp_path / "igbench"
+    shutil.copytree(Path(sourcecode.__file__).parent, package)
+    before = {name: sourcecode.of_metric(m) for name, m in SOME.items()}
+    shared = sourcecode.shared([])
+    monkeypatch.setattr(sourcecode, "_PACKAGE", package)
+    monkeypatch.setattr(sourcecode, "_METRICS", package / "metrics")
+    own = sourcecode._own
+    moved = {
+        path: package / path.relative_to(Path(sourcecode.__file__).parent)
+        for m in SOME.values()
+        for path in own(m)
+    }
+    monkeypatch.setattr(sourcecode, "_own", lambda part: {moved[p] for p in own(part)})
+    sourcecode._imported.cache_clear()
+    assert {name: sourcecode.of_metric(m) for name, m in SOME.items()} == before
+
+    def changed(path):
+        kept = (package / path).read_text()
+        (package / path).write_text(kept + "\n# changed\n")
+        found = {n for n, m in SOME.items() if sourcecode.of_metric(m) != before[n]}
+        whole = sourcecode.shared([]) != shared
+        (package / path).write_text(kept)
+        return found, whole
+
+    assert changed("metrics/completeness.py") == ({"completeness"}, False)
+    assert changed("metrics/removal.py") == ({"deletion", "srg"}, False)
+    assert changed("metrics/functional.py") == (set(), False)
+    assert changed("perturb.py") == (set(), True)
+    assert changed("report/plots.py") == (set(), False)
+    sourcecode._imported.cache_clear()
+
+
+SOME = {"completeness": Completeness(), "deletion": Deletion(4), "srg": SymmetricRelevanceGain(4)}
 
 
 class Mine:

@@ -105,9 +105,8 @@ class Ray:
                 self.threads,
             )
             pool = _Pool(ray, lambda: make.remote(*arguments), min(workers, len(work.shards)))
-            each = work.experiment.pieces() // len(work.experiment.batches())
             for shard in pool.run(work.shards):
-                for _ in range(each):
+                for _ in range(shard.part_of(work.experiment).pieces()):
                     advance(f"samples {shard.first} to {shard.last}")
             if pool.lost:
                 first = pool.lost[0]
