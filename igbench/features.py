@@ -64,6 +64,10 @@ def total(values: Tensor, features: Features) -> Tensor:
 
 
 def spread(per_feature: Tensor, features: Features) -> Tensor:
-    """Give every element the value of its feature, (D, G) to (D, *F)."""
-    index = features.index.to(per_feature.device)
-    return per_feature[:, index.reshape(-1)].view(len(per_feature), *index.shape)
+    """Give every element the value of its feature, (D, G) to (D, *F); channels may share memory."""
+    index = features.index
+    shape = (len(per_feature), *index.shape)
+    if index.dim() > 1 and index.stride(0) == 0:  # the same for all channels
+        index = index[:1]
+    index = index.to(per_feature.device)
+    return per_feature[:, index.reshape(-1)].view(len(per_feature), *index.shape).expand(shape)
