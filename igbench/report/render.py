@@ -6,6 +6,7 @@ import html
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -80,8 +81,12 @@ def to_latex(table: Table) -> str:
     frame.columns.name = latex_escape(table.columns[0])
     css = frame.copy()
     css[:] = [["font-weight: bold;" if c.best else "" for c in cells] for cells in table.cells]
-    names = [latex_escape(row) for row in table.rows]  # two rows may have the same
-    shown = frame.style.apply(lambda _: css, axis=None).format_index(lambda i: names[i], axis=0)
+    names = tuple(latex_escape(row) for row in table.rows)  # two rows may have the same
+
+    def name(row: Any) -> str:
+        return names[row]
+
+    shown = frame.style.apply(lambda _: css, axis=None).format_index(name, axis=0)
     text = shown.to_latex(
         hrules=True, convert_css=True, environment="table*", position="t",
         position_float="centering", column_format=_latex_columns(table),
