@@ -15,8 +15,8 @@ LAYERS = [
     {"rows", "types", "keyed", "checks", "sources", "memory"},
     {"attr", "baselines", "features", "impute", "perturb"},
     {"methods", "metrics", "models", "data", "throughput", "captum"},
-    {"experiment", "isolate", "loop"},
-    {"plan", "engine", "record", "shards", "parts", "lock"},
+    {"crew", "experiment", "isolate", "loading", "loop"},
+    {"plan", "engine", "record", "shards", "parts", "lock", "reuse", "sourcecode"},
     {
         "build",
         "configs",

@@ -143,7 +143,7 @@ def test_code_counts(tmp_path, monkeypatch):
 
     assert changed("metrics/completeness.py") == ({"completeness"}, False)
     assert changed("metrics/removal.py") == ({"deletion", "srg"}, False)
-    assert changed("metrics/functional.py") == (set(), False)
+    assert changed("metrics/functional/common.py") == (set(), False)
     assert changed("perturb.py") == (set(), True)
     assert changed("report/plots.py") == (set(), False)
     sourcecode._imported.cache_clear()
