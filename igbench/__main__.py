@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-COMMANDS = ("plan", "list", "report", "compare", "doctor", "certify")
+COMMANDS = ("plan", "list", "report", "compare", "doctor", "certify", "slurm")
 
 USAGE = """\
 igbench: how complete, faithful, stable and costly is Integrated Gradients on this model?
@@ -16,11 +16,13 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench compare BASE NEW                    verdict for each model x method x metric
   igbench doctor                              what is installed and at hand
   igbench certify [METRIC ...]                every metric on models whose answer is known
+  igbench slurm [slurm.nodes=4 key=value ...] a script for sbatch that runs it on a cluster
 
 Keys everyone needs:
   method=[ig,occlusion]   metric=[completeness,srg]   model=NAME   data=NAME   data.root=DIR
   baseline=NAME   limit=8   seed=0   device=auto   batch_size=auto   results_dir=results
   preset=NAME             metrics as a paper or a library has them
+  precision=bf16          perturbed inputs without gradient; the error is told   compile=true
   engine=serial|ray   engine.workers=4   overwrite=true (a finished run is not run again)
   method.ig.n_steps=100   (any key of a chosen file in conf/)
   -m key=a,b              a run for each value     --cfg job   show the configuration

@@ -9,12 +9,16 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 
-from igbench.checks import InputError, SampleError, known_name, suggestion
+from igbench import loading
+from igbench.checks import InputError, known_name, suggestion
 from igbench.experiment import Experiment
+from igbench.fast import PRECISIONS, Compiled, Quick
+from igbench.loading import Loading
 from igbench.models.weights import cache_folder
 from igbench.sources import Data, Model
 from igbench.throughput import best_rows
@@ -66,6 +70,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         dtype=DTYPES[config["dtype"]],
         keep_maps=_whole(config, "keep_maps", least=0) or 0,
         convergence=_whole(config, "convergence", least=0) or 0,
+        loading=_loading(config),
+        quick=_quick(config, model, device),
     )
 
 
@@ -144,17 +150,45 @@ def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.dev
     """Rows per call: as configured, or what was measured to be fastest for model and device."""
     if config["batch_size"] != "auto":
         return _whole(config, "batch_size", least=1) or 1
-    for i in range(len(data)):
-        try:
-            x = data.load(i)[None].to(device, DTYPES[config["dtype"]])
-        except SampleError:
-            continue
-        module = model.module.to(x.device, x.dtype)
-        score = Score(module, config["output"], channels_last=model.channels_last)
-        target = torch.zeros(1, dtype=torch.int64, device=device)
-        memory = cache_folder(None) / "rows.json"
-        return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
-    return 1
+    found = loading.first(data, _loading(config))
+    if found is None:
+        return 1
+    x = found[1][None].to(device, DTYPES[config["dtype"]])
+    module = model.module.to(x.device, x.dtype)
+    score = Score(module, config["output"], channels_last=model.channels_last)
+    target = torch.zeros(1, dtype=torch.int64, device=device)
+    memory = cache_folder(None) / "rows.json"
+    return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
+
+
+def _loading(config: Mapping[str, Any]) -> Loading:
+    """How samples are loaded; what is not said is as `Loading` has it."""
+    node = config.get("loading") or {}
+    for name in node:
+        known_name("key of loading", name, [f.name for f in fields(Loading)])
+    return Loading(**node)
+
+
+def _quick(config: Mapping[str, Any], model: Model, device: torch.device) -> Quick:
+    """What forwards of perturbed inputs may do to be faster."""
+    precision, backend = config.get("precision", "float32"), config.get("compile", False)
+    known_name("precision", str(precision), PRECISIONS)
+    if precision != "float32" and config["dtype"] != "float32":
+        raise InputError(
+            f"precision={precision} lowers float32; with dtype={config['dtype']} use "
+            "precision=float32."
+        )
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(
+            f"precision=tf32 exists on CUDA alone, and the device is {device}; use "
+            "precision=float32 or bf16."
+        )
+    if not backend:
+        return Quick(precision)
+    name = "inductor" if backend is True else str(backend)
+    known = sorted({"eager", "aot_eager", *torch.compiler.list_backends()})
+    known_name("backend for compile", name, known)
+    return Quick(precision, Compiled(model.module, name))
 
 
 def _with_layer(node: Mapping[str, Any], model: Model) -> Mapping[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,8 @@ from igbench import checks, configs
 from igbench.progress import duration, progress
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from igbench.plan import Estimate
     from igbench.runner import Job
 
@@ -52,7 +56,7 @@ def main(words: list[str], commands: Sequence[str]) -> int:
         sys.stderr.write(f"igbench: {error}\n")
         return USAGE
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"igbench: {stop or 'stopped; nothing was written.'}\n")
+        sys.stderr.write(f"igbench: {stop or 'stopped; repeat the command to go on.'}\n")
         return STOPPED
     except OSError as error:
         if verbose or error.errno not in _NO_ROOM:
@@ -80,25 +84,45 @@ def _command(words: list[str]) -> int:
 def _hydra(words: list[str]) -> int:
     """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
     import hydra
-    from omegaconf import DictConfig, OmegaConf
 
-    worst, words = [OK], [configs.settled(word) for word in words]
-
-    def job(config: DictConfig) -> None:
-        try:
-            plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            worst.append(run_config(configs.selected(plain), []))
-        except checks.InputError as error:
-            sys.stderr.write(f"igbench: {error}\n")
-            worst.append(USAGE)
-
-    configs.compose([w for w in words if "=" in w and "," not in w and not w.startswith("-")])
+    words = [configs.settled(word) for word in words]
+    plain = [w for w in words if "=" in w and "," not in w and not w.startswith("-")]
+    board = Path(configs.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
+    worst = [OK]
+    job = sweep_job(board.absolute(), worst)
     saved, sys.argv = sys.argv, ["igbench", *words]
     try:
         hydra.main(config_path=str(configs.FOLDER), config_name="run", version_base="1.3")(job)()
+        told = [int(path.suffix[1:]) for path in board.glob("*.*")]
     finally:
         sys.argv = saved
-    return max(worst)
+        shutil.rmtree(board, ignore_errors=True)
+    return max(worst + told)
+
+
+def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
+    """What a launcher of Hydra calls for each run of a sweep, here or in another process.
+
+    Args:
+        board: Folder where each run leaves a file whose suffix is its exit status.
+        worst: The same, for runs in this process.
+    """
+
+    def job(config: DictConfig) -> None:
+        from omegaconf import OmegaConf
+
+        try:
+            plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+            status = run_config(configs.selected(plain), [])
+        except checks.InputError as error:
+            sys.stderr.write(f"igbench: {error}\n")
+            status = USAGE
+        worst.append(status)
+        with suppress(OSError):  # results that cannot be written are an error of the run already
+            board.mkdir(parents=True, exist_ok=True)
+            (board / f"{uuid.uuid4().hex}.{status}").touch()
+
+    return job
 
 
 def run(overrides: Sequence[str]) -> int:
@@ -108,7 +132,7 @@ def run(overrides: Sequence[str]) -> int:
 
 def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run one resolved configuration; the exit status says whether cells failed."""
-    from igbench import plan, runner, store
+    from igbench import plan, precision, runner, store
 
     console = Console(soft_wrap=True)
     clock = time.perf_counter()
@@ -117,6 +141,8 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
 
     def watch(pieces: int) -> AbstractContextManager[Callable[[str], None]]:
         console.print(_headline(job, plan.estimate(job.experiment)), highlight=False)
+        if told := precision.words(job.precision):
+            console.print(told, highlight=False)
         return progress(console, pieces)
 
     outcome = runner.finish(
@@ -130,7 +156,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     took = duration(time.perf_counter() - clock)
     said = "Finished before (overwrite=true runs it again)" if outcome.again else "Finished"
     console.print(f"{said} in {took}. Report: {outcome.page}", highlight=False)
-    frame = store.read(outcome.folder).scores
+    frame = store.scores(outcome.folder)
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         first = failed.iloc[0]
@@ -212,6 +238,19 @@ def compare_(
     shown = compare.format_markdown(found) if markdown else compare.format_text(found)
     sys.stdout.write(f"{shown}\n")
     return found.exit_code
+
+
+@app.command("slurm")
+def slurm_(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="key=value, as for a run, and slurm.key=value")
+    ] = None,
+) -> int:
+    """A script for sbatch that runs an experiment on the nodes of a cluster; runs nothing."""
+    from igbench import slurm
+
+    sys.stdout.write(slurm.script(words or []))
+    return OK
 
 
 @app.command("doctor")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
+from igbench import loading
 from igbench.baselines import Baseline
+from igbench.fast import Quick
+from igbench.loading import Loading
 from igbench.rows import COSTS, MethodSpec, MetricSpec, Point, Row, Status
 from igbench.sources import Data, Model
 from igbench.types import Method, Metric, Output
@@ -38,6 +42,8 @@ class Experiment:
         dtype: Precision of model and samples.
         keep_maps: Number of samples whose maps are kept for the report.
         convergence: Samples for the convergence curves of Integrated Gradients; 0 for none.
+        loading: How samples are loaded, which decides nothing.
+        quick: What forwards of perturbed inputs may do to be faster.
     """
 
     name: str
@@ -55,6 +61,8 @@ class Experiment:
     dtype: torch.dtype = torch.float32
     keep_maps: int = 8
     convergence: int = 0
+    loading: Loading = field(default_factory=Loading)
+    quick: Quick = field(default_factory=Quick)
 
     def batches(self) -> list[range]:
         """Positions of the samples of each batch: fixed by the plan, not by who runs it."""
@@ -62,6 +70,14 @@ class Experiment:
             range(start, min(start + self.batch, len(self.data)))
             for start in range(0, len(self.data), self.batch)
         ]
+
+    @contextmanager
+    def loaded(self, order: Sequence[int]) -> Iterator[Experiment]:
+        """The same experiment, with samples that come in a known order, see `igbench.loading`."""
+        with loading.opened(
+            self.data, order, self.loading, device=self.device, batch=self.batch
+        ) as data:
+            yield replace(self, data=data)
 
     def pieces(self) -> int:
         """Number of calls of `Advance` for one batch."""

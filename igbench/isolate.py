@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,9 @@ from torch import Tensor
 from igbench import checks, memory
 from igbench.rows import Status
 from igbench.types import Attribution, Batch, Cost, Measurement, Method, Metric, Score, mismatch
+
+CAUGHT = (Exception, SystemExit)
+"""What may come out of a plugin; one that calls `sys.exit` does not end the run."""
 
 
 @dataclass
@@ -64,7 +67,7 @@ def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
     try:
         values = method(batch)
         checks.same_shape("the attribution", values, batch.x)
-    except Exception as error:
+    except CAUGHT as error:
         if len(batch) == 1:
             return torch.full_like(batch.x, math.nan), [describe(error)]
         parts = [attribute(part(batch, i), method) for i in range(len(batch))]
@@ -89,7 +92,7 @@ def measure(
     """Every metric of a group on every method; if the observation fails, sample by sample."""
     try:
         observation = next(iter(group.values())).observe(batch)
-    except Exception as error:
+    except CAUGHT as error:
         if len(batch) > 1:
             return _joined(
                 [
@@ -117,15 +120,25 @@ def measure(
 def _measure_methods(
     batch: Batch, metric: Metric, attributions: Mapping[str, Attribution], observation: Any
 ) -> dict[str, Cell]:
-    """All methods together; if that fails, each by itself, and the failing ones become reasons."""
+    """All methods together; if that fails, each method by itself, and then each sample.
+
+    What fails even so becomes a reason.
+    """
     if not attributions:
         return {}
     try:
         with measured(batch.score) as spent:
             found = metric.measure(batch, attributions, observation)
-    except Exception as error:
-        if len(attributions) == 1:
+        _check_measurements(metric, found, attributions, len(batch))
+    except CAUGHT as error:
+        if len(attributions) == 1 and len(batch) == 1:
             return {m: _empty(batch, describe(error), "failed") for m in attributions}
+        if len(attributions) == 1:
+            apart = [
+                measure(part(batch, i), {"": metric}, attributions_of(attributions, i))
+                for i in range(len(batch))
+            ]
+            return {method: cell for (_, method), cell in _joined(apart).items()}
         cells: dict[str, Cell] = {}
         for method, attribution in attributions.items():
             cells |= _measure_methods(batch, metric, {method: attribution}, observation)
@@ -136,6 +149,34 @@ def _measure_methods(
         spent.seconds / max(1, len(found)),
     )
     return {m: Cell(v, [""] * len(batch), "ok", share) for m, v in found.items()}
+
+
+def _check_measurements(
+    metric: Metric,
+    found: Mapping[str, Measurement],
+    attributions: Mapping[str, Attribution],
+    n: int,
+) -> None:
+    """Raise unless a metric says something of every method and sample, in the shapes agreed on.
+
+    A metric that compares with a method (`to`) may leave that one out.
+    """
+    itself = {getattr(metric, "to", "")}
+    if found.keys() - itself != attributions.keys() - itself:
+        raise checks.InputError(
+            f"the metric measured {', '.join(found) or 'nothing'}; it was given "
+            f"{', '.join(attributions)}."
+        )
+    for measurement in found.values():
+        checks.one_per_sample("the metric's value", measurement.value, n)
+        if measurement.std_error is not None:
+            checks.one_per_sample("the metric's standard error", measurement.std_error, n)
+        for curve, (xs, ys) in measurement.curves.items():
+            if ys.shape != (n, len(xs)):
+                raise checks.InputError(
+                    f"the curve {curve!r} has shape {tuple(ys.shape)}, expected {(n, len(xs))}: "
+                    "one line for each sample."
+                )
 
 
 def _empty(batch: Batch, reason: str, status: Status) -> Cell:
@@ -163,7 +204,7 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
         value = torch.cat([c.measurement.value.double().cpu() for c in cells])
         reason = next((c.measurement.reason for c in cells if c.measurement.reason), "")
         joined[key] = Cell(
-            Measurement(value, torch.cat([e.double() for e in errors]), reason),
+            Measurement(value, torch.cat([e.double() for e in errors]), reason, _curves(cells)),
             [r for c in cells for r in c.reasons],
             worst,
             Spent(
@@ -175,7 +216,18 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
     return joined
 
 
-def describe(error: Exception) -> str:
+def _curves(cells: list[Cell]) -> dict[str, tuple[Sequence[float], Tensor]]:
+    """Curves of single samples as curves of their batch, NaN where a sample has none."""
+    joined: dict[str, tuple[Sequence[float], Tensor]] = {}
+    for name, (xs, _) in (c for cell in cells for c in cell.measurement.curves.items()):
+        none = (xs, torch.full((1, len(xs)), math.nan))
+        lines = [cell.measurement.curves.get(name, none)[1].double().cpu() for cell in cells]
+        joined[name] = (xs, torch.cat(lines))
+    return joined
+
+
+def describe(error: BaseException) -> str:
     """An exception in one line."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, checks.InputError) else f"{type(error).__name__}: {text}"
+    known = isinstance(error, checks.InputError | checks.SampleError)
+    return text if known else f"{type(error).__name__}: {text}"

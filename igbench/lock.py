@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -12,6 +13,9 @@ from pathlib import Path
 from igbench.checks import InputError
 
 NAME = "lock.json"
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links say."""
 
 
 @contextmanager
@@ -59,7 +63,10 @@ def _born(pid: int) -> str:
 
 
 def _take(path: Path, mine: dict[str, object]) -> bool:
-    """Create the file unless it exists: it appears with its content, or not at all."""
+    """Create the file unless it exists: it appears with its content, or not at all.
+
+    Without hard links it is empty for a moment, in which another process may take it for stale.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     own = path.with_name(f"{path.name}.{mine['host']}.{mine['pid']}.tmp")
     try:
@@ -69,8 +76,21 @@ def _take(path: Path, mine: dict[str, object]) -> bool:
         return False
     except FileNotFoundError:  # whoever was here finished just now and removed the folder
         return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _take_plainly(path, mine)
     finally:
         own.unlink(missing_ok=True)
+    return True
+
+
+def _take_plainly(path: Path, mine: dict[str, object]) -> bool:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            json.dump(mine, file)
+    except (FileExistsError, FileNotFoundError):
+        return False
     return True
 
 

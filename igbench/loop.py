@@ -18,6 +18,7 @@ from torch import Tensor
 from igbench import checks, isolate
 from igbench.attr.convergence import gap_by_steps
 from igbench.experiment import Advance, Experiment, Results, observation_groups
+from igbench.fast import full_precision
 from igbench.rows import Point, Row, Status
 from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score, frozen
 
@@ -48,14 +49,17 @@ def run(
             experiment.output,
             experiment.rows,
             channels_last=experiment.model.channels_last,
+            quick=experiment.quick,
         )
     batches = experiment.batches()
     numbers = range(len(batches)) if only is None else only
-    with frozen(module):
+    positions = [i for number in numbers for i in batches[number]]
+    exact = full_precision(experiment.device)
+    with experiment.loaded(positions) as ready, frozen(module), exact:
         for number in numbers:
-            results.extend(_Loop(experiment, score, run_id, advance).batch(batches[number]))
+            results.extend(_Loop(ready, score, run_id, advance).batch(batches[number]))
     ids = experiment.data.sample_ids
-    order = {ids[i]: i for number in numbers for i in batches[number]}
+    order = {ids[i]: i for i in positions}
     results.rows.sort(key=lambda r: order[r.sample_id])
     return results
 
@@ -107,8 +111,8 @@ class _Loop:
             samples.append(sample)
             try:
                 kept.append((sample, *self._load(i, sample)))
-            except (checks.SampleError, checks.InputError) as error:
-                sample |= {"status": "failed", "reason": str(error)}
+            except isolate.CAUGHT as error:
+                sample |= {"status": "failed", "reason": isolate.describe(error)}
                 log.warning("%s: %s", sample["sample_id"], error)
         if not kept:
             return None, samples
@@ -126,7 +130,9 @@ class _Loop:
     def _load(self, i: int, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Input and baseline of one sample, (1, *F) each; fills in target and outputs."""
         e = self.experiment
-        x = e.data.load(i)[None].to(e.device, e.dtype)
+        x = e.data.load(i)[None]
+        # Towards a GPU only: the other way, a copy could be read before it is there.
+        x = x.to(e.device, e.dtype, non_blocking=e.device.type == "cuda")
         if tuple(x.shape[1:]) != e.data.shape:
             raise checks.SampleError(f"has shape {tuple(x.shape[1:])}, expected {e.data.shape}")
         if not bool(torch.isfinite(x).all()):

@@ -214,7 +214,7 @@ def _seal(path: Path, key: str, check: bool) -> dict[str, Any]:
                 raise Damaged(path, f"{own.name} is missing")
             if hashlib.sha256(own.read_bytes()).hexdigest() != digest:
                 raise Damaged(path, own.name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(path, path.name) from error
     return dict(seal)
 

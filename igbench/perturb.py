@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -81,12 +82,16 @@ def removals(
 ) -> Callable[[Tensor], Tensor]:
     """Inputs of one sample for some of its masks: numbers of draws (rows,) to (rows, *F).
 
+    The numbers are best on the device of the sample.
+
     Args:
         x: (*F) the sample.
         fill: (*F) what replaces removed features.
         masks: (D, G), true where a feature is removed.
         features: What each of the G features covers.
     """
+    masks = masks.to(x.device)  # once, and not again for each chunk
+    features = replace(features, index=features.index.to(x.device))
     return lambda draw: remove(x, fill, masks[draw], features)
 
 

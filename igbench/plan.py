@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from igbench import loop
+from igbench import isolate, loading, loop
 from igbench.attr.convergence import gradients_for_curve
 from igbench.attr.integrate import input_gradient
-from igbench.checks import SampleError
 from igbench.experiment import Experiment
+from igbench.loading import Loading
 from igbench.types import Score
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def estimate(experiment: Experiment) -> Estimate:
 
     A method that does not work on the stand-in (a layer of the real model, say) counts as nothing.
     """
-    loadable = _first_sample(experiment)
+    loadable = loading.first(experiment.data, experiment.loading)
     if loadable is None:
         return Estimate(0, 0, 0.0)
     index, x = loadable
@@ -82,7 +85,7 @@ def estimate(experiment: Experiment) -> Estimate:
         data,
         sample_ids=data.sample_ids[index : index + 1],
         labels=(None,),
-        load=lambda i: data.load(index),
+        load=lambda i: x,
         display=None,
     )
     stand_in = StandIn(len(experiment.model.class_names) or 2, experiment.model.cam_layer)
@@ -93,6 +96,7 @@ def estimate(experiment: Experiment) -> Estimate:
         target="prediction",
         device=torch.device("cpu"),
         convergence=0,
+        loading=Loading(),
     )
     score = Score(stand_in, rows=experiment.rows)
     dry_results = loop.run(dry, score=score)
@@ -108,27 +112,27 @@ def estimate(experiment: Experiment) -> Estimate:
     return replace(whole, seconds=whole.price(forward, backward))
 
 
-def _first_sample(experiment: Experiment) -> tuple[int, Tensor] | None:
-    for i in range(len(experiment.data)):
-        try:
-            return i, experiment.data.load(i)
-        except SampleError:
-            continue
-    return None
-
-
 def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
-    """Seconds per row of a forward, and of a forward with its gradient."""
+    """Seconds per row of a forward, and of a forward with its gradient; 0 where that fails.
+
+    The rows of a call are halved until they fit into memory.
+    """
     module = experiment.model.module.to(experiment.device, experiment.dtype)
     rows = x.to(experiment.device, experiment.dtype).expand(experiment.rows, *x.shape).clone()
     target = torch.zeros(len(rows), dtype=torch.int64, device=experiment.device)
     score = Score(
         module, experiment.output, experiment.rows, channels_last=experiment.model.channels_last
     )
-    score.evaluate(rows, target)  # warm up
-    start = time.perf_counter()
-    score.evaluate(rows, target)
-    middle = time.perf_counter()
-    input_gradient(score, rows, target)
-    end = time.perf_counter()
-    return (middle - start) / len(rows), (end - middle) / len(rows)
+    while True:
+        try:
+            score.evaluate(rows, target)  # warm up
+            start = time.perf_counter()
+            score.evaluate(rows, target)
+            middle = time.perf_counter()
+            input_gradient(score, rows[: score.rows], target[: score.rows])
+            end = time.perf_counter()
+            return (middle - start) / len(rows), (end - middle) / min(score.rows, len(rows))
+        except Exception as error:
+            if not score.shrink(error):
+                log.warning("no estimate of the time: %s", isolate.describe(error))
+                return 0.0, 0.0

@@ -44,6 +44,7 @@ def make_run(
     engine: Mapping[str, Any] | None = None,
     reuse: Mapping[str, Any] | None = None,
     certificates: Mapping[str, Any] | None = None,
+    precision: Mapping[str, Any] | None = None,
 ) -> Run:
     """The record of a finished run.
 
@@ -58,6 +59,7 @@ def make_run(
         engine: Who did the work, and how many shards were done when it began.
         reuse: Keys under which other runs can use its rows, see `igbench.reuse`.
         certificates: What its metrics say of models with known answers, see `igbench.certify`.
+        precision: How perturbed inputs were evaluated and what it costs, see `igbench.precision`.
     """
     methods, metrics = specs(experiment)
     ids = list(experiment.data.sample_ids)
@@ -87,6 +89,8 @@ def make_run(
             "versions": versions(),
             "device": describe_device(experiment.device),
             "dtype": str(experiment.dtype).removeprefix("torch."),
+            "precision": experiment.quick.precision,
+            "compile": experiment.quick.backend,
             "rows": experiment.rows,
             "samples_at_once": experiment.batch,
         },
@@ -98,6 +102,7 @@ def make_run(
             "engine": dict(engine or {}),
             "reuse": dict(reuse or {}),
             "certificates": dict(certificates or {}),
+            "precision": dict(precision or {}),
             "git": git_revision(),
             "model_source": experiment.model.source,
             "data_source": experiment.data.source,

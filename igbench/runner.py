@@ -12,14 +12,18 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from igbench import build, certify, lock, parts, record, reuse, store
+import pyarrow as pa
+
+from igbench import build, certify, isolate, lock, parts, precision, record, reuse, store
+from igbench.checks import InputError
 from igbench.engine import Engine, Work
 from igbench.engine.serial import Serial
 from igbench.experiment import Advance, Experiment
@@ -29,6 +33,10 @@ log = logging.getLogger(__name__)
 
 SETTINGS = ("model", "data", "method", "metric", "baseline")
 """Groups of the configuration that rows depend on, besides what the experiment says of itself."""
+
+
+ANEW = "anew"
+"""File beside the shards of a run that was asked for although there is a finished one."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -66,9 +74,19 @@ class Job:
         """Folder of the finished shards."""
         return self.partial / "shards"
 
+    @property
+    def anew(self) -> bool:
+        """Whether a run beside the finished ones was begun, and stopped."""
+        return (self.partial / ANEW).is_file()
+
     def finished(self) -> Path | None:
-        """The newest finished run of this configuration."""
-        return store.find(self.home, self.identity)
+        """The newest finished run of this configuration; None if a newer one was begun."""
+        return None if self.anew else store.find(self.home, self.identity)
+
+    @cached_property
+    def precision(self) -> dict[str, Any]:
+        """How perturbed inputs are evaluated and what it costs; measured once."""
+        return precision.report(self.experiment)
 
     def engine(self) -> Engine:
         """The engine that the configuration asks for."""
@@ -126,25 +144,21 @@ def finish(
         Stopped: Ctrl-C, or a request of the system to end; what is done is kept.
     """
     if not overwrite and (folder := job.finished()):
+        _tidy(job)
         return _found(folder)
     engine = job.engine()
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with _kept(job), lock.held(job.partial):
-        if overwrite:
-            shutil.rmtree(job.pieces, ignore_errors=True)
-        elif folder := job.finished():  # by another process, just now
+    with _kept(job, overwrite), lock.held(job.partial):
+        if not overwrite and (folder := job.finished()):  # by another process, just now
             shutil.rmtree(job.partial, ignore_errors=True)
             return _found(folder)
-        else:
-            reuse.adopt(job.home, job.pieces, job.shards)
-        for leftover in job.pieces.glob("*.tmp"):
-            leftover.unlink(missing_ok=True)
+        _prepare(job, overwrite)
         left = parts.missing(job.pieces, job.shards)
         earlier = parts.seconds(job.pieces, job.shards)
         found = parts.count(job.pieces, job.shards)
         _work(job, engine, left, watch, make)
-        run_id = store.new_id(started)
+        run_id = store.next_id(job.home, started)
         whole = parts.joined(job.pieces, job.shards, run_id, list(job.experiment.methods))
         took = time.perf_counter() - clock + earlier
         run = record.make_run(
@@ -162,18 +176,58 @@ def finish(
             },
             reuse=reuse.passport(job.shards, whole.curves),
             certificates=certify.on_record(job.experiment.metrics),
+            precision=job.precision,
         )
-        folder = store.write(job.home / run_id, run, whole.rows, whole.points, whole.maps)
+        folder = store.write(
+            job.home / run_id, run, whole.rows, whole.points, whole.maps, under=job.partial
+        )
+        del whole  # it is on disk; the report needs the room
+        pa.default_memory_pool().release_unused()
         shutil.rmtree(job.partial, ignore_errors=True)
     return replace(_found(folder), again=False)
 
 
+def _prepare(job: Job, overwrite: bool) -> None:
+    """Make the shards ready: gone, or with all that other runs have; and no half-written files."""
+    if overwrite:
+        shutil.rmtree(job.pieces, ignore_errors=True)
+        (job.partial / ANEW).touch()
+    elif not job.anew:
+        reuse.adopt(job.home, job.pieces, job.shards)
+    for leftover in job.pieces.glob("*.tmp"):
+        leftover.unlink(missing_ok=True)
+    for leftover in job.partial.glob(".*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _tidy(job: Job) -> None:
+    """Remove what a process left that was killed after its run was written."""
+    if job.partial.exists():
+        with suppress(InputError), lock.held(job.partial):
+            shutil.rmtree(job.partial, ignore_errors=True)
+
+
 def _found(folder: Path) -> Outcome:
-    page = folder / "report.html"
-    if not page.is_file():
+    """A run with its report, which is drawn unless it is there."""
+    page, scores = folder / "report.html", folder / "tables" / "scores.md"
+    if not (page.is_file() and scores.is_file()):
         from igbench import report  # heavy, and not needed to plan
 
-        page = report.write_report(store.read(folder))
+        draw = f"igbench report {folder}"
+        try:
+            with _asked_politely():
+                page = report.write_report(store.read(folder))
+        except InputError:
+            raise
+        except KeyboardInterrupt as stop:
+            raise Stopped(
+                f"stopped; the run is kept in {folder}; draw its report with: {draw}"
+            ) from stop
+        except Exception as error:
+            raise InputError(
+                f"the report cannot be drawn ({isolate.describe(error)}); the run is kept in "
+                f"{folder}; draw its report later with: {draw}"
+            ) from error
     return Outcome(folder, page, again=True)
 
 
@@ -196,7 +250,7 @@ def _work(
 
 
 @contextmanager
-def _kept(job: Job) -> Iterator[None]:
+def _kept(job: Job, overwrite: bool) -> Iterator[None]:
     """Turn a request to stop into `Stopped`, and leave no empty folder behind."""
     try:
         with _asked_politely():
@@ -204,7 +258,8 @@ def _kept(job: Job) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         done = parts.count(job.pieces, job.shards)
         kept = (
-            f"{done} of {len(job.shards)} shards are kept; repeat the command to go on"
+            f"{done} of {len(job.shards)} shards are kept; repeat the command "
+            f"{'without overwrite=true ' if overwrite else ''}to go on"
             if done
             else "nothing was finished yet"
         )

@@ -143,6 +143,7 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "output": experiment.output,
         "target": experiment.target,
         "dtype": str(experiment.dtype),
+        "precision": [experiment.quick.precision, experiment.quick.backend],
         "rows": experiment.rows,
         "samples_at_once": experiment.batch,
         "device": record.describe_device(experiment.device),

@@ -13,7 +13,8 @@ _PACKAGE = Path(__file__).parent
 _METRICS = _PACKAGE / "metrics"
 _SILENT = (
     "__main__", "api", "captum", "catalogue", "certify", "cli", "compare", "doctor", "engine",
-    "lock", "outlook", "plan", "progress", "report", "reuse", "runner", "stats",
+    "lock", "outlook", "plan", "precision", "progress", "report", "reuse", "runner", "slurm",
+    "stats",
 )  # fmt: skip
 """Parts of the package that no row depends on."""
 

@@ -91,7 +91,7 @@ def interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> tuple[float, 
         np.mean,
         confidence_level=CONFIDENCE,
         n_resamples=resamples,
-        batch=max(1, 2**22 // n),
+        batch=max(1, 2**18 // n),  # 2 MiB at a time
         rng=np.random.default_rng(SEED),
     ).confidence_interval
     return origin + spread * float(found.low), origin + spread * float(found.high)

@@ -6,16 +6,20 @@ of it.  `results/README.md` is the dictionary of its files and columns.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import math
+import os
+import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -24,11 +28,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from igbench import stats
 from igbench.checks import InputError, suggestion
 from igbench.rows import SCHEMA_VERSION, MethodSpec, MetricSpec, Point, Records, Row, Run
+
+log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 SCORES_FILE = "scores.parquet"
@@ -40,6 +46,11 @@ METADATA_KEY = b"igbench.run"
 _TYPES = {float: pa.float64(), int: pa.int64()}
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _TAG = "$float"
+_STAMP = "%Y%m%d-%H%M%S"
+_SUMMARISED = [
+    "model", "method", "metric", "sample_id", "value", "status", "reason", "std_error",
+]  # fmt: skip
+_ID = re.compile(r"(\d{8}-\d{6})-[0-9a-f]{8}")
 
 
 def records(run: Run, rows: Sequence[Row], points: Sequence[Point] = ()) -> Records:
@@ -53,6 +64,8 @@ def write(
     rows: Sequence[Row] | pa.Table,
     points: Sequence[Point] | pa.Table = (),
     maps: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    *,
+    under: Path | None = None,
 ) -> Path:
     """Write a run; the folder appears complete or not at all.
 
@@ -62,6 +75,8 @@ def write(
         rows: Scores and costs, as rows or as a table of `table`.
         points: Curves, likewise.
         maps: File name to tensor name to array, for `attributions/<file name>.safetensors`.
+        under: Where it is built before it is moved into its place; beside it by default.  What a
+            process that is killed leaves is in there.
 
     Returns:
         The folder.
@@ -74,16 +89,34 @@ def write(
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder} exists already; a run is never overwritten. Choose a new id.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
-    partial.mkdir()
+    partial = (under or folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
     try:
+        partial.mkdir()
         _fill(partial, run, rows, points, maps or {})
+        _sync([*sorted(partial.rglob("*")), partial])
         partial.replace(folder)
+        _sync([folder.parent])
     except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}. Free space?") from error
+        raise InputError(
+            f"cannot write {folder}: {error.strerror}. What was done is kept; make room and "
+            "repeat the command."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _sync(paths: Sequence[Path]) -> None:
+    """Wait until files and folders are on the disk: what a run is made of is deleted after it."""
+    for path in paths if os.name == "posix" else ():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _fill(
@@ -99,7 +132,8 @@ def _fill(
     for name, content in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
         whole = content.replace_schema_metadata({METADATA_KEY: text.encode()})
         pq.write_table(whole, folder / name, compression="zstd")
-    summary = stats.summarise(scores.to_pandas(), run.metrics, methods=run.methods)
+    needed = scores.select(_SUMMARISED).to_pandas()
+    summary = stats.summarise(needed, run.metrics, methods=run.methods)
     summary.to_csv(folder / SUMMARY_FILE, index=False, lineterminator="\n")
     if maps:
         (folder / MAPS_FOLDER).mkdir()
@@ -107,7 +141,7 @@ def _fill(
         if Path(name).name != name:
             raise InputError(f"attribution file name {name!r} must not contain a path separator.")
         plain = {key: np.array(value, order="C") for key, value in tensors.items()}
-        save_file(plain, folder / MAPS_FOLDER / f"{name}.safetensors")
+        (folder / MAPS_FOLDER / f"{name}.safetensors").write_bytes(save(plain))
 
 
 def table(
@@ -144,6 +178,15 @@ def read(folder: Path) -> Records:
     )
 
 
+def scores(folder: Path) -> pd.DataFrame:
+    """The rows of a run alone, as `read` has them.
+
+    Raises:
+        InputError: They are missing or damaged.
+    """
+    return _read_table(Path(folder) / SCORES_FILE, Row)
+
+
 def _read_run(path: Path) -> Run:
     with _readable(path):
         content = decode(json.loads(path.read_text(encoding="utf-8")))
@@ -165,7 +208,12 @@ def _read_run(path: Path) -> Run:
 
 def _read_table(path: Path, kind: type[Row] | type[Point]) -> pd.DataFrame:
     with _readable(path):
-        return pq.read_table(path, columns=list(kind._fields)).to_pandas()[list(kind._fields)]
+        return _frame(pq.read_table(path, columns=list(kind._fields)))[list(kind._fields)]
+
+
+def _frame(whole: pa.Table) -> pd.DataFrame:
+    """A table that is not needed any more as a frame: column by column, so never whole twice."""
+    return whole.to_pandas(split_blocks=True, self_destruct=True)
 
 
 def _read_maps(path: Path) -> dict[str, np.ndarray]:
@@ -185,7 +233,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} is damaged ({detail}); copy the run again or repeat it."
+            f"{path} is damaged ({detail}); copy the run again, or repeat it with overwrite=true."
         ) from error
 
 
@@ -222,7 +270,21 @@ def new_id(now: datetime) -> str:
     """
     if now.tzinfo is None:
         raise ValueError("the time of a run needs a time zone; use datetime.now(UTC)")
-    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    return f"{now.astimezone(UTC):{_STAMP}}-{secrets.token_hex(4)}"
+
+
+def next_id(experiment_folder: Path, now: datetime) -> str:
+    """Identifier of a run that starts now, and sorts after all runs in a folder.
+
+    Where the clock is behind the newest run, the time is a second after that run's.
+    """
+    stamps = (_ID.fullmatch(folder.name) for folder in runs(experiment_folder))
+    last = max((found[1] for found in stamps if found), default="")
+    try:
+        after = datetime.strptime(last, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
+    except (ValueError, OverflowError):  # no run yet, or digits that are no time
+        return new_id(now)
+    return new_id(max(now, after))
 
 
 def canonical_hash(value: Any) -> str:
@@ -267,11 +329,17 @@ def decode(value: Any) -> Any:
 
 
 def find(experiment_folder: Path, key: str) -> Path | None:
-    """The newest run with this identity (see `igbench.shards`); None if there is none."""
+    """The newest run with this identity (see `igbench.shards`); None if there is none.
+
+    A damaged record does not count, and is reported.
+    """
     for folder in reversed(runs(experiment_folder)):
-        text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
-        if key in text and _read_run(folder / RUN_FILE).environment.get("identity") == key:
-            return folder
+        try:
+            text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
+            if key in text and _read_run(folder / RUN_FILE).environment.get("identity") == key:
+                return folder
+        except (InputError, OSError) as error:
+            log.warning("a run does not count: %s", error)
     return None
 
 

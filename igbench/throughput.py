@@ -111,4 +111,10 @@ def remember(memory: Path, name: str, rows: int) -> None:
         temporary.write_text(json.dumps(recall(memory) | {name: rows}), encoding="utf-8")
         temporary.replace(memory)
     except OSError as error:
-        log.warning("cannot remember the batch size in %s: %s", memory, error)
+        log.warning(
+            "cannot remember the batch size in %s: %s; set batch_size=%d, or a stopped run may "
+            "begin again with another one",
+            memory,
+            error,
+            rows,
+        )

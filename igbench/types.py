@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench import checks
+from igbench.fast import Quick
 from igbench.rows import MethodSpec, MetricSpec
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Score(nn.Module):
             is its sigmoid.
         rows: Largest number of rows in one call of the model.
         channels_last: Convert image batches to this memory format before each call.
+        quick: What `evaluate_draws` may do to be faster; nothing else is touched by it.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Score(nn.Module):
         output: Output = "logit",
         rows: int = 32,
         channels_last: bool = False,
+        quick: Quick = Quick(),  # noqa: B008  frozen
     ) -> None:
         super().__init__()
         checks.known_name("output", output, ("logit", "probability", "log_probability"))
@@ -68,6 +71,8 @@ class Score(nn.Module):
         self.output: Output = output
         self.rows = rows
         self.channels_last = channels_last
+        self.quick = quick
+        self.hurried = False
         self.cost = Cost()
         self.eval_checked = False
         if isinstance(model, nn.Module):
@@ -78,7 +83,7 @@ class Score(nn.Module):
         """The same model and the same counters, read out as `output`."""
         if output == self.output:
             return self
-        other = Score(self.model, output, self.rows, self.channels_last)
+        other = Score(self.model, output, self.rows, self.channels_last, self.quick)
         other.cost = self.cost
         return other
 
@@ -91,7 +96,8 @@ class Score(nn.Module):
         """
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        raw = self.model(x)
+        compiled = self.quick.compiled if self.hurried else None
+        raw = self.model(x) if compiled is None else compiled(x)
         out = self._select(raw, target, len(x))
         self.cost.forward += len(x)
         if out.requires_grad:
@@ -143,13 +149,22 @@ class Score(nn.Module):
         return True
 
     def evaluate(self, x: Tensor, target: Tensor | None) -> Tensor:
-        """f(x)[target] for every row, (N,), without gradients, in chunks of `rows`."""
+        """f(x)[target] for every row, (N,), without gradients, in chunks of `rows`.
+
+        In full precision, whatever `quick` says.
+        """
         return self._chunks(
-            len(x), lambda part: (x[part], None if target is None else target[part])
+            len(x), lambda part: (x[part], None if target is None else target[part]), self
         )
 
     def evaluate_draws(
-        self, draws: int, target: Tensor | None, build: Callable[[Tensor], Tensor]
+        self,
+        draws: int,
+        target: Tensor | None,
+        build: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device | None = None,
+        full: bool = False,
     ) -> Tensor:
         """Outputs for D perturbed versions of one sample, built chunk by chunk, (D,).
 
@@ -159,25 +174,41 @@ class Score(nn.Module):
             draws: D.
             target: (1,) class index, or None.
             build: Maps numbers of draws (rows,) to inputs (rows, *F).
+            device: Where the numbers of draws are: give that of the inputs where `build` works
+                there, so that nothing has to be sent for each chunk.  None for the CPU.
+            full: Keep full precision: for values that become part of a map.
         """
-        numbers = torch.arange(draws)
+        numbers = torch.arange(draws, device=device)
 
         def rows_of(part: slice) -> tuple[Tensor, Tensor | None]:
             draw = numbers[part]
             return build(draw), None if target is None else target.expand(len(draw))
 
-        return self._chunks(draws, rows_of)
+        return self._chunks(draws, rows_of, self if full else self._hurry)
+
+    def _hurry(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """As `quick` says; the result is in the precision of the inputs again."""
+        self.hurried = True
+        try:
+            with self.quick.arithmetic(x.device):
+                out: Tensor = self(x, target)
+        finally:
+            self.hurried = False
+        return out.to(x.dtype) if self.quick.changes and x.is_floating_point() else out
 
     @torch.inference_mode()
     def _chunks(
-        self, count: int, rows_of: Callable[[slice], tuple[Tensor, Tensor | None]]
+        self,
+        count: int,
+        rows_of: Callable[[slice], tuple[Tensor, Tensor | None]],
+        call: Callable[[Tensor, Tensor | None], Tensor],
     ) -> Tensor:
         parts: list[Tensor] = []
         start = 0
         while start < count:
             part = slice(start, min(start + self.rows, count))
             try:
-                parts.append(self(*rows_of(part)))
+                parts.append(call(*rows_of(part)))
             except RuntimeError as error:
                 if not self.shrink(error):
                     raise

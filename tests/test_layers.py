@@ -12,11 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "igbench"
 
 LAYERS = [
-    {"rows", "types", "keyed", "checks", "sources", "memory"},
+    {"rows", "types", "keyed", "checks", "sources", "memory", "fast"},
     {"attr", "baselines", "features", "impute", "perturb"},
     {"methods", "metrics", "models", "data", "throughput", "captum"},
     {"crew", "experiment", "isolate", "loading", "loop"},
-    {"plan", "engine", "record", "shards", "parts", "lock", "reuse", "sourcecode"},
+    {"plan", "engine", "precision", "record", "shards", "parts", "lock", "reuse", "sourcecode"},
     {
         "build",
         "configs",
@@ -27,6 +27,7 @@ LAYERS = [
         "certify",
         "runner",
         "outlook",
+        "slurm",
     },
     {"cli", "__main__", "__init__"},
 ]

@@ -60,13 +60,13 @@ def expected_gradients(
     maps = []
     for i, sample_id in enumerate(sample_ids):
         g = keyed.generator(seed, "expected gradients", sample_id)
-        chosen = torch.randperm(len(pool), generator=g)[:used]
+        chosen = torch.randperm(len(pool), generator=g)[:used].to(x.device)
         positions = spread_positions(used, alphas, g).to(x.device).flatten()
 
         def rows(
             draw: Tensor, one: Tensor = x[i], own: Tensor = chosen, a: Tensor = positions
         ) -> tuple[Tensor, Tensor]:
-            start = pool[own.to(draw.device)[draw // alphas]]
+            start = pool[own[draw // alphas]]
             return torch.lerp(start, one.expand_as(start), _column(a[draw], start)), one - start
 
         own_target = None if target is None else target[i : i + 1]

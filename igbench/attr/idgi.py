@@ -52,13 +52,14 @@ def _one(score: Score, x: Tensor, baseline: Tensor, target: Tensor | None, steps
     line = Line(x[None], baseline[None])
 
     def points(k: Tensor) -> Tensor:
-        return line.points(torch.zeros_like(k, device=x.device), k.to(x.device) / steps)
+        return line.points(torch.zeros_like(k), k / steps)
 
-    changes = score.evaluate_draws(steps + 1, target, points).double().diff().tolist()
+    values = score.evaluate_draws(steps + 1, target, points, device=x.device, full=True)
+    changes = values.double().diff().tolist()
     total = torch.zeros(x.shape, dtype=F64, device=x.device)
     last, pending = torch.zeros_like(total), 0.0
     for start in range(0, steps, score.rows):
-        k = torch.arange(start, min(start + score.rows, steps))
+        k = torch.arange(start, min(start + score.rows, steps), device=x.device)
         own = None if target is None else target.expand(len(k))
         shares = input_gradient(score, points(k), own).double().square()
         sizes = shares.flatten(1).sum(dim=1).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +95,7 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
         torch.empty(q, dtype=F64, device=device),
     )
     step = displacement.flatten(1).double()
+    owners = np.asarray(nodes.sample.tolist())  # asked for once: the device is not waited for again
     constant = True
     start = 0
     while start < q:
@@ -113,10 +116,9 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
         if velocity is not None:
             constant = False
             gradients = gradients * velocity.flatten(1).double()
-        for i in sample.unique_consecutive().tolist():
-            mine = sample == i
+        for i, mine in _runs(owners[part]):
             along = gradients[mine] @ step[i] if velocity is None else gradients[mine].sum(dim=1)
-            slopes[part][mine] = along
+            slopes[part][mine].copy_(along)
             weights = nodes.weights[:, part][:, mine]
             if nodes.slope_weights is not None:
                 steep = nodes.slope_weights[part][mine] * along
@@ -126,6 +128,13 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
     if constant:
         total *= step
     return Sweep(total.view(sets, *displacement.shape), values, slopes)
+
+
+def _runs(owners: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """Numbers that rise, as (number, where it is)."""
+    cuts = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
+    for start, stop in itertools.pairwise(cuts):
+        yield int(owners[start]), slice(start, stop)
 
 
 def same_nodes(n: int, nodes: np.ndarray, weights: np.ndarray, device: torch.device) -> Nodes:

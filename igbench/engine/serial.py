@@ -32,7 +32,9 @@ class Serial:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
-            for shard in work.shards:
-                parts.execute(work.experiment, shard, work.folder, advance)
+            order = [i for shard in work.shards for i in range(shard.first, shard.last + 1)]
+            with work.experiment.loaded(order) as experiment:
+                for shard in work.shards:
+                    parts.execute(experiment, shard, work.folder, advance)
         finally:
             torch.set_num_threads(before)

@@ -151,12 +151,14 @@ class Dummy:
 
         def build(draw: Tensor) -> Tensor:
             # Row 0 of each draw is the mixture itself: no feature has the number -1.
-            number = (draw % (count + 1) - 1).view(-1, *[1] * index.dim()).to(index.device)
+            number = (draw % (count + 1) - 1).view(-1, *[1] * index.dim())
             d = draw // (count + 1)
             return torch.where(index == number, noise[d], mixtures[d])
 
         rows = self.draws * (count + 1)
-        out = batch.score.evaluate_draws(rows, batch.target_of(i), build).double()
+        out = batch.score.evaluate_draws(
+            rows, batch.target_of(i), build, device=index.device
+        ).double()
         table = out.view(self.draws, count + 1)
         rounding = 64 * torch.finfo(batch.x.dtype).eps * out.abs().amax()
         return ((table[:, 1:] - table[:, :1]).abs() <= rounding).all(dim=0)

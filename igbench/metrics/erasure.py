@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -178,12 +178,14 @@ class Erased:
         removed = torch.tensor(list(counts), device=ranks.device)
 
         def build(draw: Tensor) -> Tensor:
-            own, point = ranks[draw // points], (draw % points).to(ranks.device)
+            own, point = ranks[draw // points], draw % points
             many = removed[point, None]
             gone = own < many if ends == "top" else own >= self.features.count - many
             return self.refill(i, gone, point)
 
-        return self.score.evaluate_draws(len(values) * points, batch.target_of(i), build)
+        return self.score.evaluate_draws(
+            len(values) * points, batch.target_of(i), build, device=ranks.device
+        )
 
 
 def ranks_something(values: Tensor) -> bool:
@@ -193,4 +195,5 @@ def ranks_something(values: Tensor) -> bool:
 
 def replaced(x: Tensor, fill: Tensor, features: Features) -> Refill:
     """Removed features come from `fill`; both (N, *F)."""
+    features = replace(features, index=features.index.to(x.device))
     return lambda i, gone, point: perturb.remove(x[i], fill[i], gone, features)

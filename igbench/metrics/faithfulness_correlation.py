@@ -19,7 +19,7 @@ class FaithfulnessCorrelation:
 
     Bhatt, Weller and Moura 2020, definition 3.  All sets have the same number of features, and
     removed features are at the baseline: this is sensitivity-n at a single n, whose sets and
-    observation it shares.  The standard error is (1 - r^2) / sqrt(D - 1).  The range is [-1, 1].
+    observation it shares.  The standard error is the jackknife's over sets.  The range is [-1, 1].
 
     Args:
         n: Size of the sets: a whole number, or a fraction of G below 1.

@@ -99,11 +99,16 @@ class Infidelity:
         if self.perturbation == "gaussian":
             noise = self._noise(batch, i)
             return batch.score.evaluate_draws(
-                len(noise), batch.target_of(i), lambda draw: batch.x[i] + noise[draw]
+                len(noise),
+                batch.target_of(i),
+                lambda draw: batch.x[i] + noise[draw],
+                device=batch.x.device,
             ).double()
         masks, features = self._masks(batch, i)
         build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
-        return batch.score.evaluate_draws(len(masks), batch.target_of(i), build).double()
+        return batch.score.evaluate_draws(
+            len(masks), batch.target_of(i), build, device=batch.x.device
+        ).double()
 
     def _noise(self, batch: Batch, i: int) -> Tensor:
         assert isinstance(self.draws, int)

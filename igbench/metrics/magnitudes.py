@@ -12,7 +12,7 @@ from torch import Tensor
 from igbench import features as feature_units
 from igbench.types import Attribution, Batch, Measurement
 
-ZERO = "the map is zero everywhere"
+ZERO = "the map is zero everywhere or not finite"
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Magnitudes:
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: None
     ) -> dict[str, Measurement]:
-        """Score of every attribution; NaN for maps of zeros."""
+        """Score of every attribution; NaN for maps of zeros, or not finite."""
         spec = batch.features if self.features is None else self.features
         features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
         result = {}
         for name, attribution in attributions.items():
             sizes = feature_units.total(attribution.values, features).abs()
-            defined = sizes.amax(dim=1) > 0
+            defined = (sizes.amax(dim=1) > 0) & sizes.isfinite().all(dim=1)
             result[name] = Measurement(torch.where(defined, self.of(sizes), math.nan), reason=ZERO)
         return result
 

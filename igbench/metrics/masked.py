@@ -92,9 +92,10 @@ class Masked:
         for name, attribution in attributions.items():
             sums = feature_units.total(attribution.values, features)
             relevance = sums.clamp(min=0) if self.part == "positive" else sums.abs()
+            usable = torch.isfinite(sums).all(dim=1)
             values = [
                 math.nan
-                if mask is None or not bool(torch.isfinite(own).all()) or not bool(own.any())
+                if mask is None or not bool(usable[i]) or not bool(own.any())
                 else self.of(own, mask, batch, i)
                 for i, (own, mask) in enumerate(zip(relevance, observation, strict=True))
             ]

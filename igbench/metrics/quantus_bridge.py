@@ -19,7 +19,7 @@ from igbench.metrics.quantus_calls import as_array, column, explainer, to_baseli
 from igbench.rows import Direction, MetricSpec
 from igbench.types import Attribution, Batch, Measurement
 
-REFUSED = "Quantus refuses maps that are flat or negative everywhere"
+REFUSED = "Quantus refuses maps that are flat, negative everywhere or not finite"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Quantus:
 
     def _one(self, batch: Batch, i: int, attribution: Attribution) -> float:
         phi = with_channel(as_array(attribution.values[i : i + 1]))
-        if not np.ptp(phi) > 0 or bool((phi < 0).all()):
+        if not np.isfinite(phi).all() or not np.ptp(phi) > 0 or bool((phi < 0).all()):
             return math.nan
         target = batch.target_of(i)
         call = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -33,6 +33,10 @@ class Removal:
         scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
             "probability".
         features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: A step that is not above zero, or above 1 and not whole; an unknown occluder or
+            output.
     """
 
     step: float = 1
@@ -42,6 +46,11 @@ class Removal:
 
     def __post_init__(self) -> None:
         checks.positive("step", self.step)
+        if self.step > 1 and self.step != int(self.step):
+            raise checks.InputError(
+                f"step is {self.step}; give a whole number of features, or a fraction of them "
+                "below 1."
+            )
         checks.known_name("scalar", self.scalar, ("score", "logit", "probability"))
         checks.known_name("occluder", self.occluder, perturb.OCCLUDERS)
 
@@ -132,7 +141,8 @@ class Curves:
             [feature_units.total(a.values, self.features) for a in attributions.values()]
         )  # (M, N, G)
         curves = torch.full((len(names), len(self.batch), len(self.x)), math.nan).to(values)
-        removed = self.step * torch.arange(1, inner + 1)
+        removed = self.step * torch.arange(1, inner + 1, device=values.device)
+        features = replace(self.features, index=self.features.index.to(values.device))
         for i, sample_id in enumerate(self.batch.sample_ids):
             # A flat or undefined map gets no curve and costs nothing.
             ranked = [m for m in range(len(names)) if _ranks_something(values[m, i])]
@@ -154,12 +164,12 @@ class Curves:
             def build(
                 draw: Tensor, ranks: Tensor = ranks, x: Tensor = x, fill: Tensor = fill
             ) -> Tensor:
-                gone = ranks[draw // inner] < removed[draw % inner, None].to(ranks)
-                return perturb.remove(x, fill, gone, self.features)
+                gone = ranks[draw // inner] < removed[draw % inner, None]
+                return perturb.remove(x, fill, gone, features)
 
             if inner and ranked:
                 middle = self.score.evaluate_draws(
-                    len(ranked) * inner, self.batch.target_of(i), build
+                    len(ranked) * inner, self.batch.target_of(i), build, device=x.device
                 )
                 curves[ranked, i, 1:-1] = middle.view(len(ranked), inner).double()
             curves[ranked, i, 0] = self.clean[i]

@@ -112,7 +112,8 @@ class Road:
             return score
         if self.scalar != "accuracy":
             return score.as_output(self.scalar)
-        hits = Score(_hits(score.model), "logit", score.rows, score.channels_last)
+        quick = score.quick.uncompiled()
+        hits = Score(_hits(score.model), "logit", score.rows, score.channels_last, quick)
         hits.cost = score.cost
         return hits
 

@@ -29,8 +29,8 @@ class SensitivityN:
 
     The D sets of one sample are the first n features of D random orders, so that sets of different
     size are nested; each is uniform among sets of its size, and all methods see the same ones.  The
-    standard error of one correlation is (1 - r^2) / sqrt(D - 1); that of the mean over n is taken
-    as the mean of theirs, an upper bound.
+    standard error is the jackknife's over the D orders, each left out for all n at once.  Output
+    changes that differ by rounding alone count as equal.
 
     This is a measure of faithfulness.  The largest change of the *attribution* when up to n
     features move is another metric.
@@ -39,6 +39,10 @@ class SensitivityN:
         n: Sizes of the sets: whole numbers, or fractions of G below 1.
         subsets: Number D of sets for each n; "all" enumerates them.
         features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: A size that is not above zero, above 1 and not whole, or above G; fewer than 3
+            sets.
     """
 
     n: float | Sequence[float] = FRACTIONS
@@ -49,6 +53,11 @@ class SensitivityN:
         sizes = tuple(self.n) if isinstance(self.n, Sequence) else (self.n,)
         if not sizes or min(sizes) <= 0:
             raise InputError(f"sensitivity_n needs set sizes above zero, got n={list(sizes)}.")
+        if any(n > 1 and n != int(n) for n in sizes):
+            raise InputError(
+                f"n = {list(sizes)} has set sizes above 1 that are not whole; give whole numbers, "
+                "or fractions of the features below 1."
+            )
         if self.subsets != "all" and self.subsets < 3:
             raise InputError(f"a correlation needs at least 3 subsets, got {self.subsets}.")
         object.__setattr__(self, "n", sizes)
@@ -84,8 +93,12 @@ class SensitivityN:
             groups = self._masks(batch, i, features)
             masks = torch.cat(groups)
             build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
-            out = batch.score.evaluate_draws(len(masks), batch.target_of(i), build)
-            changes.append(list((clean[i] - out.double()).split([len(g) for g in groups])))
+            out = batch.score.evaluate_draws(
+                len(masks), batch.target_of(i), build, device=batch.x.device
+            ).double()
+            rounding = 8 * torch.finfo(batch.x.dtype).eps * (clean[i].abs() + out.abs().amax())
+            sets = (clean[i] - out).split([len(g) for g in groups])
+            changes.append([level(change, rounding) for change in sets])
         return [torch.stack(column) for column in zip(*changes, strict=True)]
 
     def _features(self, batch: Batch) -> Features:
@@ -118,29 +131,32 @@ class SensitivityN:
         grouped = torch.stack(
             [feature_units.total(a.values, features) for a in attributions.values()]
         )  # (M, N, G)
-        found = []
+        found, errors = [], []
         for i in range(len(batch)):
             masks = self._masks(batch, i, features)
-            found.append(
-                torch.stack(
-                    [
-                        pearson(grouped[:, i] @ m.to(grouped).T, observation[j][i], batch.x.dtype)
-                        for j, m in enumerate(masks)
-                    ]
-                )
-            )
+            pairs = [
+                (grouped[:, i] @ m.to(grouped).T, change[i])
+                for m, change in zip(masks, observation, strict=True)
+            ]
+            found.append(torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs]))
+            if self.subsets != "all":
+                errors.append(jackknife(torch.stack([without_each(a, b) for a, b in pairs])))
         table = torch.stack(found)  # (N, n, M)
         return {
-            name: self._summary(table[:, :, m], sizes, features.count, observation)
+            name: self._summary(
+                table[:, :, m],
+                torch.stack([e[m] for e in errors]) if errors else None,
+                sizes,
+                features.count,
+            )
             for m, name in enumerate(attributions)
         }
 
     def _summary(
-        self, r: Tensor, sizes: list[int], count: int, observation: list[Tensor]
+        self, r: Tensor, error: Tensor | None, sizes: list[int], count: int
     ) -> Measurement:
-        error = None
-        if self.subsets != "all":
-            error = ((1 - r**2) / math.sqrt(observation[0].shape[1] - 1)).mean(dim=1)
+        if error is not None:
+            error = error.where(r.isfinite().all(dim=1), math.nan)
         undefined = [n for n, bad in zip(sizes, r.isnan().any(dim=0).tolist(), strict=True) if bad]
         return Measurement(
             r.mean(dim=1),
@@ -148,6 +164,31 @@ class SensitivityN:
             f"no variance over the subsets at n = {', '.join(map(str, undefined))} of {count}",
             {"sensitivity_n": ([n / count for n in sizes], r)},
         )
+
+
+def level(change: Tensor, rounding: Tensor) -> Tensor:
+    """Changes of outputs (D,), all the same where they differ by no more than `rounding`."""
+    middle = change.mean()
+    return change.where((change - middle).abs().amax() > rounding, middle)
+
+
+def without_each(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson correlations with one draw left out, (M, D) and (D,) to (M, D).
+
+    0 where a single draw has all the variance: nothing is known without it.
+    """
+    da, db = a - a.mean(dim=-1, keepdim=True), b - b.mean()
+    further = len(b) / (len(b) - 1)  # leaving a draw out moves the mean too
+    aa, bb, ab = ((p.sum(dim=-1, keepdim=True) - further * p) for p in (da * da, db * db, da * db))
+    scale = (da * da).sum(dim=-1, keepdim=True) * (db * db).sum()
+    known = aa.clamp(min=0) * bb.clamp(min=0) > 1e-12 * scale
+    return (ab / (aa * bb).sqrt()).clamp(-1, 1).where(known, 0.0)
+
+
+def jackknife(parts: Tensor) -> Tensor:
+    """Standard error of a mean over n, from its parts with one of D draws left out, (n, M, D)."""
+    left = parts.mean(dim=0)
+    return left.std(dim=-1, correction=0) * math.sqrt(left.shape[-1] - 1)
 
 
 def pearson(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,7 +17,7 @@ def write_report(records: Records) -> Path:
     """Make, or make again, everything that is read about a run, inside the folder of the run.
 
     Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps as PNG alone) and
-    report.html.  What an earlier report left in the two folders is removed first; the records
+    report.html, the last of all.  What an earlier report left is removed first; the records
     themselves are only read.
 
     Args:
@@ -36,6 +36,8 @@ def write_report(records: Records) -> Path:
     if not records.folder:
         raise ValueError("the records have no folder; read them with store.read, or set folder=.")
     folder = Path(records.folder)
+    report = folder / "report.html"
+    report.unlink(missing_ok=True)  # it is there when all else is
     for name, suffixes in _MADE.items():
         _clear(folder / name, suffixes)
     summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
@@ -50,8 +52,12 @@ def write_report(records: Records) -> Path:
 
     svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
     maps = heatmaps.webp(grid) if grid is not None else None
-    report = folder / "report.html"
-    report.write_text(html.page(records, summary, made, svgs, maps), encoding="utf-8")
+    unfinished = report.with_suffix(".tmp")
+    try:
+        unfinished.write_text(html.page(records, summary, made, svgs, maps), encoding="utf-8")
+        unfinished.replace(report)
+    finally:
+        unfinished.unlink(missing_ok=True)
     _LOG.info("report: %s", report)
     return report
 

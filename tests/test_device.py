@@ -1,0 +1,234 @@
+"""Nothing is left on the host, and the host does not wait inside loops: on a pretended device."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from igbench import configs, keyed, loop, runner
+from igbench.attr.integrate import integrated_gradients
+from igbench.types import Attribution, Batch, Metric
+from tests.pretend import FAR, Far, Mixed, moved, pretended
+from tests.test_contract import (
+    GLOBAL,
+    METHODS,
+    METRICS,
+    PIECEWISE_LINEAR,
+    Simple,
+    batch,
+    config,
+    maps_for,
+    measured,
+    method,
+    metric,
+    take,
+)
+
+__all__ = ["config"]
+
+EXACT = {"rtol": 1e-12, "atol": 1e-13}
+"""The pretended device does its sums on the CPU, in the same order: it differs by a rounding where
+an operation is put together in another way, and by nothing else."""
+
+
+def far(near: Batch) -> Batch:
+    """The same samples and the same model on the pretended device."""
+    assert near.target is not None
+    score = copy.deepcopy(near.score)
+    moved(score)
+    return replace(
+        near,
+        score=score,
+        x=near.x.to(FAR),
+        baseline=near.baseline.to(FAR),
+        target=near.target.to(FAR),
+    )
+
+
+def test_the_pretended_device_refuses_what_a_device_refuses():
+    with pretended() as waits:
+        x = torch.arange(6.0).to(FAR)
+        waits.clear()
+        with pytest.raises(Mixed, match="left on the host"):
+            x + torch.ones(6)
+        with pytest.raises(Mixed, match="left on the host"):
+            torch.where(torch.ones(6, dtype=torch.bool), x, x)
+        with pytest.raises(Mixed, match="generator"):
+            torch.rand(3, generator=keyed.generator(0, "", ""), device=FAR)
+        with pytest.raises(Mixed, match="no array"):
+            x.numpy()
+        assert isinstance(x + torch.ones(()) + 1, Far)
+        assert not waits
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: float(x.sum()),
+        lambda x: bool((x > 1).any()),
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x[x > 1],
+        lambda x: x.unique(),
+        lambda x: x[torch.tensor([1, 2])],
+        lambda x: x[[1, 2]],
+        lambda x: torch.ones(3).to(x),
+        lambda x: torch.tensor([1.0], device=x.device),
+    ],
+)
+def test_the_pretended_device_counts_what_makes_the_host_wait(wait):
+    with pretended() as waits:
+        x = torch.arange(6.0).to(FAR)
+        waits.clear()
+        wait(x)
+        assert sum(waits.values()) == 1
+        with torch.inference_mode():
+            wait(x)
+        assert sum(waits.values()) == 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_stay_on_the_device(config, name):
+    near, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
+    if name in PIECEWISE_LINEAR:  # thousands of small steps: one sample, in few calls
+        near = take(near, [1])
+        near.score.rows = 512
+    with pretended():
+        found = m(far(near))
+        assert isinstance(found, Far)
+        torch.testing.assert_close(found.cpu(), m(near), **EXACT)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_stay_on_the_device(config, name):
+    near, m = batch(), metric(config, name)
+    expected = measured(m, near, maps_for(near))
+    with pretended():
+        there = far(near)
+        found = measured(m, there, maps_for(there))
+        for key, own in expected.items():
+            torch.testing.assert_close(found[key].value.cpu(), own.value, **EXACT)
+            if own.std_error is not None:
+                torch.testing.assert_close(found[key].std_error.cpu(), own.std_error, **EXACT)
+            for curve, (_, y) in own.curves.items():
+                torch.testing.assert_close(found[key].curves[curve][1].cpu(), y, **EXACT)
+
+
+def waits_of(m: Metric, rows: int) -> Counter[str]:
+    """What makes the host wait while a metric observes and measures two maps."""
+    near = batch()
+    near.score.rows = rows
+    g = torch.Generator().manual_seed(0)
+    values = torch.randn(2, *near.x.shape, generator=g, dtype=near.x.dtype)
+    with pretended() as waits:
+        there = far(near)
+        maps = {str(i): Attribution(v.to(FAR), GLOBAL, Simple(1)) for i, v in enumerate(values)}
+        waits.clear()
+        measured(m, there, maps)
+        return Counter(waits)
+
+
+LOOPS = {
+    "completeness": {},
+    "infidelity": {"draws": (8, 32)},
+    "sensitivity_n": {"subsets": (8, 32)},
+    "faithfulness_correlation": {"subsets": (8, 32)},
+    "faithfulness_estimate": {"features": ("patch:4", "patch:2")},
+    "monotonicity_correlation": {"draws": (4, 16)},
+    "convergence_error": {"n_reference": (16, 64)},
+    "deletion": {"step": (16, 4)},
+    "insertion": {"step": (16, 4)},
+    "srg": {"step": (16, 4)},
+    "aopc": {"step": (16, 4)},
+    "comprehensiveness": {"fractions": ((0.1, 0.5), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8))},
+    "difference_from_ig": {},
+    "sparseness": {},
+}
+"""Metrics whose work is a loop on the device, and what makes it four times as long."""
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_metrics_do_not_wait_inside_loops(config, name):
+    few = many = metric(config, name)
+    for argument, (small, large) in LOOPS[name].items():
+        few, many = (replace(m, **{argument: v}) for m, v in ((few, small), (many, large)))
+    expected = waits_of(few, rows=64)
+    assert waits_of(many, rows=64) == expected, "more draws or steps"
+    assert waits_of(many, rows=3) == expected, "more calls of the model"
+
+
+@pytest.mark.parametrize("rows", [3, 64])
+@pytest.mark.parametrize("n_steps", [8, 32])
+def test_integration_asks_the_device_once(rows, n_steps):
+    near = batch()
+    near.score.rows = rows
+    with pretended() as waits:
+        b = far(near)
+        waits.clear()
+        integrated_gradients(b.score, b.x, b.baseline, b.target, n_steps=n_steps)
+        assert waits == {"aten._to_copy to device": 2, "aten._to_copy to host": 1}
+
+
+@pytest.mark.parametrize("name", ["blur_ig", "expected_gradients"])
+def test_other_paths_do_not_wait_for_each_call_of_the_model(config, name):
+    counts = []
+    for rows in (3, 64):
+        near = batch()
+        near.score.rows = rows
+        with pretended() as waits:
+            there = far(near)
+            waits.clear()
+            method(config, name)(there)
+            counts.append(Counter(waits))
+    assert counts[0] == counts[1]
+
+
+WORDS = ["experiment=digits_resnet", "limit=4", "convergence=0", "batch_size=32"]
+MAPS = "method=[ig,ig_captum,saliency,occlusion,random]"
+SCORES = "metric=[completeness,infidelity,sensitivity_n,max_sensitivity,convergence_error]"
+
+
+def values_of(*words: str) -> dict[tuple[str, str, str], float]:
+    """Scores of a small run by method, metric and sample; costs left out."""
+    job = runner.job(configs.compose([*WORDS, MAPS, SCORES, *words]))
+    costs = ("seconds", "peak_memory")
+    found = loop.run(job.experiment).rows
+    return {(r.method, r.metric, r.sample_id): r.value for r in found if r.metric not in costs}
+
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+
+
+@cuda
+@pytest.mark.parametrize(
+    ("words", "tolerance"),
+    [
+        # Sums of some thousand float32 products in another order: 1e-5 of a logit, which the
+        # differences that metrics are made of turn into 1e-3 at most.
+        ([], 1e-3),
+        (["compile=eager"], 1e-3),
+        # 10 bits of mantissa, and differences of outputs: a few percent.
+        (["precision=tf32"], 5e-2),
+        (["precision=bf16"], 5e-1),
+    ],
+)
+def test_cuda_gives_what_the_cpu_gives(words, tolerance):
+    expected = torch.tensor(list(values_of("device=cpu").values()))
+    found = torch.tensor(list(values_of("device=cuda", *words).values()))
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+@cuda
+def test_cuda_with_channels_last():
+    job = runner.job(configs.compose([*WORDS, MAPS, SCORES, "device=cuda"]))
+    e = job.experiment
+    last = replace(e, model=replace(e.model, channels_last=not e.model.channels_last))
+    values = [
+        torch.tensor([r.value for r in loop.run(one).rows if r.metric == "completeness"])
+        for one in (e, last)
+    ]
+    torch.testing.assert_close(*values, rtol=1e-3, atol=1e-3, equal_nan=True)
