@@ -25,7 +25,7 @@ from igbench.metrics.convergence_error import ConvergenceError
 from igbench.metrics.dummy import Dummy
 from igbench.metrics.implementation_invariance import ImplementationInvariance, rewritten
 from igbench.metrics.input_invariance import InputInvariance
-from igbench.metrics.linearity import Linearity
+from igbench.metrics.linearity import Combined, Linearity
 from igbench.rows import MethodSpec
 from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score
 from tests import closed_form as cf
@@ -113,6 +113,18 @@ class TestLinearity:
         assert not torch.equal(
             Linearity().observe(whole), Linearity().observe(replace(whole, seed=9))
         )
+
+    def test_the_function_has_a_slope_for_every_element(self):
+        v = Linearity().observe(photographs())
+        assert v.shape == (3, 8, 8)
+        assert len(v.unique()) == v.numel()
+
+    def test_another_readout_of_a_changed_function_is_refused(self):
+        batch = photographs()
+        changed = Combined(batch.score, 1.0, 1.0, Linearity().observe(batch))
+        assert changed.as_output("logit") is changed
+        with pytest.raises(InputError, match="probability"):
+            changed.as_output("probability")
 
 
 class TestInputInvariance:
@@ -246,6 +258,17 @@ class TestDummy:
         found = Dummy(mode="detect", draws=16).observe(batch)
         assert found[0].tolist() == [False, False, False, True]
 
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_effects_within_rounding_are_ignored_and_others_not(self, sign):
+        # Outputs near 1,000: 64 roundings are 1.4e-11.
+        def f(z: Tensor) -> Tensor:
+            return sign * (1e3 + z @ torch.tensor([1.0, 1e-13, 1e-8, 0]).to(z))
+
+        x = cf.row(1, 1, 1, 1)
+        batch = Batch(Score(f), x, 0 * x, None, ("a",), "element", 0)
+        found = Dummy(mode="detect").observe(batch)
+        assert found[0].tolist() == [False, True, False, True]
+
     def test_detecting_costs_rows_and_needs_no_method(self):
         batch = photographs()
         before = batch.score.cost.snapshot()
@@ -256,6 +279,10 @@ class TestDummy:
         found = metric.measure(batch, maps, metric.observe(batch))["m"]
         assert found.value.isnan().all()
         assert "ignores no feature" in found.reason
+
+    def test_two_features_are_the_fewest(self):
+        assert Dummy(share=0.9).observe(replace(linear(1, 2, 3), x=cf.row(1, 2))).sum() == 1
+        assert Dummy(share=0.1).observe(replace(linear(1, 2, 3), x=cf.row(1, 2))).sum() == 1
 
     def test_one_feature_is_refused(self):
         with pytest.raises(InputError, match="two or more"):

@@ -219,6 +219,16 @@ class TestCompleteness:
     def test_equal_ends_are_undefined(self):
         assert metrics.completeness(cf.linear(1, -1), cf.row(1, 1), cf.row(1, 1)).isnan().all()
 
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_equal_to_rounding_is_undefined_and_more_is_not(self, sign):
+        # Outputs near 1,000 are 1.1e-13 apart; a change of 1e-9 is 9,000 such steps.
+        x = cf.row(1, 2, 4)
+        for change, undefined in ((2e-13, True), (0.0, True), (1e-9, False)):
+            f = lambda z, c=change: sign * (1e3 + c * z[:, 0])  # noqa: E731
+            gap = metrics.completeness(f, x, 0 * x)
+            assert gap.isnan().tolist() == [undefined]
+            assert not metrics.completeness(f, x, 0 * x, relative=False).isnan().any()
+
     def test_local_maps_are_refused(self):
         with pytest.raises(InputError, match="global"):
             metrics.completeness(cf.product, cf.row(1, 2), cf.row(1, 2), kind="local")

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from igbench import perturb
 from igbench.checks import InputError
 from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
@@ -65,10 +66,18 @@ class TestFaithfulnessCorrelation:
         batch = Batch(Score(net), x, 0 * x, torch.tensor([0]), ("a",), "pixel", 3)
         metric = FaithfulnessCorrelation(n=0.3, subsets=50)
         maps = {"m": Attribution(phi, GLOBAL)}
-        found = metric.measure(batch, maps, metric.observe(batch))["m"]
-        r = float(found.value)
+        observed = metric.observe(batch)
+        found = metric.measure(batch, maps, observed)["m"]
+        # Jackknife: leave one set out, the first 19 pixels of one of 50 random orders.
+        sets = perturb.ranks(64, 50, 3, "sensitivity_n", "a") < 19
+        sums = (phi.sum(dim=1).flatten(1) @ sets.double().T)[0].numpy()
+        drops = observed[0][0].numpy()
+        parts = [
+            np.corrcoef(np.delete(sums, d), np.delete(drops, d))[0, 1] for d in range(len(drops))
+        ]
         assert found.std_error is not None
-        assert float(found.std_error) == pytest.approx((1 - r * r) / 7, **EXACT)
+        expected = math.sqrt(49 / 50 * sum((p - np.mean(parts)) ** 2 for p in parts))
+        assert float(found.std_error) == pytest.approx(expected, rel=1e-9)
 
     def test_bad_sizes_are_refused_when_it_is_made(self):
         with pytest.raises(InputError, match="above zero"):
@@ -147,6 +156,14 @@ class TestMonotonicityCorrelation:
         # Every replaced value of channel 1 stays near 10: f, a mean over 64, moves by < 1/64.
         found = MonotonicityCorrelation(draws=5).observe(batch)
         assert 0 < float(found.max()) < 1 / 64
+
+    def test_the_span_is_that_of_a_channel_and_not_of_a_row(self):
+        # Rows of zeros and of ones: a pixel of the first row still gets values up to 1.
+        x = torch.tensor([[[[0.0, 0.0], [1.0, 1.0]]]], dtype=torch.float64)
+        batch = Batch(Score(lambda z: z[:, 0, 0, 0]), x, 0 * x, None, ("a",), "pixel", 0)
+        found = MonotonicityCorrelation(draws=20).observe(batch)[0, :, 0]
+        assert float(found.min()) > 0
+        assert 0.5 < float(found.max()) <= 1  # all 20 below a half: chance 2^-20
 
     def test_other_formula_on_a_network(self):
         net, x, phi = cf.small_net(), cf.images(2), cf.images(2, seed=5) - 0.5

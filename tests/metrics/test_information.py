@@ -144,6 +144,11 @@ class TestCurve:
         # (0, .2), (.5, .4), (.6, .4), (1, .8): .15 + .04 + .24.
         assert plain == pytest.approx(0.43, abs=1e-12)
 
+    def test_more_than_at_the_image_is_cut_off(self):
+        # Above the image's 0.7 at (50, 0.9), cut to 1: .25 + .5.
+        found = self.area(Sic(least=0), [(50, 0.9)], 0.1, 0.7)
+        assert found == pytest.approx(0.75, abs=1e-12)
+
     def test_undefined(self):
         points = [(20, 0.5)]
         assert math.isnan(self.area(Sic(), points, 0.1, 0.79))
@@ -162,8 +167,8 @@ class TestModel:
         batch = noise()
         found = scored(cls(data=data()), batch)
         # The square is 64 of 576 pixels, revealed at t = .13 with y = 1; by then the file has less
-        # than .3 of its growth, as most of the image is smooth.
-        assert float(found["right"].value.min()) > 0.7
+        # than half of its growth (.42 at most over 25 seeds), as most of the image is smooth.
+        assert float(found["right"].value.min()) > 0.5
         assert float(found["wrong"].value.max()) < float(found["right"].value.min()) - 0.3
         xs, y = found["right"].curves[cls.__name__.lower()]
         assert len(xs) == y.shape[1] == 51

@@ -74,6 +74,15 @@ def test_tolerance_is_euclidean():
         assert float(found) == expected
 
 
+def test_vectors_have_masks_too():
+    phi, mask = torch.tensor([[1.0, -2, 3, 4]]), torch.tensor([[True, True, False, True]])
+    for name, expected in (("relevance_mass", 5 / 8), ("relevance_rank", 1.0)):
+        found = getattr(metrics, name)(f, phi, phi, masks=mask)
+        # The top three of 0-clipped (1, 0, 3, 4) are 4, 3, 1: two of them are marked.
+        want = expected if name == "relevance_mass" else 2 / 3
+        assert float(found) == pytest.approx(want)
+
+
 def test_tied_maxima_hit_by_chance_alone():
     n = 600
     phi, mask = torch.ones(n, 1, 2, 3), MASK.expand(n, 2, 3)

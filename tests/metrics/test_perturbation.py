@@ -60,6 +60,27 @@ class TestC18:
             wrong = {"morf": 2.5, "lerf": 3.5, "difference": -1.0}[order]
             assert float(found) == pytest.approx(wrong, **EXACT)
 
+    def test_coarse_steps(self):
+        # Two at a time 6, 1, 0 and 6, 3, 0; four at a time 6, 0.
+        for step, flipping, first, last in ((2, 7 / 3, 11 / 3, 3), (4, 3, 3, 3)):
+            own = {"step": step}
+            assert float(value(PixelFlipping(**own), F, ONES, PHI)) == pytest.approx(
+                flipping, **EXACT
+            )
+            for order, expected in (("morf", first), ("lerf", last), ("difference", first - last)):
+                found = value(Aopc(order=order, **own), F, ONES, PHI)
+                assert float(found) == pytest.approx(expected, **EXACT)
+
+    def test_the_mean_of_each_channel_replaces(self):
+        # One pixel at a time of two channels: the mean of the channel takes its place.
+        x = torch.tensor([[[[1.0, 3.0]], [[0.0, 8.0]]]], dtype=torch.float64)
+        f = lambda z: (z * torch.tensor([1.0, 2.0]).view(2, 1, 1)).flatten(1).sum(1)  # noqa: E731
+        metric = Comprehensiveness(fractions=(1,), occluder="mean")
+        # The second pixel goes from (3, 8) to (2, 4): 1 + 2 * 4.
+        assert float(value(metric, f, x, x, features="pixel")) == pytest.approx(9, **EXACT)
+        # The first one from (1, 0) to (2, 4): -9.
+        assert float(value(metric, f, x, -x, features="pixel")) == pytest.approx(-9, **EXACT)
+
     def test_aopc_of_the_first_steps(self):
         # drops 0, 3, 5
         found = value(Aopc(until=2 / 3), F, ONES, PHI)
@@ -260,8 +281,15 @@ def test_bad_arguments():
             Comprehensiveness(fractions=bad)
     with pytest.raises(InputError, match="have 3"):
         value(Sufficiency(fractions=(4,)), F, ONES, PHI)
+    with pytest.raises(InputError, match="asks for 4 features, the samples have 3"):
+        value(Sufficiency(fractions=(1, 4)), F, ONES, PHI)
+    for occluder in ("mean", "blur"):
+        with pytest.raises(InputError, match="need images"):
+            value(Deletion(occluder=occluder), F, ONES, PHI)
     with pytest.raises(InputError, match="unknown order"):
         Aopc(order="first")
+    with pytest.raises(InputError, match="until"):
+        Aopc(until=1.5)
     with pytest.raises(InputError, match="until"):
         Aopc(until=0)
     with pytest.raises(InputError, match="ends before the first step"):

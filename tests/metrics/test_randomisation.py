@@ -150,6 +150,23 @@ class TestWeights:
         assert not torch.equal(net.copy[0].weight, net.copy[1].weight)
         assert not torch.equal(net.copy[0].weight[0], net.copy[0].bias)
 
+    def test_a_layer_with_layers_inside_keeps_to_its_own(self):
+        class Outer(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(500, 6))
+                self.inner = nn.Linear(500, 3)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.inner(x @ self.weight.T)
+
+        net = network(vectors(nn.Sequential(Outer()).double().eval()), "torch")
+        assert net.layers == ("0", "0.inner")
+        net.randomise("0")
+        assert torch.equal(net.copy[0].inner.weight, net.original[0].inner.weight)
+        # Its own inputs are 6: 3,000 uniform numbers reach 99 % of 1 / sqrt 6 but for e^-30.
+        assert float(net.copy[0].weight.detach().abs().max()) > 0.99 / math.sqrt(6)
+
     def test_scale_keeps_the_mean_square_and_torch_the_bound(self):
         model = nn.Sequential(nn.Linear(6, 4000)).double().eval()
         with torch.no_grad():
@@ -306,6 +323,14 @@ class TestEfficient:
         quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
         assert found[:3].tolist() == pytest.approx([math.log(2), math.log(4), quarter], **CLOSE)
         assert math.isnan(float(found[3]))
+
+    def test_two_bins_are_the_fewest(self):
+        assert entropy(torch.tensor([[0.0, 1, 1, 1, 4]]), 2).tolist() == pytest.approx(
+            [-(0.8 * math.log(0.8) + 0.2 * math.log(0.2))]
+        )
+        assert EfficientMprt(bins=2).bins == 2
+        with pytest.raises(InputError, match="at least 2"):
+            EfficientMprt(bins=1)
 
     def test_entropy_agrees_with_numpy_and_scipy(self):
         values = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 500)))

@@ -163,6 +163,37 @@ class TestNoise:
             torch.testing.assert_close(radii, torch.full_like(radii, 0.3))
         assert abs(float(flat.mean())) < 5 * 0.3 / math.sqrt(flat.numel())
 
+    @pytest.mark.parametrize("d", [1, 3])
+    def test_fills_the_euclidean_ball_evenly(self, d):
+        # (|delta| / r)^d is uniform in [0, 1]: mean 1/2, variance 1/12; 5 standard errors.
+        x = torch.ones(1, d, dtype=torch.float64)
+        b = Batch(Score(cf.linear(*[1] * d)), x, 0 * x, None, ("a",), "element", 0)
+        share = (Neighbourhood(0.3, 2000, "l2").deltas(b, 0).norm(dim=1) / 0.3) ** d
+        for moment, mean, variance in ((1, 1 / 2, 1 / 12), (2, 1 / 3, 4 / 45)):
+            off = float((share**moment).mean()) - mean
+            assert abs(off) < 5 * math.sqrt(variance / 2000)
+
+    def test_mean_and_largest_of_the_same_changes(self):
+        b, method = photographs(), Gradient()
+        near = Neighbourhood(radius=0.3, draws=7)
+        maps = method(b)
+        changes = near.observe(b).changes("m", Attribution(maps, LOCAL, method)).numpy()
+        relative = changes / maps.flatten(1).norm(dim=1).numpy()[:, None]
+        found = scored(AvgSensitivity(radius=0.3, draws=7), b, method)
+        np.testing.assert_allclose(found.value, relative.mean(axis=1), rtol=1e-12)
+        assert found.std_error is not None
+        error = relative.std(axis=1, ddof=1) / math.sqrt(7)
+        np.testing.assert_allclose(found.std_error, error, rtol=1e-10)
+        largest = scored(MaxSensitivity(radius=0.3, draws=7), b, method).value
+        np.testing.assert_allclose(largest, relative.max(axis=1), rtol=1e-12)
+        steepest = scored(LocalLipschitz(radius=0.3, draws=7), b, method).value
+        distances = np.stack([near.deltas(b, i).flatten(1).norm(dim=1) for i in range(2)])
+        np.testing.assert_allclose(steepest, (changes / distances).max(axis=1), rtol=1e-10)
+
+    def test_one_draw_has_no_standard_error(self):
+        assert scored(AvgSensitivity(draws=1), one(), Matrix([])).std_error is None
+        assert scored(AvgSensitivity(draws=2), one(), Matrix([])).std_error is not None
+
     def test_more_draws_begin_with_the_fewer(self):
         b = photographs()
         few, many = (Neighbourhood(draws=d).deltas(b, 0) for d in (3, 9))
@@ -260,6 +291,32 @@ class TestBudgets:
         assert bool((curve.diff(dim=1) >= 0).all())
         assert float(curve[:, 0].max()) < float(curve[:, -1].min())
         torch.testing.assert_close(found.value, curve.mean(dim=1), rtol=0, atol=1e-15)
+
+    def test_sets_are_keyed_and_features_go_to_the_own_baseline(self):
+        x = torch.ones(2, 12, dtype=torch.float64)
+        base = torch.stack([torch.arange(12.0), -torch.arange(12.0)]).double() / 7
+        b = Batch(Score(cf.linear(*[1] * 12)), x, base, None, ("a", "b"), "element", 0)
+        asked: list[Tensor] = []
+
+        @dataclass(frozen=True)
+        class Spy:
+            spec: MethodSpec = LOCAL
+
+            def __call__(self, batch: Batch) -> Tensor:
+                asked.append(batch.x)
+                return batch.x
+
+        metric = MaxSensitivityN(n=4, mode="ablate", draws=3)
+        scored(metric, b, Spy())
+        scored(metric, replace(b, seed=1), Spy())
+        # The first map, then the changed inputs of either sample; all of this for two seeds.
+        sets = [asked[k] != 1 for k in (1, 2, 4, 5)]
+        for i, k in enumerate((1, 2)):
+            own = base[i].expand(3, 12)
+            assert torch.equal(asked[k], torch.where(asked[k] == 1, asked[k], own))
+        # Of 495 sets of 4 of 12, three are the same by chance with 1e-8.
+        assert not torch.equal(sets[0], sets[1])
+        assert not torch.equal(sets[0], sets[2])
 
     def test_a_smaller_set_counts_for_a_larger_budget(self):
         @dataclass(frozen=True)
