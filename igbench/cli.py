@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -147,7 +148,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
 
     outcome = runner.finish(
         job,
-        command=" ".join(["python -m igbench", *overrides]),
+        command=shlex.join(["python", "-m", "igbench", *overrides]),
         overwrite=bool(config["overwrite"]),
         watch=watch,
     )

@@ -30,7 +30,6 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from igbench import stats
 from igbench.checks import InputError, suggestion
 from igbench.rows import SCHEMA_VERSION, MethodSpec, MetricSpec, Point, Records, Row, Run
 
@@ -133,6 +132,8 @@ def _fill(
         whole = content.replace_schema_metadata({METADATA_KEY: text.encode()})
         pq.write_table(whole, folder / name, compression="zstd")
     needed = scores.select(_SUMMARISED).to_pandas()
+    from igbench import stats  # loads scipy, which reading does not need
+
     summary = stats.summarise(needed, run.metrics, methods=run.methods)
     summary.to_csv(folder / SUMMARY_FILE, index=False, lineterminator="\n")
     if maps:

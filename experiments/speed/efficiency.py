@@ -73,7 +73,7 @@ def whole(folder: Path) -> tuple[float, dict[str, dict[str, float]]]:
 def profile(folder: Path) -> pd.DataFrame:
     """Where the time of a run goes, by function, its own time alone."""
     out = folder / "profile"
-    words = ["-m", "cProfile", "-o", str(out), "-m", "igbench", f"results_dir={folder}"]
+    words = ["-m", "cProfile", "-o", str(out), "-m", "igbench", "limit=4", f"results_dir={folder}"]
     subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
     stats = pstats.Stats(str(out))
     total = stats.total_tt  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ def main() -> None:
         f"{wall:.1f} s. Efficiency {model / wall:.2f}.",
         "By stage:",
         table.to_markdown(index=False, floatfmt=".4g"),
-        "Profile (own time of functions; another run, slowed by the profiler):",
+        "Profile (own time of functions; another run, on 4 photographs, slowed by the profiler):",
         found.to_markdown(index=False, floatfmt=".3g"),
     ]
     if options.workers and importlib.util.find_spec("ray"):
