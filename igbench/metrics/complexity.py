@@ -38,4 +38,4 @@ class Complexity(Magnitudes):
     def of(self, sizes: Tensor) -> Tensor:
         """Entropy of every row, (N, G) to (N,)."""
         share = sizes / sizes.sum(dim=1, keepdim=True)
-        return torch.special.xlogy(share, share).sum(dim=1).clamp(max=0).abs()
+        return torch.special.xlogy(share, share).sum(dim=1).abs()

@@ -19,7 +19,7 @@ from igbench.methods.controls import Edges, Random
 from igbench.methods.given import Given
 from igbench.methods.grad_cam import GradCam
 from igbench.methods.integrated_gradients import IntegratedGradients
-from igbench.metrics.baseline_sensitivity import BaselineSensitivity
+from igbench.metrics.baseline_sensitivity import BaselineSensitivity, bare
 from igbench.metrics.completeness import Completeness
 from igbench.metrics.convergence_error import ConvergenceError
 from igbench.metrics.dummy import Dummy
@@ -372,6 +372,23 @@ class TestBaselineSensitivity:
         assert float(found.value) == pytest.approx((share + white) / 2, **CLOSE)
         _, curve = found.curves["baseline_blind"]
         assert curve[0].tolist() == pytest.approx([share, white], **CLOSE)
+
+    @pytest.mark.parametrize("statistic", ["rank", "spread", "blind"])
+    def test_a_map_of_zeros_is_not_asked_again(self, statistic):
+        batch = photographs()
+        values = Power(1)(batch)
+        values[0] = 0
+        metric = BaselineSensitivity(statistic)
+        maps = {"m": Attribution(values, GLOBAL, explain=Power(1))}
+        found = metric.measure(batch, maps, metric.observe(batch))["m"]
+        assert found.value.isnan().tolist() == [True, False]
+        assert found.curves["baseline_blind"][1].isnan().tolist() == [[True] * 4, [False] * 4]
+
+    def test_samples_without_a_source_are_black_at_zero(self):
+        black, zero = BaselineSensitivity(baselines=("black", "zero")).observe(photographs())
+        assert torch.equal(black, zero)
+        assert bare(photographs()).kind == "image"
+        assert bare(linear(1, 2, 3)).kind == "table"
 
     def test_bad_baselines(self):
         with pytest.raises(InputError, match="unknown baseline 'grey'"):

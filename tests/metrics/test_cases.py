@@ -16,8 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from igbench import perturb
 from igbench.attr.integrate import input_gradient, integrated_gradients
 from igbench.checks import InputError
+from igbench.features import resolve
 from igbench.methods.captum import Captum
 from igbench.methods.grad_cam import GradCam
 from igbench.metrics.aopc import Aopc
@@ -37,7 +39,7 @@ from igbench.metrics.max_sensitivity_n import MaxSensitivityN
 from igbench.metrics.monotonicity_correlation import MonotonicityCorrelation
 from igbench.metrics.pixel_flipping import PixelFlipping
 from igbench.metrics.road import Road
-from igbench.metrics.sensitivity_n import SensitivityN
+from igbench.metrics.sensitivity_n import SensitivityN, pearson
 from igbench.metrics.sparseness import Sparseness
 from igbench.metrics.srg import SymmetricRelevanceGain
 from igbench.metrics.sufficiency import Sufficiency
@@ -301,20 +303,38 @@ class TestC16:
         with pytest.raises(InputError, match="global"):
             measure(metric, cf.linear(1, 2, 3), ONES, ONES, kind="local")
 
-    @pytest.mark.parametrize("offset", [0.0, 1.0, 1e6])
+    @pytest.mark.parametrize("offset", [0.0, 1.0, -7.0, 1e6])
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
     def test_what_differs_by_rounding_alone_does_not_correlate(self, offset, dtype):
         # Contributions of 0.1 each, of terms that round differently: all drops are equal.
-        x = cf.row(1, 2, 3, 4, 5, 6).to(dtype)
-        f = lambda z: z @ (0.1 / x[0]) + offset  # noqa: E731
-        for n in (1, 2, 3):
+        g = torch.Generator().manual_seed(0)
+        for _ in range(20):
+            x = (torch.rand(1, 6, generator=g, dtype=torch.float64) + 0.1).to(dtype)
+            f = lambda z, x=x: z @ (0.1 / x[0]) + offset  # noqa: E731
             b = at(f, x)
-            assert scored(SensitivityN(n=n, subsets="all"), b, x).value.isnan().all()
-        assert scored(FaithfulnessEstimate(), b, x).value.isnan().all()
+            for n in (1, 2, 3):
+                assert scored(SensitivityN(n=n, subsets="all"), b, x).value.isnan().all()
+            assert scored(FaithfulnessEstimate(), b, x).value.isnan().all()
         # A real difference of 1e-3 still counts, whatever the offset of the output.
         if dtype is torch.float64:
-            g = lambda z: f(z) + 1e-3 * z[:, 5]  # noqa: E731
-            assert abs(value(FaithfulnessEstimate(), at(g, x), x)) > 0.6
+            # One effect of 1e-3 x6 alone: r is that of the map with the indicator of 6.
+            h = lambda z: f(z) + 1e-3 * z[:, 5]  # noqa: E731
+            expected = np.corrcoef(x[0].numpy(), np.eye(6)[5])[0, 1]
+            found = value(FaithfulnessEstimate(), at(h, x), x)
+            assert found == pytest.approx(expected, abs=1e-5)
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_sums_that_differ_by_rounding_alone_do_not_correlate(self, sign):
+        steps = torch.tensor([0.0, 1, 2, 1], dtype=torch.float64)
+        drops = torch.tensor([1.0, 2, 4, 3], dtype=torch.float64)
+        for size, undefined in ((1e-15, True), (1e-12, False)):
+            r = pearson((sign * (1 + size * steps))[None], drops, torch.float64)
+            assert r.isnan().tolist() == [undefined]
+
+    def test_three_sets_are_the_fewest(self):
+        assert SensitivityN(subsets=3).subsets == 3
+        with pytest.raises(InputError, match="at least 3"):
+            SensitivityN(subsets=2)
 
 
 @pytest.mark.parametrize("scalar", SCALARS)
@@ -611,6 +631,51 @@ def test_one_draw_that_has_all_the_variance_gives_a_large_error():
             assert float(found.std_error) == pytest.approx(0.95, **EXACT)
             return
     raise AssertionError("no seed with one such draw")  # chance .62^200
+
+
+def test_a_map_of_one_feature_leans_on_the_draws_that_have_it():
+    # The same map, while every feature has an effect: without its only draw the sums are equal, and
+    # that part counts as 0.
+    phi = torch.eye(20, dtype=torch.float64)[:1]
+    b = at(lambda x: x @ torch.linspace(-1, 2, 20).to(x), torch.ones_like(phi))
+    metric = SensitivityN(n=1, subsets=20)
+    seeds = 0
+    for seed in range(40):
+        ranks = perturb.ranks(20, 20, seed, "sensitivity_n", "s0")
+        has = (ranks[:, 0] < 1).numpy()
+        if has.sum() != 1:
+            continue
+        seeds += 1
+        own = replace(b, seed=seed)
+        drops = metric.observe(own)[0][0].numpy()
+        parts = [
+            0.0 if has[d] else np.corrcoef(np.delete(has, d), np.delete(drops, d))[0, 1]
+            for d in range(20)
+        ]
+        found = scored(metric, own, phi)
+        assert found.std_error is not None
+        expected = math.sqrt(19) * float(np.std(parts))
+        assert float(found.std_error) == pytest.approx(expected, rel=1e-9)
+    assert seeds > 3
+
+
+@pytest.mark.parametrize("factor", [1e-7, 1e7])
+def test_standard_errors_of_correlations_have_no_scale(factor):
+    metric = SensitivityN(n=(1, 3), subsets=20)
+    plain = scored(metric, CURVED, GUESS).std_error
+    model = CURVED.score.model
+    other = replace(CURVED, score=Score(lambda z: model(z) / factor))
+    found = scored(metric, other, factor * GUESS).std_error
+    assert plain is not None
+    torch.testing.assert_close(found, plain, rtol=1e-7, atol=0)
+
+
+def test_the_smallest_patches_are_pixels():
+    small, pixel = (resolve(spec, (3, 4, 5)) for spec in ("patch:1", "pixel"))
+    assert torch.equal(small.index, pixel.index)
+    assert small.count == pixel.count == 20
+    with pytest.raises(InputError, match=r"0\.\.G-1"):
+        resolve(torch.tensor([-1, 1]), (2,))
 
 
 def test_exact_metrics_have_no_standard_error():

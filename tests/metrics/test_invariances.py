@@ -593,9 +593,10 @@ def check(found: Measurement, undefined: bool, value: float | None) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_flat_maps(config, name):
     # 1/3 is no binary number: sums over features must still agree.
-    for number in (1.0, 1 / 3):
+    for number in (1.0, 1 / 3, -1 / 3):
         found = without_content(config, name, Always(number))
-        check(found, name in FLAT_UNDEFINED, FLAT_VALUES.get(name))
+        undefined = FLAT_UNDEFINED | (MASKED if number < 0 else set())
+        check(found, name in undefined, FLAT_VALUES.get(name))
     if name in FLAT_UNDEFINED:
         assert metric(config, name).spec.undefined != "never"
 

@@ -72,6 +72,15 @@ def test_tolerance_is_euclidean():
     for tolerance, expected in ((4.99, 0), (5, 1)):
         found = metrics.pointing_game(f, phi + 1, phi, masks=mask, tolerance=tolerance)
         assert float(found) == expected
+        # Neither in the first row nor in the first column, and the other way round.
+        turned = metrics.pointing_game(
+            f,
+            phi + 1,
+            phi.roll((4, 2), (2, 3)),
+            masks=mask.roll((4, 2), (1, 2)),
+            tolerance=tolerance,
+        )
+        assert float(turned) == expected
 
 
 def test_vectors_have_masks_too():

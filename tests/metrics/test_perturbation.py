@@ -72,14 +72,14 @@ class TestC18:
                 assert float(found) == pytest.approx(expected, **EXACT)
 
     def test_the_mean_of_each_channel_replaces(self):
-        # One pixel at a time of two channels: the mean of the channel takes its place.
-        x = torch.tensor([[[[1.0, 3.0]], [[0.0, 8.0]]]], dtype=torch.float64)
+        # One pixel at a time of two channels: 3, the mean of either channel, takes its place.
+        x = torch.tensor([[[[1.0, 3], [2, 6]], [[0, 8], [4, 0]]]], dtype=torch.float64)
         f = lambda z: (z * torch.tensor([1.0, 2.0]).view(2, 1, 1)).flatten(1).sum(1)  # noqa: E731
         metric = Comprehensiveness(fractions=(1,), occluder="mean")
-        # The second pixel goes from (3, 8) to (2, 4): 1 + 2 * 4.
-        assert float(value(metric, f, x, x, features="pixel")) == pytest.approx(9, **EXACT)
-        # The first one from (1, 0) to (2, 4): -9.
-        assert float(value(metric, f, x, -x, features="pixel")) == pytest.approx(-9, **EXACT)
+        # The largest sum is that of (3, 8), which becomes (3, 3): 2 * 5.
+        assert float(value(metric, f, x, x, features="pixel")) == pytest.approx(10, **EXACT)
+        # The smallest is that of (1, 0): -2 - 2 * 3.
+        assert float(value(metric, f, x, -x, features="pixel")) == pytest.approx(-8, **EXACT)
 
     def test_aopc_of_the_first_steps(self):
         # drops 0, 3, 5

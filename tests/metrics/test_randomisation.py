@@ -328,6 +328,7 @@ class TestEfficient:
         assert entropy(torch.tensor([[0.0, 1, 1, 1, 4]]), 2).tolist() == pytest.approx(
             [-(0.8 * math.log(0.8) + 0.2 * math.log(0.2))]
         )
+        assert entropy(torch.tensor([[0.0, 1, math.inf]]), 2).isnan().all()
         assert EfficientMprt(bins=2).bins == 2
         with pytest.raises(InputError, match="at least 2"):
             EfficientMprt(bins=1)

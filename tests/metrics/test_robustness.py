@@ -294,7 +294,7 @@ class TestBudgets:
 
     def test_sets_are_keyed_and_features_go_to_the_own_baseline(self):
         x = torch.ones(2, 12, dtype=torch.float64)
-        base = torch.stack([torch.arange(12.0), -torch.arange(12.0)]).double() / 7
+        base = torch.stack([torch.arange(12.0), -torch.arange(12.0)]).double() / 30
         b = Batch(Score(cf.linear(*[1] * 12)), x, base, None, ("a", "b"), "element", 0)
         asked: list[Tensor] = []
 
