@@ -95,7 +95,7 @@ def workers() -> pd.DataFrame:
     for count in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             command = [
-                *(sys.executable, "-m", "igbench", "samples_at_once=1"),
+                *(sys.executable, "-m", "igbench", "limit=8", "samples_at_once=1"),
                 *("method=[ig,saliency,random]", "metric=[completeness,srg]", "batch_size=4"),
                 *("engine=ray", f"engine.workers={count}", f"results_dir={folder}"),
             ]
