@@ -306,11 +306,14 @@ class TestC16:
     @pytest.mark.parametrize("offset", [0.0, 1.0, -7.0, 1e6])
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
     def test_what_differs_by_rounding_alone_does_not_correlate(self, offset, dtype):
-        # Contributions of 0.1 each, of terms that round differently: all drops are equal.
+        # Contributions of 0.1 each, as sums of two terms of up to 0.4 that round as they come: 12
+        # roundings of at most half an epsilon of |offset| + 2 stay within 8 of |f| + |f| everywhere.
         g = torch.Generator().manual_seed(0)
         for _ in range(20):
-            x = (torch.rand(1, 6, generator=g, dtype=torch.float64) + 0.1).to(dtype)
-            f = lambda z, x=x: z @ (0.1 / x[0]) + offset  # noqa: E731
+            x = torch.ones(1, 6, dtype=dtype) + torch.rand(1, 6, generator=g)
+            w = 0.3 * (2 * torch.rand(6, generator=g) - 1).to(dtype)
+            terms = lambda z, x=x, w=w: (z / x * w, z / x * (0.1 - w))  # noqa: E731
+            f = lambda z, t=terms: sum(torch.cat(t(z), dim=1).unbind(1), offset)  # noqa: E731
             b = at(f, x)
             for n in (1, 2, 3):
                 assert scored(SensitivityN(n=n, subsets="all"), b, x).value.isnan().all()
