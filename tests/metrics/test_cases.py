@@ -307,7 +307,7 @@ class TestC16:
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
     def test_what_differs_by_rounding_alone_does_not_correlate(self, offset, dtype):
         # Contributions of 0.1 each, as sums of two terms of up to 0.4 that round as they come: 12
-        # roundings of at most half an epsilon of |offset| + 2 stay within 8 of |f| + |f| everywhere.
+        # roundings of at most half an epsilon of |offset| + 2 stay within 8 epsilons of 2 |f|.
         g = torch.Generator().manual_seed(0)
         for _ in range(20):
             x = torch.ones(1, 6, dtype=dtype) + torch.rand(1, 6, generator=g)
