@@ -269,6 +269,21 @@ class TestDummy:
         found = Dummy(mode="detect").observe(batch)
         assert found[0].tolist() == [False, True, False, True]
 
+    def test_detecting_draws_by_seed_and_sample(self):
+        # x1 counts below a tenth of the noise alone: whether a draw hits it hangs on the key.
+        def f(z: Tensor) -> Tensor:
+            return torch.relu(0.2 - z[:, 0]) + z[:, 1]
+
+        x = cf.row(2, 1, 1).expand(40, 3)
+        ids = tuple(f"s{i}" for i in range(40))
+        batch = Batch(Score(f), x, 0 * x, None, ids, "element", 0)
+        metric = Dummy(mode="detect")
+        found = metric.observe(batch)[:, 0]
+        assert 0 < int(found.sum()) < 40
+        turned = metric.observe(replace(batch, sample_ids=ids[::-1]))[:, 0]
+        assert torch.equal(turned.flip(0), found)
+        assert not torch.equal(metric.observe(replace(batch, seed=1))[:, 0], found)
+
     def test_detecting_costs_rows_and_needs_no_method(self):
         batch = photographs()
         before = batch.score.cost.snapshot()

@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from igbench import perturb
 from igbench.checks import InputError
+from igbench.features import resolve
 from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
 from igbench.metrics.functional import measure
@@ -68,8 +68,9 @@ class TestFaithfulnessCorrelation:
         maps = {"m": Attribution(phi, GLOBAL)}
         observed = metric.observe(batch)
         found = metric.measure(batch, maps, observed)["m"]
-        # Jackknife: leave one set out, the first 19 pixels of one of 50 random orders.
-        sets = perturb.ranks(64, 50, 3, "sensitivity_n", "a") < 19
+        # Jackknife: leave one set of 19 pixels out.
+        (sets,) = metric._sets()._masks(batch, 0, resolve("pixel", (3, 8, 8)))
+        assert sets.sum(dim=1).tolist() == [19] * 50
         sums = (phi.sum(dim=1).flatten(1) @ sets.double().T)[0].numpy()
         drops = observed[0][0].numpy()
         parts = [
@@ -194,6 +195,16 @@ class TestMonotonicityCorrelation:
         found = MonotonicityCorrelation(fill="baseline").observe(batch)
         assert found[0, 0, 2:].tolist() == [0] * 4
         assert found[0, 0, :2].tolist() == pytest.approx([1, 3], rel=1e-9)
+
+    def test_two_draws_have_a_standard_error_and_one_has_none(self):
+        batch = Batch(Score(cf.linear(*W)), X, 0 * X, None, ("a",), "element", 0)
+        maps = {"m": Attribution(X, GLOBAL)}
+        for metric, some in (
+            (MonotonicityCorrelation(draws=2), True),
+            (MonotonicityCorrelation(fill="baseline"), False),
+        ):
+            found = metric.measure(batch, maps, metric.observe(batch))["m"]
+            assert (found.std_error is not None) == some
 
     def test_every_draw_and_feature_has_its_own_value(self):
         x = cf.row(0.1, 0.2, 0.3, 0.9)

@@ -144,6 +144,12 @@ class TestCurve:
         # (0, .2), (.5, .4), (.6, .4), (1, .8): .15 + .04 + .24.
         assert plain == pytest.approx(0.43, abs=1e-12)
 
+    @pytest.mark.parametrize(("size", "expected"), [(120, 0.25), (-20, 0.75)])
+    def test_sizes_beyond_the_ends_are_at_the_ends(self, size, expected):
+        # (1, .5): a line to there, then a step; (0, .5): a step, then a line.
+        found = self.area(Sic(least=0), [(size, 0.5)], 0.0, 1.0)
+        assert found == pytest.approx(expected, abs=1e-3)  # the step falls on one cell of 1000
+
     def test_more_than_at_the_image_is_cut_off(self):
         # Above the image's 0.7 at (50, 0.9), cut to 1: .25 + .5.
         found = self.area(Sic(least=0), [(50, 0.9)], 0.1, 0.7)

@@ -429,6 +429,15 @@ class TestSimilarity:
                 expected = structural_similarity(own, other, win_size=5, data_range=1)
                 assert float(found[i]) == pytest.approx(expected, **CLOSE)
 
+    def test_a_window_larger_than_one_side_is_refused(self):
+        narrow = cf.images(2)[..., :5]
+        for image in (narrow, narrow.mT):
+            with pytest.raises(InputError, match="at least 7 x 7"):
+                Similarity("ssim").between(image, image, photographs())
+        assert torch.isfinite(Similarity("ssim", window=5).between(narrow, -narrow, photographs()))[
+            0
+        ]
+
     @pytest.mark.parametrize("kind", ["spearman", "ssim"])
     def test_scale_and_identity(self, kind):
         a, b = cf.images(2, seed=1), cf.images(2, seed=2)
