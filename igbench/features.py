@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -71,3 +74,47 @@ def spread(per_feature: Tensor, features: Features) -> Tensor:
         index = index[:1]
     index = index.to(per_feature.device)
     return per_feature[:, index.reshape(-1)].view(len(per_feature), *index.shape).expand(shape)
+
+
+def on(features: Features, device: torch.device) -> Features:
+    """The same features with their index on a device."""
+    return replace(features, index=features.index.to(device))
+
+
+def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[float, ...]:
+    """Shares as a tuple: fractions of G below 1, or whole numbers of features, above zero.
+
+    Args:
+        shares: The shares.
+        what: Name of the argument, for the message.
+
+    Raises:
+        InputError: There are none, or one is neither.
+    """
+    found = tuple(shares)
+    if not found or any(s <= 0 or (s >= 1 and s != int(s)) for s in found):
+        raise InputError(
+            f"{what} = {list(found)} does not fit; it must be above zero: fractions of the "
+            "features below 1, or whole numbers of features."
+        )
+    return found
+
+
+def counts_of(shares: Sequence[float], count: int, what: str = "fractions") -> list[int]:
+    """Numbers of features, at least 1 each, in the order of the shares.
+
+    Args:
+        shares: The shares.
+        count: G.
+        what: Name of the argument, for the message.
+
+    Raises:
+        InputError: One is above G.
+    """
+    counts = [max(1, round(s * count)) if s < 1 else int(s) for s in shares]
+    if max(counts) > count:
+        raise InputError(
+            f"{what} asks for {max(counts)} features, the samples have {count}; use fractions "
+            "below 1."
+        )
+    return counts

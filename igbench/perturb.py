@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -91,7 +90,7 @@ def removals(
         features: What each of the G features covers.
     """
     masks = masks.to(x.device)  # once, and not again for each chunk
-    features = replace(features, index=features.index.to(x.device))
+    features = feature_units.on(features, x.device)
     return lambda draw: remove(x, fill, masks[draw], features)
 
 

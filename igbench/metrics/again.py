@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench import checks
+from igbench.fast import Quick
 from igbench.methods.given import Given
 from igbench.types import Attribution, Batch, Method, Output, Score
 
@@ -88,9 +89,7 @@ def method_of_batch(name: str, attribution: Attribution) -> Method:
 
 def rescored(score: Score, model: nn.Module) -> Score:
     """The scalar of another model, with the same settings and the same counters."""
-    other = Score(model, score.output, score.rows, score.channels_last)
-    other.cost = score.cost
-    return other
+    return score.sibling(model, score.output, Quick())
 
 
 class Wrapped(Score):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -23,45 +23,6 @@ SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 Ends = Literal["top", "bottom"]
 Refill = Callable[[int, Tensor, Tensor], Tensor]
 """Sample i, removed features (rows, G) and numbers of points (rows,) to inputs (rows, *F)."""
-
-
-def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[float, ...]:
-    """Shares as a tuple: fractions of G below 1, or whole numbers of features.
-
-    Args:
-        shares: The shares.
-        what: Name of the argument, for the message.
-
-    Raises:
-        InputError: There are none, or one is neither.
-    """
-    found = tuple(shares)
-    if not found or any(s <= 0 or (s >= 1 and s != int(s)) for s in found):
-        raise checks.InputError(
-            f"{what} = {list(found)} does not fit; give fractions of the features between 0 and "
-            "1, or whole numbers of features."
-        )
-    return found
-
-
-def counts_of(shares: Sequence[float], count: int, what: str = "fractions") -> list[int]:
-    """Numbers of features, at least 1 each, in the order of the shares.
-
-    Args:
-        shares: The shares.
-        count: G.
-        what: Name of the argument, for the message.
-
-    Raises:
-        InputError: One is above G.
-    """
-    counts = [max(1, round(s * count)) if s < 1 else int(s) for s in shares]
-    if max(counts) > count:
-        raise checks.InputError(
-            f"{what} asks for {max(counts)} features, the samples have {count}; use fractions "
-            "below 1."
-        )
-    return counts
 
 
 @dataclass(frozen=True)
@@ -88,7 +49,7 @@ class Erasure:
     features: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fractions", check_shares(self.fractions))
+        object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
         checks.known_name("scalar", self.scalar, ("score", "logit", "probability"))
         checks.known_name("occluder", self.occluder, perturb.OCCLUDERS)
 
@@ -108,7 +69,7 @@ class Erasure:
 
     def counts(self, erased: Erased) -> list[int]:
         """Numbers of features of the shares."""
-        return counts_of(self.fractions, erased.features.count)
+        return feature_units.counts_of(self.fractions, erased.features.count)
 
     def definition(self, title: str, direction: Direction, equation: int) -> MetricSpec:
         """The definition of a metric on these outputs; its range is known for probabilities."""
@@ -195,5 +156,5 @@ def ranks_something(values: Tensor) -> bool:
 
 def replaced(x: Tensor, fill: Tensor, features: Features) -> Refill:
     """Removed features come from `fill`; both (N, *F)."""
-    features = replace(features, index=features.index.to(x.device))
+    features = feature_units.on(features, x.device)
     return lambda i, gone, point: perturb.remove(x[i], fill[i], gone, features)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from igbench import checks, perturb
 from igbench import features as feature_units
-from igbench.metrics.erasure import check_shares, counts_of
 from igbench.metrics.neighbours import NO_SCALE, Neighbourhood, method_of, moves, sizes
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement
@@ -60,7 +59,7 @@ class MaxSensitivityN:
     def __post_init__(self) -> None:
         checks.known_name("mode", self.mode, ("noise", "ablate"))
         sizes_given = self.n if isinstance(self.n, Sequence) else (self.n,)
-        object.__setattr__(self, "n", check_shares(sizes_given, "n"))
+        object.__setattr__(self, "n", feature_units.check_shares(sizes_given, "n"))
         self._neighbourhood()
 
     def _neighbourhood(self) -> Neighbourhood:
@@ -99,7 +98,7 @@ class MaxSensitivityN:
         spec = batch.features if self.features is None else self.features
         features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
         assert isinstance(self.n, tuple)
-        budgets = sorted(set(counts_of(self.n, features.count, "n")))
+        budgets = sorted(set(feature_units.counts_of(self.n, features.count, "n")))
         result = {}
         for name, attribution in attributions.items():
             found = [

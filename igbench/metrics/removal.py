@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -46,11 +46,7 @@ class Removal:
 
     def __post_init__(self) -> None:
         checks.positive("step", self.step)
-        if self.step > 1 and self.step != int(self.step):
-            raise checks.InputError(
-                f"step is {self.step}; give a whole number of features, or a fraction of them "
-                "below 1."
-            )
+        feature_units.check_shares((self.step,), "step")
         checks.known_name("scalar", self.scalar, ("score", "logit", "probability"))
         checks.known_name("occluder", self.occluder, perturb.OCCLUDERS)
 
@@ -142,7 +138,7 @@ class Curves:
         )  # (M, N, G)
         curves = torch.full((len(names), len(self.batch), len(self.x)), math.nan).to(values)
         removed = self.step * torch.arange(1, inner + 1, device=values.device)
-        features = replace(self.features, index=self.features.index.to(values.device))
+        features = feature_units.on(self.features, values.device)
         for i, sample_id in enumerate(self.batch.sample_ids):
             # A flat or undefined map gets no curve and costs nothing.
             ranked = [m for m in range(len(names)) if _ranks_something(values[m, i])]

@@ -90,10 +90,7 @@ def marked(score: Score) -> Score:
         best = torch.nn.functional.one_hot(raw.argmax(dim=1), raw.shape[1])
         return raw.softmax(dim=1) + 2 * best
 
-    quick = score.quick.uncompiled()
-    other = Score(outputs, "logit", score.rows, score.channels_last, quick)
-    other.cost = score.cost
-    return other
+    return score.sibling(outputs, "logit", score.quick.uncompiled())
 
 
 def accuracy(marked_outputs: np.ndarray) -> np.ndarray:

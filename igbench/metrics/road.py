@@ -12,7 +12,7 @@ from torch import Tensor
 
 from igbench import checks, impute, keyed
 from igbench import features as feature_units
-from igbench.metrics.erasure import Erased, check_shares, counts_of
+from igbench.metrics.erasure import Erased
 from igbench.metrics.removal import FLAT
 from igbench.rows import Direction, MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement, Score
@@ -61,7 +61,7 @@ class Road:
     features: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fractions", check_shares(self.fractions))
+        object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
         checks.known_name("order", self.order, tuple(TITLES))
         checks.known_name("scalar", self.scalar, ("probability", "accuracy", "logit", "score"))
         if self.noise < 0:
@@ -112,10 +112,7 @@ class Road:
             return score
         if self.scalar != "accuracy":
             return score.as_output(self.scalar)
-        quick = score.quick.uncompiled()
-        hits = Score(_hits(score.model), "logit", score.rows, score.channels_last, quick)
-        hits.cost = score.cost
-        return hits
+        return score.sibling(_hits(score.model), "logit", score.quick.uncompiled())
 
     def _imputed(self, batch: Batch, features: Features) -> Callable[[int, Tensor, Tensor], Tensor]:
         def refill(i: int, gone: Tensor, point: Tensor) -> Tensor:
@@ -141,7 +138,7 @@ class Road:
     ) -> dict[str, Measurement]:
         """Mean output over shares of every attribution; x of the curves is the fraction removed."""
         count = observation.features.count
-        counts = counts_of(self.fractions, count)
+        counts = feature_units.counts_of(self.fractions, count)
         if max(counts) == count:
             raise checks.InputError("road with every pixel removed has nothing to impute from.")
         x = [k / count for k in counts]

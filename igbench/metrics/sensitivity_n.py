@@ -51,13 +51,7 @@ class SensitivityN:
 
     def __post_init__(self) -> None:
         sizes = tuple(self.n) if isinstance(self.n, Sequence) else (self.n,)
-        if not sizes or min(sizes) <= 0:
-            raise InputError(f"sensitivity_n needs set sizes above zero, got n={list(sizes)}.")
-        if any(n > 1 and n != int(n) for n in sizes):
-            raise InputError(
-                f"n = {list(sizes)} has set sizes above 1 that are not whole; give whole numbers, "
-                "or fractions of the features below 1."
-            )
+        sizes = feature_units.check_shares(sizes, "set sizes n")
         if self.subsets != "all" and self.subsets < 3:
             raise InputError(f"a correlation needs at least 3 subsets, got {self.subsets}.")
         object.__setattr__(self, "n", sizes)
@@ -107,10 +101,7 @@ class SensitivityN:
 
     def _sizes(self, count: int) -> list[int]:
         assert isinstance(self.n, tuple)
-        sizes = [min(max(1, round(n * count)), count) if n < 1 else int(n) for n in self.n]
-        if max(sizes) > count:
-            raise InputError(f"n = {max(sizes)} is above the number of features, {count}.")
-        return sorted(set(sizes))
+        return sorted(set(feature_units.counts_of(self.n, count, "n")))
 
     def _masks(self, batch: Batch, i: int, features: Features) -> list[Tensor]:
         """For each n, (D, G) sets of one sample."""
