@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
@@ -16,7 +16,7 @@ from igbench.fast import Quick
 from igbench.loading import Loading
 from igbench.rows import COSTS, MethodSpec, MetricSpec, Point, Row, Status
 from igbench.sources import Data, Model
-from igbench.types import Method, Metric, Output
+from igbench.types import Method, Metric, Output, Score
 
 Advance = Callable[[str], None]
 """Called after each piece of work with what it was."""
@@ -79,6 +79,16 @@ class Experiment:
         ) as data:
             yield replace(self, data=data)
 
+    def score(self) -> Score:
+        """The scalar that is explained, on the device, with counters of its own."""
+        return Score(
+            self.model.module.to(self.device, self.dtype),
+            self.output,
+            self.rows,
+            channels_last=self.model.channels_last,
+            quick=self.quick,
+        )
+
     def pieces(self) -> int:
         """Number of calls of `Advance` for one batch."""
         return 1 + len(self.methods) + len(observation_groups(self.metrics))
@@ -106,9 +116,7 @@ class Results:
 
     def extend(self, other: Results) -> None:
         """Append what another batch found."""
-        for curve, metrics in other.curves.items():
-            mine = self.curves.setdefault(curve, [])
-            mine += [name for name in metrics if name not in mine]
+        add_owners(self.curves, other.curves)
         self.rows += other.rows
         self.points += other.points
         self.samples += other.samples
@@ -123,6 +131,12 @@ class Results:
     def peak_memory(self) -> float:
         """Largest peak of any row in MiB; 0 where none was measured."""
         return max((row.value for row in self.rows if row.metric == "peak_memory"), default=0.0)
+
+
+def add_owners(total: dict[str, list[str]], more: Mapping[str, Iterable[str]]) -> None:
+    """Add metrics that curves come from, curve by curve."""
+    for curve, metrics in more.items():
+        total[curve] = sorted({*total.get(curve, ()), *metrics})
 
 
 def add_costs(total: dict[str, dict[str, float]], more: Mapping[str, Mapping[str, float]]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from igbench import checks, isolate
 from igbench.attr.convergence import gap_by_steps
-from igbench.experiment import Advance, Experiment, Results, observation_groups
+from igbench.experiment import Advance, Experiment, Results, add_owners, observation_groups
 from igbench.fast import full_precision
 from igbench.rows import Point, Row, Status
 from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score, frozen
@@ -42,20 +42,12 @@ def run(
         score: The scalar with its counters; made from the experiment by default.
     """
     results = Results()
-    module = experiment.model.module.to(experiment.device, experiment.dtype)
-    if score is None:
-        score = Score(
-            module,
-            experiment.output,
-            experiment.rows,
-            channels_last=experiment.model.channels_last,
-            quick=experiment.quick,
-        )
+    score = score or experiment.score()
     batches = experiment.batches()
     numbers = range(len(batches)) if only is None else only
     positions = [i for number in numbers for i in batches[number]]
     exact = full_precision(experiment.device)
-    with experiment.loaded(positions) as ready, frozen(module), exact:
+    with experiment.loaded(positions) as ready, frozen(score.model), exact:
         for number in numbers:
             results.extend(_Loop(ready, score, run_id, advance).batch(batches[number]))
     ids = experiment.data.sample_ids
@@ -236,9 +228,7 @@ class _Loop:
         results: Results,
     ) -> None:
         for curve, (xs, ys) in measurement.curves.items():
-            owners = results.curves.setdefault(curve, [])
-            if metric not in owners:
-                owners.append(metric)
+            add_owners(results.curves, {curve: [metric]})
             for i in sound:
                 for x, y in zip(xs, ys[i].tolist(), strict=True):
                     if math.isfinite(y):

@@ -117,12 +117,9 @@ def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
 
     The rows of a call are halved until they fit into memory.
     """
-    module = experiment.model.module.to(experiment.device, experiment.dtype)
     rows = x.to(experiment.device, experiment.dtype).expand(experiment.rows, *x.shape).clone()
     target = torch.zeros(len(rows), dtype=torch.int64, device=experiment.device)
-    score = Score(
-        module, experiment.output, experiment.rows, channels_last=experiment.model.channels_last
-    )
+    score = experiment.score()
     while True:
         try:
             score.evaluate(rows, target)  # warm up

@@ -37,9 +37,7 @@ def report(experiment: Experiment) -> dict[str, Any]:
     known: dict[str, Any] = {"forwards": quick.precision, "compile": quick.backend}
     if not quick.changes:
         return known
-    model = experiment.model
-    module = model.module.to(experiment.device, experiment.dtype)
-    score = Score(module, experiment.output, experiment.rows, model.channels_last, quick)
+    score = experiment.score()
     found = [_errors(score, *versions) for versions in _versions(experiment, score)]
     errors = torch.cat(found).cpu() if found else torch.zeros(0)
     fallback = "" if quick.compiled is None else quick.compiled.broken

@@ -72,7 +72,6 @@ class Score(nn.Module):
         self.rows = rows
         self.channels_last = channels_last
         self.quick = quick
-        self.hurried = False
         self.cost = Cost()
         self.eval_checked = False
         if isinstance(model, nn.Module):
@@ -83,7 +82,13 @@ class Score(nn.Module):
         """The same model and the same counters, read out as `output`."""
         if output == self.output:
             return self
-        other = Score(self.model, output, self.rows, self.channels_last, self.quick)
+        return self.sibling(self.model, output, self.quick)
+
+    def sibling(
+        self, model: nn.Module | Callable[[Tensor], Tensor], output: Output, quick: Quick
+    ) -> Score:
+        """The scalar of another function, with the same settings and the same counters."""
+        other = Score(model, output, self.rows, self.channels_last, quick)
         other.cost = self.cost
         return other
 
@@ -94,11 +99,14 @@ class Score(nn.Module):
             x: (N, *F).
             target: (N,) class indices; ignored by models with a single output.
         """
+        return self._through(self.model, x, target)
+
+    def _through(
+        self, model: Callable[[Tensor], Tensor], x: Tensor, target: Tensor | None
+    ) -> Tensor:
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        compiled = self.quick.compiled if self.hurried else None
-        raw = self.model(x) if compiled is None else compiled(x)
-        out = self._select(raw, target, len(x))
+        out = self._select(model(x), target, len(x))
         self.cost.forward += len(x)
         if out.requires_grad:
             out.register_hook(self._count_backward)
@@ -188,13 +196,12 @@ class Score(nn.Module):
 
     def _hurry(self, x: Tensor, target: Tensor | None) -> Tensor:
         """As `quick` says; the result is in the precision of the inputs again."""
-        self.hurried = True
-        try:
-            with self.quick.arithmetic(x.device):
-                out: Tensor = self(x, target)
-        finally:
-            self.hurried = False
-        return out.to(x.dtype) if self.quick.changes and x.is_floating_point() else out
+        if not self.quick.changes:
+            full: Tensor = self(x, target)
+            return full
+        with self.quick.arithmetic(x.device):
+            out = self._through(self.quick.compiled or self.model, x, target)
+        return out.to(x.dtype) if x.is_floating_point() else out
 
     @torch.inference_mode()
     def _chunks(
