@@ -27,7 +27,7 @@ from safetensors.numpy import load, save
 
 from igbench import loop, store
 from igbench.checks import InputError
-from igbench.experiment import Advance, Experiment, add_costs
+from igbench.experiment import Advance, Experiment, add_costs, add_owners
 from igbench.rows import COSTS, Point, Row, Status
 from igbench.shards import Shard
 
@@ -124,8 +124,9 @@ def keep(folder: Path, shard: Shard, part: Part) -> None:
     files[SEAL] = json.dumps(store.encode(seal), allow_nan=False).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        stem = shard.stem
         for suffix, content in files.items():
-            put(folder / f"{shard.stem}{suffix}", content)
+            put(folder / f"{stem}{suffix}", content)
     except OSError as error:
         raise InputError(
             f"cannot keep samples {shard.first} to {shard.last} in {folder}: {error.strerror}. "
@@ -180,26 +181,34 @@ def index(*folders: Path) -> Index:
     return found
 
 
-def parts_of(shard: Shard, seals: Index, check: bool = True) -> list[Kept]:
-    """What is on disk of a shard: parts that have no metric in common.
+def parts_of(shard: Shard, seals: Index, check: bool = True) -> tuple[list[Kept], list[Damaged]]:
+    """What is on disk of a shard: parts that have no metric in common, and damaged ones.
 
     Args:
         shard: What is asked for.
         seals: From `index`.
         check: Compare the hashes of all files; if not, only the seals are read.
-
-    Raises:
-        Damaged: A part is not what was written; its argument is the seal.
     """
-    wanted, found = dict(shard.metrics), []
+    wanted = dict(shard.metrics)
+    found: list[Kept] = []
+    damaged: list[Damaged] = []
     for path in seals.get(shard.key, ()):
-        seal = _seal(path, shard.key, check)
+        try:
+            seal = _seal(path, shard.key, check)
+        except Damaged as error:
+            damaged.append(error)
+            continue
         mine = tuple(n for n, key in seal["metrics"].items() if wanted.get(n) == key)
         if mine:
             found.append(Kept(path, seal, mine))
             for name in mine:
                 del wanted[name]
-    return found
+    return found, damaged
+
+
+def lacking(shard: Shard, found: Iterable[Kept]) -> Shard:
+    """A shard with the metrics that none of its parts has."""
+    return shard.without(name for kept in found for name in kept.metrics)
 
 
 def _seal(path: Path, key: str, check: bool) -> dict[str, Any]:
@@ -223,23 +232,18 @@ def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
     """What is still to be done: shards with the metrics that they lack; damaged parts go away."""
     left, seals = [], index(folder)
     for shard in shards:
-        while True:
-            try:
-                found = parts_of(shard, seals)
-                break
-            except Damaged as error:
-                seal, what = error.args
-                log.warning(
-                    "samples %d to %d are done again, their file is damaged: %s",
-                    shard.first,
-                    shard.last,
-                    what,
-                )
-                delete(seal)
-                seals = index(folder)
-        lacking = shard.without(name for kept in found for name in kept.metrics)
-        if lacking.metrics:
-            left.append(lacking)
+        found, damaged = parts_of(shard, seals)
+        for seal, what in (error.args for error in damaged):
+            log.warning(
+                "samples %d to %d are done again, their file is damaged: %s",
+                shard.first,
+                shard.last,
+                what,
+            )
+            delete(seal)
+        rest = lacking(shard, found)
+        if rest.metrics:
+            left.append(rest)
     return left
 
 
@@ -252,20 +256,15 @@ def delete(seal: Path) -> None:
 
 def count(folder: Path, shards: Sequence[Shard]) -> int:
     """How many of the shards are on disk with all their metrics; trusts the seals."""
-    seals, done = index(folder), 0
-    for shard in shards:
-        try:
-            found = parts_of(shard, seals, check=False)
-        except (Damaged, OSError):
-            continue
-        done += sum(len(kept.metrics) for kept in found) == len(shard.metrics)
-    return done
+    seals = index(folder)
+    kept = ((shard, *parts_of(shard, seals, check=False)) for shard in shards)
+    return sum(not damaged and not lacking(shard, found).metrics for shard, found, damaged in kept)
 
 
 def seconds(folder: Path, shards: Iterable[Shard]) -> float:
     """Wall time that what is on disk of some shards took."""
     seals = index(folder)
-    found = (kept for shard in shards for kept in parts_of(shard, seals, check=False))
+    found = (kept for shard in shards for kept in parts_of(shard, seals, check=False)[0])
     return float(sum(kept.seal["seconds"] for kept in found))
 
 
@@ -287,11 +286,10 @@ def joined(folder: Path, shards: Sequence[Shard], run_id: str, methods: Sequence
     whole = Part(store.table(Row, []), store.table(Point, []))
     rows, points, seals = [whole.rows], [whole.points], index(folder)
     for shard in shards:
-        try:
-            found = parts_of(shard, seals)
-        except Damaged as error:
-            raise InputError(f"{folder / str(error)} is damaged; repeat the command.") from error
-        if sum(len(kept.metrics) for kept in found) < len(shard.metrics):
+        found, damaged = parts_of(shard, seals)
+        for error in damaged:
+            raise InputError(f"{folder / error.args[1]} is damaged; repeat the command.")
+        if lacking(shard, found).metrics:
             raise InputError(f"{folder} lacks shard {shard.number}; repeat the command.")
         mine = [_take(whole, kept, first=number == 0) for number, kept in enumerate(found)]
         ids, metrics = list(shard.sample_ids), [*COSTS, *dict(shard.metrics)]
@@ -325,9 +323,7 @@ def _take(whole: Part, kept: Kept, *, first: bool) -> tuple[pa.Table, pa.Table]:
         ]
         points = table.filter(pc.is_in(table["curve"], pa.array(curves, pa.string())))
     add_costs(whole.stages, seal["stages"])
-    for curve, metrics in seal["curves"].items():
-        owners = {*whole.curves.get(curve, ()), *(set(metrics) & set(kept.metrics))}
-        whole.curves[curve] = sorted(owners)
+    add_owners(whole.curves, {c: set(m) & set(kept.metrics) for c, m in seal["curves"].items()})
     whole.seconds += seal["seconds"]
     if first:
         whole.samples += seal["samples"]

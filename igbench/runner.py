@@ -27,7 +27,7 @@ from igbench.checks import InputError
 from igbench.engine import Engine, Work
 from igbench.engine.serial import Serial
 from igbench.experiment import Advance, Experiment
-from igbench.shards import Shard, identity, shards
+from igbench.shards import Shard, foundation, identity, shards
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Job:
     shards: list[Shard]
     home: Path
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of everything that decides the rows."""
         return identity(self.shards)
@@ -153,10 +153,8 @@ def finish(
         if not overwrite and (folder := job.finished()):  # by another process, just now
             shutil.rmtree(job.partial, ignore_errors=True)
             return _found(folder)
-        _prepare(job, overwrite)
-        left = parts.missing(job.pieces, job.shards)
+        left = _prepare(job, overwrite)
         earlier = parts.seconds(job.pieces, job.shards)
-        found = parts.count(job.pieces, job.shards)
         _work(job, engine, left, watch, make)
         run_id = store.next_id(job.home, started)
         whole = parts.joined(job.pieces, job.shards, run_id, list(job.experiment.methods))
@@ -172,7 +170,7 @@ def finish(
             engine={
                 "name": repr(engine),
                 "shards": len(job.shards),
-                "found": found,
+                "found": len(job.shards) - len(left),
             },
             reuse=reuse.passport(job.shards, whole.curves),
             certificates=certify.on_record(job.experiment.metrics),
@@ -187,17 +185,20 @@ def finish(
     return replace(_found(folder), again=False)
 
 
-def _prepare(job: Job, overwrite: bool) -> None:
-    """Make the shards ready: gone, or with all that other runs have; and no half-written files."""
+def _prepare(job: Job, overwrite: bool) -> list[Shard]:
+    """What is left to do, once all that other runs have is there; no half-written file stays."""
     if overwrite:
         shutil.rmtree(job.pieces, ignore_errors=True)
         (job.partial / ANEW).touch()
-    elif not job.anew:
-        reuse.adopt(job.home, job.pieces, job.shards)
     for leftover in job.pieces.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
     for leftover in job.partial.glob(".*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
+    left = parts.missing(job.pieces, job.shards)
+    if job.anew or not left:
+        return left
+    reuse.adopt(job.home, job.pieces, foundation(job.shards), left)
+    return parts.missing(job.pieces, left)
 
 
 def _tidy(job: Job) -> None:

@@ -172,10 +172,10 @@ def read(folder: Path) -> Records:
     run = _read_run(folder / RUN_FILE)
     return Records(
         run=run,
-        scores=_read_table(folder / SCORES_FILE, Row),
-        curves=_read_table(folder / CURVES_FILE, Point),
+        scores=scores(folder),
+        curves=_frame(read_table(folder / CURVES_FILE, Point)),
         folder=str(folder),
-        maps={p.stem: _read_maps(p) for p in sorted(folder.glob(f"{MAPS_FOLDER}/*.safetensors"))},
+        maps=read_maps(folder),
     )
 
 
@@ -185,7 +185,7 @@ def scores(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: They are missing or damaged.
     """
-    return _read_table(Path(folder) / SCORES_FILE, Row)
+    return _frame(read_table(Path(folder) / SCORES_FILE, Row))
 
 
 def _read_run(path: Path) -> Run:
@@ -207,9 +207,14 @@ def _read_run(path: Path) -> Run:
         return Run(**{f.name: content.pop(f.name) for f in fields(Run)}, **content)
 
 
-def _read_table(path: Path, kind: type[Row] | type[Point]) -> pd.DataFrame:
+def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
+    """Rows or points of a run, with the columns of `table`, in their order.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
     with _readable(path):
-        return _frame(pq.read_table(path, columns=list(kind._fields)))[list(kind._fields)]
+        return pq.read_table(path, columns=list(kind._fields)).select(list(kind._fields))
 
 
 def _frame(whole: pa.Table) -> pd.DataFrame:
@@ -217,9 +222,17 @@ def _frame(whole: pa.Table) -> pd.DataFrame:
     return whole.to_pandas(split_blocks=True, self_destruct=True)
 
 
-def _read_maps(path: Path) -> dict[str, np.ndarray]:
-    with _readable(path):
-        return load_file(path)
+def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The maps of a run: file name to tensor name to array.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    found = {}
+    for path in sorted(folder.glob(f"{MAPS_FOLDER}/*.safetensors")):
+        with _readable(path):
+            found[path.stem] = load_file(path)
+    return found
 
 
 @contextmanager
@@ -330,18 +343,25 @@ def decode(value: Any) -> Any:
 
 
 def find(experiment_folder: Path, key: str) -> Path | None:
-    """The newest run with this identity (see `igbench.shards`); None if there is none.
+    """The newest run with this identity (see `igbench.shards`); None if there is none."""
+    found = telling(experiment_folder, key)
+    return next((f for f, run in found if run.environment.get("identity") == key), None)
+
+
+def telling(experiment_folder: Path, key: str) -> Iterator[tuple[Path, Run]]:
+    """The runs whose records hold a key somewhere, the newest first.
 
     A damaged record does not count, and is reported.
     """
     for folder in reversed(runs(experiment_folder)):
         try:
             text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
-            if key in text and _read_run(folder / RUN_FILE).environment.get("identity") == key:
-                return folder
+            run = _read_run(folder / RUN_FILE) if key in text else None
         except (InputError, OSError) as error:
             log.warning("a run does not count: %s", error)
-    return None
+            continue
+        if run is not None:
+            yield folder, run
 
 
 def runs(experiment_folder: Path) -> list[Path]:
