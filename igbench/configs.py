@@ -124,7 +124,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"cannot read {unread!r}: {first}; quote lists, as in 'method=[ig,occlusion]'."
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if f"'{key}'" in first or f"override '{key}'" in first:
+        if f"'{key}'" in first:
             others = [o for o in overrides if o.partition("=")[0].lstrip("+~") in GROUPS]
             config = OmegaConf.to_container(hydra.compose("run", overrides=others))
             known = list(_keys(config if isinstance(config, Mapping) else {}))

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -60,11 +61,13 @@ def throughput() -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def whole(folder: Path) -> tuple[float, dict[str, dict[str, float]]]:
-    """Wall time of the whole command, and its model rows and seconds by stage."""
-    command = [sys.executable, "-m", "igbench", f"results_dir={folder}"]
+def whole(
+    folder: Path, words: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> tuple[float, dict[str, dict[str, float]]]:
+    """Wall time of a whole command, and its model rows and seconds by stage."""
+    command = [sys.executable, "-m", "igbench", *words, f"results_dir={folder}"]
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     wall = time.perf_counter() - start
     (record,) = folder.glob("*/*/run.json")
     return wall, json.loads(record.read_text(encoding="utf-8"))["totals"]["stages"]
@@ -93,20 +96,15 @@ def workers() -> pd.DataFrame:
     """Wall time of the shards with one and two single-threaded workers, start of Ray apart."""
     lines = []
     for count in (1, 2):
+        words = [
+            *("limit=8", "samples_at_once=1", "batch_size=4"),
+            *("method=[ig,saliency,random]", "metric=[completeness,srg]"),
+            *("engine=ray", f"engine.workers={count}"),
+        ]
         with tempfile.TemporaryDirectory() as folder:
-            command = [
-                *(sys.executable, "-m", "igbench", "limit=8", "samples_at_once=1"),
-                *("method=[ig,saliency,random]", "metric=[completeness,srg]", "batch_size=4"),
-                *("engine=ray", f"engine.workers={count}", f"results_dir={folder}"),
-            ]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            start = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-            wall = time.perf_counter() - start
-            seals = sorted(Path(folder).rglob("run.json"))
-            stages = json.loads(seals[0].read_text(encoding="utf-8"))["totals"]["stages"]
-            busy = sum(cost["seconds"] for cost in stages.values())
-            lines.append({"workers": count, "wall, s": wall, "busy, s": busy})
+            wall, stages = whole(Path(folder), words, {**os.environ, "OMP_NUM_THREADS": "1"})
+        busy = sum(cost["seconds"] for cost in stages.values())
+        lines.append({"workers": count, "wall, s": wall, "busy, s": busy})
     return pd.DataFrame(lines)
 
 

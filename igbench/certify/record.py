@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from igbench import configs
@@ -33,18 +34,7 @@ def on_record(metrics: Iterable[str]) -> dict[str, Any]:
     for wrong in [c.metric for c in found if not c.ok] + [c.metric for c in climbed if not c.ok]:
         log.warning("%s does not give a known answer here: igbench certify %s", wrong, wrong)
     return {
-        "cases": [
-            {
-                "metric": c.metric,
-                "case": c.case,
-                "expected": c.expected,
-                "obtained": c.obtained,
-                "tolerance": c.tolerance,
-                "ok": c.ok,
-                "note": c.note,
-            }
-            for c in found
-        ],
+        "cases": [asdict(c) | {"ok": c.ok} for c in found],
         "ladders": [
             {
                 "metric": one.metric,
