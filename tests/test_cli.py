@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +19,7 @@ PHOTOS = Path(__file__).parent.parent / "igbench" / "data" / "photos"
 SMALL = ["method=[ig,ig_captum,saliency,random]", "metric=[completeness,srg,difference_from_ig]"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    before = os.environ.get("IGBENCH_CACHE")
-    os.environ.setdefault("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    if before is None:
-        del os.environ["IGBENCH_CACHE"]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def refused(capsys, *words: str) -> str:

@@ -39,13 +39,7 @@ SOON = 20.0
 """Seconds that a test waits for what should happen at once, on a machine that is busy."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    before = os.environ.get("IGBENCH_CACHE")
-    os.environ.setdefault("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    if before is None:
-        del os.environ["IGBENCH_CACHE"]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,13 +31,7 @@ FINE = 1 + 2.0**-9
 BF16 = Quick("bf16")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    before = os.environ.get("IGBENCH_CACHE")
-    os.environ.setdefault("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    if before is None:
-        del os.environ["IGBENCH_CACHE"]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def scale(weight: float = FINE) -> nn.Module:

@@ -15,11 +15,7 @@ TWO, THREE = "metric=[completeness,deletion]", "metric=[completeness,deletion,se
 CHANGED = "metric.deletion.step=0.25"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

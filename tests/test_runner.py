@@ -26,13 +26,7 @@ SMALL = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    before = os.environ.get("IGBENCH_CACHE")
-    os.environ.setdefault("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    if before is None:
-        del os.environ["IGBENCH_CACHE"]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def only_run(results: Path) -> store.Records:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,13 +39,7 @@ def elsewhere(
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    before = os.environ.get("IGBENCH_CACHE")
-    os.environ.setdefault("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    if before is None:
-        del os.environ["IGBENCH_CACHE"]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("launch", [None, elsewhere])
