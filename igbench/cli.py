@@ -133,8 +133,9 @@ def run(overrides: Sequence[str]) -> int:
 
 def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run one resolved configuration; the exit status says whether cells failed."""
-    from igbench import plan, precision, runner, store
+    from igbench import memory, plan, precision, runner, store
 
+    memory.keep_freed()
     console = Console(soft_wrap=True)
     clock = time.perf_counter()
     store.writable(Path(config["results_dir"]))
@@ -192,8 +193,9 @@ def plan_(
     words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
 ) -> int:
     """What a run would do and cost, and what of it is done already; runs nothing."""
-    from igbench import outlook, runner
+    from igbench import memory, outlook, runner
 
+    memory.keep_freed()
     sys.stdout.write(outlook.text(runner.job(configs.compose(words or []))) + "\n")
     return OK
 

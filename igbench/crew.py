@@ -65,8 +65,7 @@ def too_long(timeout: float) -> str:
 class Limited(Dataset[Loaded]):
     """Index to what was loaded, within a limit of time; failures are values.
 
-    With a limit, loading happens in a thread, which is given up with a load that does not end.  It
-    begins with the first load, as no thread survives the way into another process.
+    With a limit, a thread of its own does it, which is given up with a load that does not end.
 
     Args:
         load: Index to sample.
@@ -75,66 +74,49 @@ class Limited(Dataset[Loaded]):
 
     def __init__(self, load: Callable[[int], Tensor], timeout: float | None) -> None:
         self.load, self.timeout, self.owner = load, timeout, os.getpid()
-        self._helper: _Helper | None = None
 
     def __getitem__(self, i: int) -> Loaded:
         """Load one."""
         if self.timeout is None:
             return attempt(self.load, i)
-        self._helper = self._helper or _Helper(self.load)
-        try:
-            return self._helper.ask(i, self.timeout, self._end_if_orphaned)
-        except queue.Empty:
-            self.close()
-            return Loaded(None, too_long(self.timeout))
-        except BaseException:  # a request to stop: the answer would be taken for the next one
-            self.close()
-            raise
+        # A new thread each time, since one that stays keeps the threads that torch gave it, and
+        # OpenMP, which then counts more of these than cores, puts all of them to sleep between the
+        # layers of a model: on two cores, the model was slower by half.
+        done: queue.SimpleQueue[Loaded | BaseException] = queue.SimpleQueue()
+        thread = threading.Thread(
+            target=_answer, args=(self.load, i, done), name="igbench loading", daemon=True
+        )
+        thread.start()
+        found = self._wait(done, self.timeout)
+        if isinstance(found, BaseException):
+            raise found
+        thread.join()
+        return found
+
+    def _wait(
+        self, done: queue.SimpleQueue[Loaded | BaseException], timeout: float
+    ) -> Loaded | BaseException:
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            try:
+                return done.get(timeout=min(left, _POLL))
+            except queue.Empty:
+                self._end_if_orphaned()
+        return Loaded(None, too_long(timeout))
 
     def _end_if_orphaned(self) -> None:
         """In a process whose run was killed: nobody will ask again."""
         if self.owner not in (os.getpid(), os.getppid()):
             os._exit(1)
 
-    def close(self) -> None:
-        """Let the thread go, at the latest when its load ends."""
-        if self._helper is not None:
-            self._helper.jobs.put(None)
-            self._helper = None
 
-
-class _Helper:
-    """A thread that loads; it does not keep the process alive."""
-
-    def __init__(self, load: Callable[[int], Tensor]) -> None:
-        self.load = load
-        self.jobs: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self.done: queue.SimpleQueue[Loaded | BaseException] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="igbench loading", daemon=True).start()
-
-    def ask(self, i: int, timeout: float, meanwhile: Callable[[], None]) -> Loaded:
-        """Load one; raises `queue.Empty` where that takes longer."""
-        self.jobs.put(i)
-        end = time.monotonic() + timeout
-        while True:
-            left = end - time.monotonic()
-            try:
-                found = self.done.get(timeout=max(0.0, min(left, _POLL)))
-                break
-            except queue.Empty:
-                meanwhile()
-                if left <= 0:
-                    raise
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-    def _work(self) -> None:
-        while (i := self.jobs.get()) is not None:
-            try:
-                self.done.put(attempt(self.load, i))
-            except BaseException as error:  # a request to stop, which is for the calling thread
-                self.done.put(error)
+def _answer(
+    load: Callable[[int], Tensor], i: int, done: queue.SimpleQueue[Loaded | BaseException]
+) -> None:
+    try:
+        done.put(attempt(load, i))
+    except BaseException as error:  # a request to stop, which is for the calling thread
+        done.put(error)
 
 
 class Crew:

@@ -35,11 +35,13 @@ class Spent:
 
 
 @contextmanager
-def measured(score: Score) -> Iterator[Spent]:
-    """Count model rows, seconds and peak memory of a block."""
+def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
+    """Count model rows and seconds of a block, and its peak memory if that is asked for."""
     spent, before, start = Spent(), score.cost.snapshot(), time.perf_counter()
     device = next((p.device for p in score.parameters()), torch.device("cpu"))
-    memory.reset_peak(device)
+    memory.give_back()
+    if peak:
+        memory.reset_peak(device)
     try:
         yield spent
     finally:
@@ -48,7 +50,8 @@ def measured(score: Score) -> Iterator[Spent]:
         cost: Cost = score.cost.since(before)
         spent.forward, spent.backward = cost.forward, cost.backward
         spent.seconds = time.perf_counter() - start
-        spent.peak = memory.peak(device)
+        if peak:
+            spent.peak = memory.peak(device)
 
 
 def part(batch: Batch, i: int) -> Batch:

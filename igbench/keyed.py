@@ -47,18 +47,33 @@ def per_sample(
     return stacked.to(like) if stacked.is_floating_point() else stacked.to(like.device)
 
 
+def repeat(seed: int, number: int) -> int:
+    """The seed of a repeat of the same measurement; the first one, 0, has the seed itself."""
+    return key(seed, "repeat", "", number) if number else seed
+
+
 @contextmanager
-def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[None]:
+def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[Callable[[], bool]]:
     """Seed the global generators of torch and numpy, and restore them afterwards.
 
-    For foreign code alone (Captum, shap) that draws from global state.
+    For foreign code alone (Captum, shap, Quantus) that draws from global state.
+
+    Yields:
+        A function that says whether anything was drawn since.
     """
     value = key(seed, purpose, sample_id)
     numpy_state = np.random.get_state()  # noqa: NPY002  foreign code uses the legacy generator
     with torch.random.fork_rng():
         torch.manual_seed(value)
         np.random.seed(value % 2**32)  # noqa: NPY002
+        start = _states()
         try:
-            yield
+            yield lambda: _states() != start
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _states() -> tuple[bytes, bytes, int]:
+    """The states of the global generators of torch and numpy."""
+    _, words, position, *_ = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), np.asarray(words).tobytes(), int(position)

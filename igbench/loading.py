@@ -164,9 +164,8 @@ class Stream:
         return found.x
 
     def close(self) -> None:
-        """End processes and threads, loads that do not end included."""
+        """End processes, loads that do not end included."""
         self._dismiss()
-        self._here.close()
 
     def _next(self) -> Loaded:
         i = self._order[self._at]

@@ -163,7 +163,7 @@ class _Loop:
         self, batch: Batch, name: str, method: Method, results: Results
     ) -> tuple[Tensor, list[str]]:
         """The map of one method, NaN where it failed, and the reason for each sample."""
-        with isolate.measured(self.score) as spent:
+        with isolate.measured(self.score, peak=True) as spent:
             values, reasons = isolate.attribute(batch, method)
         results.stages[f"method {name}"] = _stage(spent)
         for i, sample_id in enumerate(batch.sample_ids):

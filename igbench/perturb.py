@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -157,3 +157,34 @@ def order(values: Tensor, seed: int, sample_id: str) -> Tensor:
     shuffled = torch.randperm(len(values), generator=keyed.generator(seed, "ties", sample_id))
     shuffled = shuffled.to(values.device)
     return shuffled[torch.argsort(values[shuffled], descending=True, stable=True)]
+
+
+def rankings(
+    values: Tensor, seed: int, sample_id: str, orders: int, cuts: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Ranks of features by falling value, in R random orders of ties where a tie matters.
+
+    Args:
+        values: (M, G) one value for each feature.
+        seed: Seed of the tie-breaks.
+        sample_id: Sample of the tie-breaks.
+        orders: R.
+        cuts: Numbers of features from the top, each in 0..G, at which the order is cut in two; ties
+            matter where one of these parts equal values.
+
+    Returns:
+        The distinct ranks, 0 for the largest value, (D, G), and which of them belongs to each order
+        and map, (R, M).
+    """
+    inner = torch.tensor([k for k in cuts if 0 < k < values.shape[1]], device=values.device).long()
+    found: list[Tensor] = []
+    places = torch.empty(orders, len(values), dtype=torch.long, device=values.device)
+    for m, own in enumerate(values):
+        first = order(own, seed, sample_id)
+        ranked = own[first]
+        many = orders if bool((ranked[inner - 1] == ranked[inner]).any()) else 1
+        others = [order(own, keyed.repeat(seed, r), sample_id) for r in range(1, many)]
+        places[:, m] = len(found)
+        places[:many, m] += torch.arange(many, device=values.device)
+        found += [torch.argsort(one) for one in (first, *others)]
+    return torch.stack(found), places

@@ -85,6 +85,8 @@ class MetricSpec:
         needs: Attribution kind that is required: "any", "global", "signed" or "global signed".
         undefined: When the value does not exist.
         min_effect: Smallest difference of means that is worth a verdict.
+        shared_draws: Whether what is drawn at random is the same for all samples, so that their
+            Monte Carlo errors do not average out.
     """
 
     title: str
@@ -98,6 +100,7 @@ class MetricSpec:
     needs: Literal["any", "global", "signed", "global signed"] = "any"
     undefined: str = "never"
     min_effect: float = 0.005
+    shared_draws: bool = False
 
     @property
     def arrow(self) -> str:

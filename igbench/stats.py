@@ -305,7 +305,8 @@ def summarise(
     Returns:
         Columns `SUMMARY_COLUMNS`: `n`, `n_undefined`, `n_failed` count samples; `reason` is the
         most common one; `low`, `high` bound the mean with 95 % confidence; `mc_error` is the
-        Monte Carlo standard error of the mean, NaN for exact metrics; `best` marks the best mean
+        Monte Carlo standard error of the mean, NaN for exact metrics (for draws that all samples
+        share it is that of one sample, an upper bound); `best` marks the best mean
         among methods proper, `tied` those that the signed-rank test cannot tell from it after
         Holm's correction over all pairs of the model and metric.
 
@@ -316,7 +317,7 @@ def summarise(
     for (model, metric), group in scores.groupby(["model", "metric"], sort=False):
         spec = _spec(specs, str(metric))
         cells = [
-            {"model": model, "method": method, "metric": metric, **_describe(cell, resamples)}
+            {"model": model, "method": method, "metric": metric, **_describe(cell, spec, resamples)}
             for method, cell in group.groupby("method", sort=False)
         ]
         rivals = [c for c in cells if _competes(c["method"], methods) and c["n"]]
@@ -324,13 +325,14 @@ def summarise(
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
 
 
-def _describe(cell: pd.DataFrame, resamples: int) -> dict[str, Any]:
+def _describe(cell: pd.DataFrame, spec: MetricSpec, resamples: int) -> dict[str, Any]:
     good = usable(cell)
     values = cell.loc[good, "value"].to_numpy(dtype=float)
     errors = cell.loc[good, "std_error"].dropna().to_numpy(dtype=float)
     undefined = int((cell["status"] == "undefined").sum())
     reasons = cell.loc[~good & (cell["reason"] != ""), "reason"].value_counts()
     low, high = interval(values, resamples=resamples)
+    independent = 1 if spec.shared_draws else len(values)
     spread = len(values) > 1 and np.isfinite(values).all()
     return {
         "n": len(values),
@@ -342,7 +344,7 @@ def _describe(cell: pd.DataFrame, resamples: int) -> dict[str, Any]:
         "high": high,
         "median": float(np.median(values)) if len(values) else math.nan,
         "std": float(values.std(ddof=1)) if spread else math.nan,
-        "mc_error": math.sqrt(_mean(errors**2) / len(values)) if len(errors) else math.nan,
+        "mc_error": math.sqrt(_mean(errors**2) / independent) if len(errors) else math.nan,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from igbench import checks
+from igbench import checks, keyed
 from igbench.fast import Quick
 from igbench.rows import MethodSpec, MetricSpec
 
@@ -265,6 +265,7 @@ class Batch:
         sample_ids: N identifiers, stable across runs.
         features: Name of the features ("pixel", "patch:16", ...) that metrics use by default.
         seed: Seed of everything random.
+        repeat: Number of the repeat of a measurement; 0 for the first.
     """
 
     score: Score
@@ -274,6 +275,12 @@ class Batch:
     sample_ids: tuple[str, ...]
     features: str = "element"
     seed: int = 0
+    repeat: int = 0
+
+    @property
+    def draws_seed(self) -> int:
+        """Seed of what metrics draw: another one in each repeat, where methods keep `seed`."""
+        return keyed.repeat(self.seed, self.repeat)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -305,7 +312,8 @@ class Measurement:
 
     Attributes:
         value: (N,); NaN where the metric is undefined.
-        std_error: (N,) Monte Carlo standard error, or None for exact metrics.
+        std_error: (N,) Monte Carlo standard error: 0 where no draw matters to the sample; None for
+            exact metrics, and where a single draw says nothing of its error.
         reason: Why a value is NaN, one text for all such samples.
         curves: Name to (x (P,), y (N, P)).
     """

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench import build, configs
+from igbench import build, configs, keyed
 from igbench.attr.integrate import input_gradient
 from igbench.data.digits import digits
 from igbench.isolate import attributions_of
@@ -184,6 +184,37 @@ def test_metric_values_are_in_range_and_leave_no_trace(config, name):
         assert torch.equal(again[key].value, measurement.value), "same seed, same score"
 
 
+def tied(values: Tensor) -> Tensor:
+    """Maps with many equal values, none of them zero."""
+    return values.sign() + values.abs().amax() * (values > values.mean())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_a_metric_draws_is_in_its_standard_error(config, name, monkeypatch):
+    b, m = batch(), metric(config, name)
+    maps = {k: replace(a, values=tied(a.values)) for k, a in maps_for(b).items()}
+    asked = []
+    for place in ("generator", "global_state"):
+        plain = getattr(keyed, place)
+        monkeypatch.setattr(
+            keyed, place, lambda *args, plain=plain: asked.append(args) or plain(*args)
+        )
+    found = measured(m, b, maps)
+    other = replace(b, seed=6)
+    again = measured(m, other, maps)
+    for key, measurement in found.items():
+        known = measurement.value.isfinite()
+        assert bool(known.any())
+        if measurement.std_error is None:
+            assert not asked, "it draws, so it must say how much that matters"
+            assert torch.equal(again[key].value[known], measurement.value[known])
+            continue
+        assert bool(measurement.std_error[known].isfinite().all())
+        moved = (again[key].value - measurement.value).abs() > 1e-9
+        either = (measurement.std_error > 0) | (again[key].std_error > 0)
+        assert bool(either[moved & known].all()), "another seed gives another number"
+
+
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("split", SPLITS)
 def test_metric_does_not_depend_on_batching(config, name, split):
@@ -194,6 +225,11 @@ def test_metric_does_not_depend_on_batching(config, name, split):
         own = {k: replace(a, values=a.values[index]) for k, a in maps.items()}
         for key, found in measured(m, take(b, index), own).items():
             torch.testing.assert_close(found.value, whole[key].value[index], rtol=1e-9, atol=1e-12)
+            error = whole[key].std_error
+            assert (found.std_error is None) == (error is None)
+            if error is not None:
+                # A difference of two values at worst, each with the rounding above.
+                torch.testing.assert_close(found.std_error, error[index], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", METRICS)

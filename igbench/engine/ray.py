@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from igbench import checks, parts
+from igbench import checks, memory, parts
 from igbench.engine import Make, Work
 from igbench.experiment import Advance
 from igbench.shards import Shard
@@ -37,6 +37,7 @@ class Worker:
         self, make: Make, config: Mapping[str, Any], folder: str, weights: str, threads: int
     ) -> None:
         torch.set_num_threads(threads)
+        memory.keep_freed()
         self.experiment = make(config)
         self.folder = Path(folder)
         if self.experiment.model.weights_hash != weights:

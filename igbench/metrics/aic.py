@@ -25,7 +25,7 @@ class Aic(Information):
         return self.definition("Accuracy information curve", "accuracy")
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Images
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Images]
     ) -> dict[str, Measurement]:
         """Area of every attribution; x of the curve is the share of the information."""
         return self.areas(attributions, observation, accuracy, "aic")

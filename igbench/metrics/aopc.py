@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from igbench import checks
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT, Curves, Removal
 from igbench.rows import Direction, MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -76,14 +77,14 @@ class Aopc(Removal):
         start = observation.clean[:, None]
         result = {}
         for name in attributions:
-            drops = self._drops(start, first.get(name), last.get(name))[:, :points]
+            drops = self._drops(start, first.get(name), last.get(name))[..., :points]
             x = observation.x[:points]
             curve = "abpc" if self.order == "difference" else f"aopc_{self.order}"
-            result[name] = Measurement(drops.mean(dim=1), reason=FLAT, curves={curve: (x, drops)})
+            result[name] = averaged(drops.mean(dim=-1), FLAT, {curve: (x, drops)})
         return result
 
     def _drops(self, start: Tensor, first: Tensor | None, last: Tensor | None) -> Tensor:
-        """The terms of the sum, (N, P)."""
+        """The terms of the sum, (R, N, P)."""
         if first is not None and last is not None:
             return last - first
         curve = first if first is not None else last

@@ -15,6 +15,7 @@ from igbench import baselines as references
 from igbench import checks
 from igbench import features as feature_units
 from igbench.metrics.again import explained, method_of_batch
+from igbench.metrics.errors import mean_of, repeated
 from igbench.metrics.similarity import on_grid, rank_correlation
 from igbench.rows import MetricSpec
 from igbench.sources import Data
@@ -49,22 +50,29 @@ class BaselineSensitivity:
 
     The curve "baseline_blind" has the share of "blind" for each baseline, in their order.
 
+    Where a baseline is drawn at random, the value is the mean over R repeats with other draws of
+    it, and the standard error is that of this mean; the other maps are not made again.
+
     Args:
         statistic: "rank", "spread" or "blind".
         baselines: Names from `igbench.baselines.NAMED`, two or more.
         features: What one feature is; None for the default of the data.
         data: What black, white and the pool are; an experiment gives its own.
+        repeats: R; no standard error for 1.
 
     Raises:
-        InputError: Unknown names, fewer than two baselines, or one that the data cannot make.
+        InputError: Unknown names, fewer than two baselines, one that the data cannot make, or no
+            repeats.
     """
 
     statistic: Literal["rank", "spread", "blind"] = "rank"
     baselines: Sequence[str] = NAMES
     features: str | None = None
     data: Data | None = field(default=None, repr=False, compare=False)
+    repeats: int = 2
 
     def __post_init__(self) -> None:
+        checks.positive("repeats", self.repeats)
         checks.known_name("statistic", self.statistic, tuple(TITLES))
         object.__setattr__(self, "baselines", tuple(self.baselines))
         for name in self.baselines:
@@ -92,34 +100,42 @@ class BaselineSensitivity:
     @property
     def observation_key(self) -> object:
         """The baselines; the statistics share them."""
-        return (BaselineSensitivity, self.baselines)
+        return (BaselineSensitivity, self.baselines, self.repeats)
 
-    def observe(self, batch: Batch) -> list[Tensor]:
-        """The baselines, B of (N, *F)."""
+    def observe(self, batch: Batch) -> list[list[Tensor]]:
+        """The baselines, R of B of (N, *F)."""
         data = bare(batch) if self.data is None else self.data
         return [
-            references.named(name)(batch.x, batch.sample_ids, data, batch.seed)
-            for name in self.baselines
+            [
+                references.named(name)(batch.x, batch.sample_ids, data, own.draws_seed)
+                for name in self.baselines
+            ]
+            for own in repeated(batch, self.repeats)
         ]
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[list[Tensor]]
     ) -> dict[str, Measurement]:
         """The statistic of every attribution."""
         spec = batch.features if self.features is None else self.features
         features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
         grid = max(torch.finfo(batch.x.dtype).eps, 1e-12)
-        result = {}
+        places = [float(b) for b in range(len(self.baselines))]
+        result: dict[str, Measurement] = {}
         for name, attribution in attributions.items():
             method_of_batch(name, attribution)
-            sums = self._sums(name, attribution, batch, observation, features)
-            zeros = (sums == 0).double().mean(dim=2)
-            zeros = zeros.where(sums.isfinite().all(dim=2), math.nan)
-            value = self._value(sums, zeros, grid)
-            places = [float(b) for b in range(len(observation))]
-            result[name] = Measurement(
-                value, reason=REASONS[self.statistic], curves={"baseline_blind": (places, zeros)}
-            )
+            found = []
+            for sums in self._sums(name, attribution, batch, observation, features):
+                zeros = (sums == 0).double().mean(dim=2)
+                zeros = zeros.where(sums.isfinite().all(dim=2), math.nan)
+                found.append(
+                    Measurement(
+                        self._value(sums, zeros, grid),
+                        reason=REASONS[self.statistic],
+                        curves={"baseline_blind": (places, zeros)},
+                    )
+                )
+            result |= mean_of([{name: one} for one in found])
         return result
 
     def _value(self, sums: Tensor, zeros: Tensor, grid: float) -> Tensor:
@@ -132,15 +148,21 @@ class BaselineSensitivity:
         name: str,
         attribution: Attribution,
         batch: Batch,
-        observation: list[Tensor],
+        observation: list[list[Tensor]],
         features: Features,
-    ) -> Tensor:
-        """The B maps of one method, summed over features, (N, B, G) float64."""
-        maps = [
-            explained(name, attribution, replace(batch, baseline=baseline))
-            for baseline in observation
-        ]
-        return torch.stack([feature_units.total(m, features) for m in maps], dim=1)
+    ) -> list[Tensor]:
+        """The B maps of one method, summed over features, R of (N, B, G) float64."""
+        maps: list[list[Tensor]] = []
+        for baselines in observation:
+            own = []
+            for b, baseline in enumerate(baselines):
+                if maps and torch.equal(baseline, observation[0][b]):
+                    own.append(maps[0][b])
+                    continue
+                again = explained(name, attribution, replace(batch, baseline=baseline))
+                own.append(feature_units.total(again, features))
+            maps.append(own)
+        return [torch.stack(own, dim=1) for own in maps]
 
 
 def disagreement(sums: Tensor, grid: float) -> Tensor:

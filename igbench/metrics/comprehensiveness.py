@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from igbench.metrics.erasure import Erased, Erasure
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -34,7 +35,5 @@ class Comprehensiveness(Erasure):
         result = {}
         for name, y in found.items():
             drops = observation.clean[:, None] - y
-            result[name] = Measurement(
-                drops.mean(dim=1), reason=FLAT, curves={"comprehensiveness": (x, drops)}
-            )
+            result[name] = averaged(drops.mean(dim=-1), FLAT, {"comprehensiveness": (x, drops)})
         return result

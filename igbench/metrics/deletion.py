@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT, Curves, Removal, area
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -31,6 +32,6 @@ class Deletion(Removal):
         """Area under every curve; x is the fraction of features removed."""
         x = observation.x
         return {
-            name: Measurement(area(x, y), reason=FLAT, curves={"deletion": (x, y)})
+            name: averaged(area(x, y), FLAT, {"deletion": (x, y)})
             for name, y in observation.removal("mif", attributions).items()
         }

@@ -13,6 +13,7 @@ from torch import Tensor
 from igbench import checks, keyed
 from igbench import features as feature_units
 from igbench.metrics.again import Wrapped, explained, l1, method_of_batch, subset
+from igbench.metrics.errors import averaged, jackknife, repeated
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement, Score
 
@@ -32,33 +33,37 @@ class Dummy:
     - "plant": a random part of the features, drawn by (seed, sample id), is made ignored: the
       method explains f(x with I at the baseline), which does not depend on I at all.  Every model
       has such a variant, so every sample has a value; a map that knows nothing of the model has
-      about `share`.
+      about `share`.  The value is the mean over `repeats` such parts, with its standard error.
     - "detect": the map is scored as it is, and I is found by perturbation.  Draw d = 1 takes x,
       every further one a mixture in which each feature is that of x or noise, at even odds; then
       each feature in turn is replaced by other noise.  Noise is uniform from the least to the
       greatest element of x and the baseline.  I holds the features whose replacement changes f by
       no more than rounding (64 machine epsilons of the largest |f| seen) in all D draws: more
       draws can only shrink it.  Costs D (G + 1) model rows for each sample, for all methods
-      together.  Undefined where I is empty, as it is for most networks.
+      together.  Undefined where I is empty, as it is for most networks.  The standard error is the
+      jackknife's over draws: 0 where no single draw decides over a feature.
 
     Args:
         mode: "plant" or "detect".
         share: Part of the features that is planted, in (0, 1).
-        draws: D of "detect".
+        draws: D of "detect"; no standard error for 1.
+        repeats: Number of parts of "plant"; no standard error for 1.
         features: What one feature is; None for the default of the data.
 
     Raises:
-        InputError: Unknown mode, a share outside (0, 1), no draws.
+        InputError: Unknown mode, a share outside (0, 1), no draws or repeats.
     """
 
     mode: Literal["plant", "detect"] = "plant"
     share: float = 0.5
     draws: int = 4
     features: str | None = None
+    repeats: int = 2
 
     def __post_init__(self) -> None:
         checks.known_name("mode", self.mode, tuple(REASONS))
         checks.positive("draws", self.draws)
+        checks.positive("repeats", self.repeats)
         if not 0 < self.share < 1:
             raise checks.InputError(f"share is {self.share}; it must be between 0 and 1.")
 
@@ -84,28 +89,61 @@ class Dummy:
         return self
 
     def observe(self, batch: Batch) -> Tensor:
-        """Which features are ignored, (N, G) boolean."""
+        """Which features are ignored, boolean.
+
+        "plant": (R, N, G), in each repeat.  "detect": (D, N, G), as far as each draw shows.
+        """
         features = self._features(batch)
         if self.mode == "plant":
-            return self._planted(batch, features)
-        return torch.stack([self._detected(batch, i, features) for i in range(len(batch))])
+            parts = [self._planted(own, features) for own in repeated(batch, self.repeats)]
+            return torch.stack(parts)
+        found = [self._detected(batch, i, features) for i in range(len(batch))]
+        return torch.stack(found, dim=1)
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
     ) -> dict[str, Measurement]:
         """Share of every attribution on ignored features."""
+        measure = self._of_planted if self.mode == "plant" else self._of_detected
         features = self._features(batch)
-        result = {}
-        for name, attribution in attributions.items():
-            values = attribution.values
-            if self.mode == "plant":
-                values = self._again(name, attribution, batch, observation, features)
-            inside = feature_units.spread(observation, features).to(values.device)
-            value = l1(values.where(inside, 0.0)) / l1(values)
-            if self.mode == "detect":
-                value = value.where(observation.any(dim=1), math.nan)
-            result[name] = Measurement(value, reason=REASONS[self.mode])
-        return result
+        return {
+            name: measure(name, attribution, batch, observation, features)
+            for name, attribution in attributions.items()
+        }
+
+    def _of_planted(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        planted: Tensor,
+        features: Features,
+    ) -> Measurement:
+        found = []
+        for own in planted:
+            values = self._again(name, attribution, batch, own, features)
+            found.append(share_on(values, own, features))
+        return averaged(torch.stack(found), REASONS["plant"])
+
+    def _of_detected(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        seen: Tensor,
+        features: Features,
+    ) -> Measurement:
+        def share(ignored: Tensor) -> Tensor:
+            return share_on(attribution.values, ignored, features)
+
+        every = seen.all(dim=0)
+        value = share(every).where(every.any(dim=1), math.nan)
+        if self.draws == 1:
+            return Measurement(value, reason=REASONS["detect"])
+        others = [torch.cat([seen[:d], seen[d + 1 :]]) for d in range(self.draws)]
+        without = torch.stack([share(other.all(dim=0)) for other in others], dim=1)
+        error = jackknife(without).where(value.isfinite(), math.nan)
+        return Measurement(value, error, REASONS["detect"])
 
     def _features(self, batch: Batch) -> Features:
         spec = batch.features if self.features is None else self.features
@@ -121,7 +159,7 @@ class Dummy:
         many = min(max(1, round(self.share * features.count)), features.count - 1)
         rows = []
         for sample_id in batch.sample_ids:
-            g = keyed.generator(batch.seed, "dummy", sample_id)
+            g = keyed.generator(batch.draws_seed, "dummy", sample_id)
             rows.append(torch.randperm(features.count, generator=g) < many)
         return torch.stack(rows).to(batch.x.device)
 
@@ -145,7 +183,7 @@ class Dummy:
         return torch.cat(maps)
 
     def _detected(self, batch: Batch, i: int, features: Features) -> Tensor:
-        """Ignored features of one sample, (G,)."""
+        """Features of one sample that each draw shows to be ignored, (D, G)."""
         mixtures, noise = self._draws(batch, i, features)
         index, count = features.index.to(batch.x.device), features.count
 
@@ -161,7 +199,7 @@ class Dummy:
         ).double()
         table = out.view(self.draws, count + 1)
         rounding = 64 * torch.finfo(batch.x.dtype).eps * out.abs().amax()
-        return ((table[:, 1:] - table[:, :1]).abs() <= rounding).all(dim=0)
+        return (table[:, 1:] - table[:, :1]).abs() <= rounding
 
     def _draws(self, batch: Batch, i: int, features: Features) -> tuple[Tensor, Tensor]:
         """Mixtures of x and noise, and noise to replace single features, (D, *F) both."""
@@ -169,7 +207,7 @@ class Dummy:
         low, high = torch.stack([x, batch.baseline[i]]).aminmax()
         mixtures, noise = [x], []
         for d in range(self.draws):
-            g = keyed.generator(batch.seed, "dummy", batch.sample_ids[i], d)
+            g = keyed.generator(batch.draws_seed, "dummy", batch.sample_ids[i], d)
             first, second = (
                 low + (high - low) * torch.rand(x.shape, generator=g, dtype=torch.float64).to(x)
                 for _ in range(2)
@@ -181,6 +219,12 @@ class Dummy:
                 )
             noise.append(second)
         return torch.stack(mixtures), torch.stack(noise)
+
+
+def share_on(values: Tensor, ignored: Tensor, features: Features) -> Tensor:
+    """Share of |phi| on some features, (N, *F) and (N, G) boolean to (N,)."""
+    inside = feature_units.spread(ignored, features).to(values.device)
+    return l1(values.where(inside, 0.0)) / l1(values)
 
 
 class Ignoring(Wrapped):

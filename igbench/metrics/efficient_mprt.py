@@ -12,6 +12,7 @@ from torch import Tensor
 from igbench import checks
 from igbench import features as feature_units
 from igbench.metrics.again import explained, method_of_batch, rescored
+from igbench.metrics.errors import averaged, repeated
 from igbench.metrics.randomise import Init, Network, network
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -25,25 +26,31 @@ class EfficientMprt:
 
     Hedstroem et al. 2023, section 4.2.  H is the entropy of the histogram of the map, in equal bins
     from its least to its greatest value.  No layer by layer cascade and no measure of similarity is
-    needed, so one further explanation is the cost.  0 for a map that ignores the model; positive
+    needed, so R further explanations are the cost.  0 for a map that ignores the model; positive
     where a random network has a less ordered map.  Range [-1, inf).
 
-    Weights are those of the last stage of `igbench.metrics.mprt.Mprt`.
+    Weights are those of the last stage of `igbench.metrics.mprt.Mprt`.  The value is the mean over
+    R networks, and the standard error is that of this mean; the networks are those of all samples,
+    so that the errors of samples do not average out.
 
     Args:
         bins: Number of bins.
         init: See `Mprt`.
         features: What one feature is; None for the default of the data.
+        repeats: Number R of random networks; no standard error for 1.
 
     Raises:
-        InputError: Fewer than two bins, an unknown init, a model that is no torch module.
+        InputError: Fewer than two bins, no network, an unknown init, a model that is no torch
+            module.
     """
 
     bins: int = 100
     init: Init = "scale"
     features: str | None = None
+    repeats: int = 2
 
     def __post_init__(self) -> None:
+        checks.positive("repeats", self.repeats)
         checks.known_name("init", self.init, ("scale", "torch"))
         if self.bins < 2:
             raise checks.InputError(f"bins is {self.bins}; an entropy needs at least 2.")
@@ -61,6 +68,7 @@ class EfficientMprt:
             unit=self.features or "as the data",
             undefined=FLAT,
             min_effect=0.01,
+            shared_draws=True,
         )
 
     @property
@@ -79,18 +87,20 @@ class EfficientMprt:
         spec = batch.features if self.features is None else self.features
         features = feature_units.resolve(spec, tuple(batch.x.shape[1:]))
         changed = replace(batch, score=rescored(batch.score, observation.copy))
-        result = {}
-        for layer in observation.layers:
-            observation.randomise(layer)
-        for name, attribution in attributions.items():
-            method_of_batch(name, attribution)
-            again = explained(name, attribution, changed)
-            before, after = (
-                entropy(feature_units.total(v, features), self.bins)
-                for v in (attribution.values, again)
-            )
-            result[name] = Measurement((after - before) / before, reason=FLAT)
-        return result
+        found: dict[str, list[Tensor]] = {name: [] for name in attributions}
+        for own in repeated(batch, self.repeats):
+            network_of_draw = observation.drawn_by(own.draws_seed)
+            for layer in observation.layers:
+                network_of_draw.randomise(layer)
+            for name, attribution in attributions.items():
+                method_of_batch(name, attribution)
+                again = explained(name, attribution, changed)
+                before, after = (
+                    entropy(feature_units.total(v, features), self.bins)
+                    for v in (attribution.values, again)
+                )
+                found[name].append((after - before) / before)
+        return {name: averaged(torch.stack(rises), FLAT) for name, rises in found.items()}
 
 
 def entropy(values: Tensor, bins: int) -> Tensor:

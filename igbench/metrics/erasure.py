@@ -29,6 +29,9 @@ Refill = Callable[[int, Tensor, Tensor], Tensor]
 class Erasure:
     """Which features are kept or removed, and what is tracked; the base of two metrics.
 
+    Tied features go in a random order, the same for all methods; where a share parts them, the
+    value is the mean over `tie_orders` such orders, and the standard error is that of this mean.
+
     Args:
         fractions: Shares q of the features, the B thresholds: fractions of G below 1 (rounded to
             at least one feature), or whole numbers.  Shares that round to the same number of
@@ -38,25 +41,28 @@ class Erasure:
         scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
             "probability" (the paper).
         features: What one feature is; None for the default of the data.
+        tie_orders: Number R of random orders of tied features; no standard error for 1.
 
     Raises:
-        InputError: Shares that are none, an unknown occluder or output.
+        InputError: Shares that are none, an unknown occluder or output, no order.
     """
 
     fractions: Sequence[float] = SHARES
     occluder: str = "baseline"
     scalar: Literal["score", "logit", "probability"] = "score"
     features: str | None = None
+    tie_orders: int = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
+        checks.positive("tie_orders", self.tie_orders)
         checks.known_name("scalar", self.scalar, ("score", "logit", "probability"))
         checks.known_name("occluder", self.occluder, perturb.OCCLUDERS)
 
     @property
     def observation_key(self) -> object:
         """The shares do not matter to what is observed."""
-        return (Erasure, self.occluder, self.scalar, self.features)
+        return (Erasure, self.occluder, self.scalar, self.features, self.tie_orders)
 
     def observe(self, batch: Batch) -> Erased:
         """f(x); the rest depends on the maps."""
@@ -65,7 +71,8 @@ class Erasure:
         score = batch.score if self.scalar == "score" else batch.score.as_output(self.scalar)
         fill = perturb.occluded(batch, self.occluder)
         clean = score.evaluate(batch.x, batch.target).double()
-        return Erased(batch, score, features, clean, replaced(batch.x, fill, features))
+        refill = replaced(batch.x, fill, features)
+        return Erased(batch, score, features, clean, refill, self.tie_orders)
 
     def counts(self, erased: Erased) -> list[int]:
         """Numbers of features of the shares."""
@@ -98,6 +105,7 @@ class Erased:
         features: What is removed together.
         clean: (N,) float64 output with nothing removed.
         refill: Makes inputs without some features.
+        tie_orders: Number R of random orders of tied features.
     """
 
     batch: Batch
@@ -105,11 +113,12 @@ class Erased:
     features: Features
     clean: Tensor
     refill: Refill
+    tie_orders: int = 1
 
     def outputs(
         self, attributions: Mapping[str, Attribution], counts: Sequence[int], ends: Ends
     ) -> dict[str, Tensor]:
-        """Output without the `counts` features at one end of the ranking, (N, P) float64 each.
+        """Output without the `counts` features at one end of the ranking, (R, N, P) each.
 
         Features are ranked by falling attribution, ties at random, alike for all methods; "top"
         and "bottom" are ends of the same order, so that the top k and the bottom G - k are
@@ -123,30 +132,33 @@ class Erased:
         values = torch.stack(
             [feature_units.total(a.values, self.features) for a in attributions.values()]
         )  # (M, N, G)
-        found = torch.full((*values.shape[:2], len(counts)), math.nan).to(values)
+        shape = (self.tie_orders, *values.shape[:2], len(counts))
+        found = torch.full(shape, math.nan).to(values)
         for i in range(len(self.batch)):
             ranked = [m for m in range(len(values)) if ranks_something(values[m, i])]
             if ranked:
-                out = self._outputs_of(i, values[ranked, i], counts, ends)
-                found[ranked, i] = out.view(len(ranked), len(counts)).double()
-        return {name: found[m] for m, name in enumerate(attributions)}
+                found[:, ranked, i] = self._outputs_of(i, values[ranked, i], counts, ends)
+        return {name: found[:, m] for m, name in enumerate(attributions)}
 
     def _outputs_of(self, i: int, values: Tensor, counts: Sequence[int], ends: Ends) -> Tensor:
-        """Outputs of one sample for maps (m, G) whose ranking exists, (m * P,)."""
-        batch, points = self.batch, len(counts)
-        orders = [perturb.order(v, batch.seed, batch.sample_ids[i]) for v in values]
-        ranks = torch.stack([torch.argsort(o) for o in orders])
+        """Outputs of one sample for maps (m, G) whose ranking exists, (R, m, P) float64."""
+        batch, points, every = self.batch, len(counts), self.features.count
+        cuts = counts if ends == "top" else [every - k for k in counts]
+        ranks, places = perturb.rankings(
+            values, batch.draws_seed, batch.sample_ids[i], self.tie_orders, cuts
+        )
         removed = torch.tensor(list(counts), device=ranks.device)
 
         def build(draw: Tensor) -> Tensor:
             own, point = ranks[draw // points], draw % points
             many = removed[point, None]
-            gone = own < many if ends == "top" else own >= self.features.count - many
+            gone = own < many if ends == "top" else own >= every - many
             return self.refill(i, gone, point)
 
-        return self.score.evaluate_draws(
-            len(values) * points, batch.target_of(i), build, device=ranks.device
+        out = self.score.evaluate_draws(
+            len(ranks) * points, batch.target_of(i), build, device=ranks.device
         )
+        return out.view(len(ranks), points).double()[places]
 
 
 def ranks_something(values: Tensor) -> bool:

@@ -112,13 +112,13 @@ class Infidelity:
 
     def _noise(self, batch: Batch, i: int) -> Tensor:
         assert isinstance(self.draws, int)
-        g = keyed.generator(batch.seed, "infidelity", batch.sample_ids[i])
+        g = keyed.generator(batch.draws_seed, "infidelity", batch.sample_ids[i])
         shape = (self.draws, *batch.x.shape[1:])
         return self.scale * torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
 
     def _masks(self, batch: Batch, i: int) -> tuple[Tensor, Features]:
         shape = tuple(batch.x.shape[1:])
-        g = keyed.generator(batch.seed, "infidelity", batch.sample_ids[i])
+        g = keyed.generator(batch.draws_seed, "infidelity", batch.sample_ids[i])
         if self.perturbation == "square":
             if len(shape) != 3:
                 raise InputError(f"square removal needs images, not samples of shape {shape}.")

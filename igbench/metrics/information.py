@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from igbench import checks, keyed
+from igbench.metrics.errors import averaged, repeated
 from igbench.metrics.pictures import filled, levels_of, size
 from igbench.metrics.revealing import Images, marked
 from igbench.rows import MetricSpec
@@ -44,6 +45,9 @@ class Information:
     the area below, on 1000 cells, in [0, 1].  The paper joins samples by the median of their curves
     and takes the area of that; here every sample has its own area, and the curves are on record.
 
+    The value and the curve are means over R repeats with other pixels known from the start, and
+    other orders of ties; the standard error is that of this mean.
+
     Images are rounded to 8 bits before the model sees them.  The random pixels are drawn by (seed,
     sample id), the same for all methods.  Pixels are ranked by the sum over channels, or by its
     magnitude; ties are broken at random, alike for all methods.  Sizes depend on the version of
@@ -57,9 +61,11 @@ class Information:
             that of the image, and the output at the start may be anything.
         absolute: Rank pixels by magnitude.
         data: Where black and white are defined; an experiment gives its own.
+        repeats: R; no standard error for 1.
 
     Raises:
-        InputError: Thresholds that do not rise in (0, 1), a start outside [0, 1), no 8-bit images.
+        InputError: Thresholds that do not rise in (0, 1), a start outside [0, 1), no 8-bit images,
+            no repeats.
     """
 
     thresholds: Sequence[float] = THRESHOLDS
@@ -68,8 +74,10 @@ class Information:
     normalise: bool = True
     absolute: bool = True
     data: Data | None = field(default=None, repr=False, compare=False)
+    repeats: int = 2
 
     def __post_init__(self) -> None:
+        checks.positive("repeats", self.repeats)
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
         levels = (0.0, *self.thresholds, 1.0)
         if not self.thresholds or any(a >= b for a, b in itertools.pairwise(levels)):
@@ -83,7 +91,7 @@ class Information:
     @property
     def observation_key(self) -> object:
         """Metrics that reveal alike share their images and outputs."""
-        return (Information, self.thresholds, self.start, self.absolute)
+        return (Information, self.thresholds, self.start, self.absolute, self.repeats)
 
     def definition(self, title: str, scalar: str) -> MetricSpec:
         """The definition of a metric on these curves."""
@@ -101,8 +109,11 @@ class Information:
             min_effect=0.01,
         )
 
-    def observe(self, batch: Batch) -> Images:
-        """The images, their starts, and sizes and outputs of both."""
+    def observe(self, batch: Batch) -> list[Images]:
+        """The images, their starts, and sizes and outputs of both, for each repeat."""
+        return [self._observe(own) for own in repeated(batch, self.repeats)]
+
+    def _observe(self, batch: Batch) -> Images:
         levels = levels_of(self.data, tuple(batch.x.shape[1:]))
         images = [levels.to_bytes(x) for x in batch.x]
         known = [self._known(batch, i) for i in range(len(batch))]
@@ -120,7 +131,7 @@ class Information:
     def _known(self, batch: Batch, i: int) -> np.ndarray:
         """Pixels of one sample that are known from the start, (H, W)."""
         count = batch.x[0, 0].numel()
-        g = keyed.generator(batch.seed, "information", batch.sample_ids[i])
+        g = keyed.generator(batch.draws_seed, "information", batch.sample_ids[i])
         mask = torch.randperm(count, generator=g) < int(self.start * count)
         known: np.ndarray = mask.view(batch.x.shape[2:]).numpy()
         return known
@@ -128,7 +139,7 @@ class Information:
     def areas(
         self,
         attributions: Mapping[str, Attribution],
-        observation: Images,
+        observation: list[Images],
         readout: Readout,
         curve: str,
     ) -> dict[str, Measurement]:
@@ -136,24 +147,36 @@ class Information:
 
         Args:
             attributions: Maps by name.
-            observation: What was seen of the images.
+            observation: What was seen of the images in each repeat.
             readout: From marked outputs to what is tracked.
             curve: Name of the curve.
         """
         result = {}
         grid = np.arange(CELLS + 1) / CELLS
         for name, attribution in attributions.items():
-            points = observation.revealed(name, attribution, self.thresholds, self.absolute)
-            y = np.full((len(points), CELLS + 1), math.nan)
-            for i, own in enumerate(points):
-                y[i] = self.curve(own, observation.ends[i], readout, grid)
+            y = np.stack(
+                [
+                    self._curves(
+                        images.revealed(name, attribution, self.thresholds, self.absolute),
+                        images.ends,
+                        readout,
+                        grid,
+                    )
+                    for images in observation
+                ]
+            )  # (R, N, P)
             device = attribution.values.device
-            kept = torch.from_numpy(y[:, ::KEPT].copy()).to(device)
-            area = torch.from_numpy(np.trapezoid(y, grid, axis=1)).to(device)
-            result[name] = Measurement(
-                area, reason=UNDEFINED, curves={curve: (grid[::KEPT].tolist(), kept)}
-            )
+            kept = torch.from_numpy(y[..., ::KEPT].copy()).to(device)
+            area = torch.from_numpy(np.trapezoid(y, grid, axis=-1)).to(device)
+            result[name] = averaged(area, UNDEFINED, {curve: (grid[::KEPT].tolist(), kept)})
         return result
+
+    def _curves(
+        self, points: np.ndarray, ends: np.ndarray, readout: Readout, grid: np.ndarray
+    ) -> np.ndarray:
+        """The curves of N samples, (N, T, 2) and (N, 2, 2) to (N, P)."""
+        pairs = zip(points, ends, strict=True)
+        return np.array([self.curve(own, ends_of, readout, grid) for own, ends_of in pairs])
 
     def curve(
         self, points: np.ndarray, ends: np.ndarray, readout: Readout, grid: np.ndarray

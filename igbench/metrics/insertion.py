@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT, Curves, Removal, area
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -32,6 +33,6 @@ class Insertion(Removal):
         """Area under every curve; x is the fraction of features revealed."""
         x = [1 - v for v in reversed(observation.x)]
         return {
-            name: Measurement(area(x, y.flip(1)), reason=FLAT, curves={"insertion": (x, y.flip(1))})
+            name: averaged(area(x, y.flip(-1)), FLAT, {"insertion": (x, y.flip(-1))})
             for name, y in observation.removal("lif", attributions).items()
         }

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from igbench import keyed
-from igbench.checks import InputError
+from igbench.checks import InputError, positive
 from igbench.metrics.again import LOST, Wrapped, explained, l1, method_of_batch, subset
+from igbench.metrics.errors import averaged, repeated
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement, Score
 
@@ -26,18 +27,24 @@ class Linearity:
     the map of g is zero, as it is for methods that look at a layer of the network.  Range
     [0, inf); a map that does not depend on the model has 1/2 (at a = 1).
 
+    The value is the mean over R such functions, and the standard error is that of this mean; they
+    are those of all samples, so that the errors of samples do not average out.
+
     f takes part in g with the weight 0, as methods may need its layers.
 
     Args:
         a: Weight of f, not zero.
+        repeats: Number R of random functions; no standard error for 1.
 
     Raises:
-        InputError: a is zero.
+        InputError: a is zero, no functions.
     """
 
     a: float = 1.0
+    repeats: int = 2
 
     def __post_init__(self) -> None:
+        positive("repeats", self.repeats)
         if self.a == 0 or not math.isfinite(self.a):
             raise InputError(f"a is {self.a}; linearity needs a weight of f other than zero.")
 
@@ -54,32 +61,36 @@ class Linearity:
             unit="element",
             undefined=LOST,
             min_effect=0.01,
+            shared_draws=True,
         )
 
     @property
     def observation_key(self) -> object:
-        """Only the random function."""
-        return "linearity"
+        """Only the random functions."""
+        return (Linearity, self.repeats)
 
-    def observe(self, batch: Batch) -> Tensor:
-        """The slopes v, (*F)."""
-        g = keyed.generator(batch.seed, "linearity", "")
-        shape = batch.x.shape[1:]
-        return torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
+    def observe(self, batch: Batch) -> list[Tensor]:
+        """The slopes v, R of (*F)."""
+        found = []
+        for own in repeated(batch, self.repeats):
+            g = keyed.generator(own.draws_seed, "linearity", "")
+            found.append(torch.randn(batch.x.shape[1:], generator=g, dtype=torch.float64))
+        return [v.to(batch.x) for v in found]
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
     ) -> dict[str, Measurement]:
         """The gap of every attribution."""
         result = {}
         for name, attribution in attributions.items():
             method_of_batch(name, attribution)
-            plain = replace(batch, score=Combined(batch.score, 0.0, 1.0, observation))
-            of_g = explained(name, attribution, plain)
-            gaps = [
-                self._gap(name, attribution, of_g, batch, observation, i) for i in range(len(batch))
-            ]
-            result[name] = Measurement(torch.cat(gaps), reason=LOST)
+            gaps = []
+            for v in observation:
+                plain = replace(batch, score=Combined(batch.score, 0.0, 1.0, v))
+                of_g = explained(name, attribution, plain)
+                every = [self._gap(name, attribution, of_g, batch, v, i) for i in range(len(batch))]
+                gaps.append(torch.cat(every))
+            result[name] = averaged(torch.stack(gaps), LOST)
         return result
 
     def _gap(

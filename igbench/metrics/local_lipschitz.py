@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from igbench.metrics.errors import maximum
 from igbench.metrics.neighbours import NO_SCALE, Neighbourhood, Responses, sizes
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -18,7 +19,8 @@ class LocalLipschitz(Neighbourhood):
     Alvarez-Melis and Jaakkola 2018 (On the robustness of interpretability methods), eq. 2, with
     random points of the ball in place of their search: a lower bound of the supremum, which grows
     with D.  It has the unit of the map over that of the input, so methods of different scale are
-    comparable only with `relative`.  Range [0, inf).
+    comparable only with `relative`.  Range [0, inf).  The standard error says how far this maximum
+    moves with the draws; see `igbench.metrics.errors`.
 
     Args:
         relative: Divide by |phi(x)|_2 too.
@@ -49,7 +51,8 @@ class LocalLipschitz(Neighbourhood):
         distances = observation.distances()
         result = {}
         for name, attribution in attributions.items():
-            steepest = (observation.changes(name, attribution) / distances).amax(dim=1)
-            scale = sizes(attribution) if self.relative else 1
-            result[name] = Measurement(steepest / scale, reason=NO_SCALE)
+            slopes = observation.changes(name, attribution) / distances
+            if self.relative:
+                slopes = slopes / sizes(attribution)[:, None]
+            result[name] = Measurement(*maximum(slopes), reason=NO_SCALE)
         return result

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from igbench.metrics.errors import maximum
 from igbench.metrics.neighbours import NO_SCALE, Neighbourhood, Responses, sizes
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -17,7 +18,8 @@ class MaxSensitivity(Neighbourhood):
 
     Divided by the norm of the map, as in the authors' code and in Captum's `sensitivity_max`; the
     definition in the paper is not.  The norms are over all elements of the map.  A maximum over
-    random draws is a lower bound of the one over the ball, and grows with D.  Range [0, inf).
+    random draws is a lower bound of the one over the ball, and grows with D.  Range [0, inf).  The
+    standard error says how far this maximum moves with the draws; see `igbench.metrics.errors`.
 
     It says nothing about whether a map is right: one that does not depend on the input has 0.
     """
@@ -41,7 +43,8 @@ class MaxSensitivity(Neighbourhood):
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Responses
     ) -> dict[str, Measurement]:
         """The largest relative change of every attribution."""
-        return {
-            name: Measurement(observation.changes(name, a).amax(dim=1) / sizes(a), reason=NO_SCALE)
-            for name, a in attributions.items()
-        }
+        result = {}
+        for name, attribution in attributions.items():
+            relative = observation.changes(name, attribution) / sizes(attribution)[:, None]
+            result[name] = Measurement(*maximum(relative), reason=NO_SCALE)
+        return result

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from igbench import checks, perturb
 from igbench import features as feature_units
+from igbench.metrics.errors import jackknife, maxima_without_each
 from igbench.metrics.neighbours import NO_SCALE, Neighbourhood, method_of, moves, sizes
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement
@@ -35,7 +36,9 @@ class MaxSensitivityN:
     size are nested, and all methods see the same sets and noise.  Several n are evaluated in rising
     order, and the value at n is the largest change so far, since a smaller set is within the budget
     too: the curve never falls with n.  The score is the mean over n.  As a maximum over random
-    draws it is a lower bound and grows with D.  Range [0, inf).
+    draws it is a lower bound and grows with D.  Range [0, inf).  The standard error is the
+    jackknife's over draws, each left out for all n at once: how far this maximum moves with the
+    draws; see `igbench.metrics.errors`.
 
     Args:
         n: Sizes of the sets: whole numbers, or fractions of G below 1.
@@ -101,19 +104,27 @@ class MaxSensitivityN:
         budgets = sorted(set(feature_units.counts_of(self.n, features.count, "n")))
         result = {}
         for name, attribution in attributions.items():
-            found = [
-                self._largest(batch, i, name, attribution, budgets, features)
-                for i in range(len(batch))
-            ]
-            curve = torch.stack(found) / sizes(attribution)[:, None]
+            moved = torch.stack(
+                [
+                    self._moves(batch, i, name, attribution, budgets, features)
+                    for i in range(len(batch))
+                ]
+            )
+            relative = moved / sizes(attribution)[:, None, None]
+            curve = relative.amax(dim=2).cummax(dim=1).values
+            error = None
+            if self.draws > 1:
+                without = maxima_without_each(relative).cummax(dim=1).values
+                error = jackknife(without.mean(dim=1))
             result[name] = Measurement(
                 curve.mean(dim=1),
-                reason=NO_SCALE,
-                curves={"max_sensitivity_n": ([n / features.count for n in budgets], curve)},
+                error,
+                NO_SCALE,
+                {"max_sensitivity_n": ([n / features.count for n in budgets], curve)},
             )
         return result
 
-    def _largest(
+    def _moves(
         self,
         batch: Batch,
         i: int,
@@ -122,18 +133,18 @@ class MaxSensitivityN:
         budgets: list[int],
         features: Features,
     ) -> Tensor:
-        """Largest |phi(x + delta) - phi(x)|_2 of one sample within every budget, (n,)."""
+        """|phi(x + delta) - phi(x)|_2 of one sample for every budget and draw, (n, D)."""
         method, x = method_of(name, attribution), batch.x[i]
         ranks = perturb.ranks(
-            features.count, self.draws, batch.seed, "max_sensitivity_n", batch.sample_ids[i]
+            features.count, self.draws, batch.draws_seed, "max_sensitivity_n", batch.sample_ids[i]
         )
         if self.mode == "noise":
             changed = x + self._neighbourhood().deltas(batch, i)
         else:
             changed = batch.baseline[i : i + 1].expand(self.draws, *x.shape)
-        largest = []
+        found = []
         for n in budgets:
             inside = feature_units.spread((ranks < n).to(x.device), features)
             inputs = torch.where(inside, changed, x)
-            largest.append(moves(batch, i, inputs, attribution.values[i], method).amax())
-        return torch.stack(largest).cummax(dim=0).values
+            found.append(moves(batch, i, inputs, attribution.values[i], method))
+        return torch.stack(found)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from igbench import checks, keyed
 from igbench import features as feature_units
+from igbench.metrics.errors import jackknife
 from igbench.metrics.sensitivity_n import pearson
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement
@@ -109,7 +110,7 @@ class MonotonicityCorrelation:
         if self.fill == "baseline":
             return batch.baseline[i : i + 1]
         x = batch.x[i]
-        g = keyed.generator(batch.seed, "monotonicity", batch.sample_ids[i])
+        g = keyed.generator(batch.draws_seed, "monotonicity", batch.sample_ids[i])
         unit = torch.stack(
             [torch.rand(x.shape, generator=g, dtype=torch.float64) for _ in range(self.draws)]
         ).to(x)
@@ -139,7 +140,7 @@ class MonotonicityCorrelation:
             r = torch.stack([_correlation(own, e) for e in effects], dim=1)  # (N, 1 + D)
             error = None
             if draws > 1:
-                error = r[:, 1:].std(dim=1, correction=0) * math.sqrt(draws - 1)
+                error = jackknife(r[:, 1:])
             result[name] = Measurement(
                 r[:, 0], error, "all attributions or all effects on the output are equal"
             )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from igbench import checks
 from igbench.metrics.again import explained, method_of_batch, rescored
+from igbench.metrics.errors import mean_of, repeated
 from igbench.metrics.randomise import Init, Network, Order, network, stages
 from igbench.metrics.similarity import FLAT, Similarity
 from igbench.rows import MetricSpec
@@ -36,19 +37,24 @@ class Mprt:
     Weights are drawn by (seed, name of layer and parameter) alone: every layer differently, the
     same for all samples and methods.  Batch normalisation keeps its statistics and parameters.
 
+    The value and the curve are means over R networks, and the standard error is that of this mean;
+    the networks are those of all samples, so that the errors of samples do not average out.
+
     Undefined where any of the maps is flat.
 
     Args:
         order: "top_down" (the paper's cascade), "bottom_up" or "independent".
         similarity: "spearman" or "ssim", see `igbench.metrics.similarity.Similarity`.
         absolute: Compare magnitudes; otherwise signs count (the paper shows both).
-        stages: Number S of stages; None for one for each layer.  The cost is S explanations.
+        stages: Number S of stages; None for one for each layer.  The cost is R S explanations.
         init: "scale" (normal, as large as the learnt weights) or "torch" (PyTorch's own start).
         features: What one feature is, for "spearman"; None for the default of the data.
         window: Side of the window of "ssim".
+        repeats: Number R of random networks; no standard error for 1.
 
     Raises:
-        InputError: Unknown words, a number of stages below one, a model that is no torch module.
+        InputError: Unknown words, a number of stages or networks below one, a model that is no
+            torch module.
     """
 
     order: Order = "top_down"
@@ -58,8 +64,10 @@ class Mprt:
     init: Init = "scale"
     features: str | None = None
     window: int = 7
+    repeats: int = 2
 
     def __post_init__(self) -> None:
+        checks.positive("repeats", self.repeats)
         checks.known_name("order", self.order, tuple(ORDERS))
         checks.known_name("init", self.init, ("scale", "torch"))
         if self.stages is not None:
@@ -87,6 +95,7 @@ class Mprt:
             unit="pixel" if self.similarity == "ssim" else self.features or "as the data",
             undefined=FLAT,
             min_effect=0.01,
+            shared_draws=True,
         )
 
     @property
@@ -104,6 +113,16 @@ class Mprt:
         """Mean similarity of every attribution; x of the curve is the fraction of layers."""
         for name, attribution in attributions.items():
             method_of_batch(name, attribution)
+        return mean_of(
+            [
+                self._once(own, attributions, observation.drawn_by(own.draws_seed))
+                for own in repeated(batch, self.repeats)
+            ]
+        )
+
+    def _once(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Network
+    ) -> dict[str, Measurement]:
         first = {n: self.map_of(n, a, batch, known=True) for n, a in attributions.items()}
         x: list[float] = []
         found: dict[str, list[Tensor]] = {name: [] for name in attributions}

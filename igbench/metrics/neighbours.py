@@ -62,7 +62,7 @@ class Neighbourhood:
 
     def deltas(self, batch: Batch, i: int) -> Tensor:
         """Changes of one sample, (D, *F) in the dtype of the input."""
-        g = keyed.generator(batch.seed, "neighbours", batch.sample_ids[i])
+        g = keyed.generator(batch.draws_seed, "neighbours", batch.sample_ids[i])
         shape = batch.x.shape[1:]
         return torch.stack([self._delta(shape, g) for _ in range(self.draws)]).to(batch.x)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT, Curves, Removal
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -32,8 +33,6 @@ class PixelFlipping(Removal):
     ) -> dict[str, Measurement]:
         """Mean of every curve; x is the fraction of features removed."""
         return {
-            name: Measurement(
-                y.mean(dim=1), reason=FLAT, curves={"pixel_flipping": (observation.x, y)}
-            )
+            name: averaged(y.mean(dim=-1), FLAT, {"pixel_flipping": (observation.x, y)})
             for name, y in observation.removal("mif", attributions).items()
         }

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from igbench import keyed
-from igbench.checks import InputError, suggestion
+from igbench.checks import InputError, positive, suggestion
+from igbench.metrics.errors import averaged, repeated
 from igbench.metrics.quantus_calls import as_array, column, explainer, to_baseline, with_channel
 from igbench.rows import Direction, MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -52,6 +53,8 @@ class Quantus:
             or "baseline" (the baseline of the sample); the latter for metrics whose `perturb_func`
             takes indices.
         reduce: What is made of several numbers for one sample: "none" (an error) or "mean".
+        repeats: Number R of calls with other draws, if the metric draws at all (from the global
+            generators of torch or numpy); the value is their mean, with its standard error.
     """
 
     metric: str
@@ -65,6 +68,10 @@ class Quantus:
     fractions: Mapping[str, float] = field(default_factory=dict)
     fill: Literal["quantus", "baseline"] = "quantus"
     reduce: Literal["none", "mean"] = "none"
+    repeats: int = 2
+
+    def __post_init__(self) -> None:
+        positive("repeats", self.repeats)
 
     @property
     def spec(self) -> MetricSpec:
@@ -100,16 +107,24 @@ class Quantus:
         """
         result = {}
         for name, attribution in attributions.items():
-            values = [self._one(batch, i, attribution) for i in range(len(batch))]
-            result[name] = Measurement(
-                torch.tensor(values, dtype=torch.float64, device=batch.x.device), reason=REFUSED
-            )
+            values = np.array([self._calls(batch, i, attribution) for i in range(len(batch))])
+            found = torch.from_numpy(values.T.copy()).to(batch.x.device)  # (R, N)
+            result[name] = averaged(found, REFUSED)
         return result
 
-    def _one(self, batch: Batch, i: int, attribution: Attribution) -> float:
+    def _calls(self, batch: Batch, i: int, attribution: Attribution) -> list[float]:
+        """Numbers for one sample, one for each repeat; the first for all if nothing is drawn."""
+        first, drew = self._one(batch, i, attribution)
+        if not drew:
+            return [first] * self.repeats
+        others = repeated(batch, self.repeats)[1:]
+        return [first, *(self._one(own, i, attribution)[0] for own in others)]
+
+    def _one(self, batch: Batch, i: int, attribution: Attribution) -> tuple[float, bool]:
+        """One number for one sample, and whether it was drawn."""
         phi = with_channel(as_array(attribution.values[i : i + 1]))
         if not np.isfinite(phi).all() or not np.ptp(phi) > 0 or bool((phi < 0).all()):
-            return math.nan
+            return math.nan, False
         target = batch.target_of(i)
         call = {
             "model": column(batch.score, target, batch.x),
@@ -124,7 +139,9 @@ class Quantus:
         }
         with (
             quiet(),
-            keyed.global_state(batch.seed, f"quantus.{self.metric}", batch.sample_ids[i]),
+            keyed.global_state(
+                batch.draws_seed, f"quantus.{self.metric}", batch.sample_ids[i]
+            ) as moved,
         ):
             metric = self._metric(batch, i)
             known = inspect.signature(metric.__call__).parameters
@@ -132,7 +149,8 @@ class Quantus:
                 found = metric(**{k: v for k, v in call.items() if k in known})
             except (AssertionError, ValueError, IndexError, KeyError, AttributeError) as error:
                 raise InputError(f"quantus.{self.metric}: {_line(error)}") from error
-        return self._number(found)
+            drew = moved()
+        return self._number(found), drew
 
     def _metric(self, batch: Batch, i: int) -> Any:
         target = metric_class(self.metric)

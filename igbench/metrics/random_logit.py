@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from igbench import checks, keyed
 from igbench.metrics.again import explained
+from igbench.metrics.errors import averaged
 from igbench.metrics.similarity import FLAT, Similarity
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -24,23 +26,30 @@ class RandomLogit:
     others, alike for all methods.  Some likeness is right where classes share evidence; 1 means
     that the map does not know what it explains.
 
+    The value is the mean over D such classes, drawn without replacement from the K - 1; its
+    standard error is sd / sqrt(D) sqrt(1 - D / (K - 1)), so that all of them give an error of 0.
+
     Args:
         similarity: "spearman" or "ssim", see `igbench.metrics.similarity.Similarity`; the paper
             has SSIM.
         absolute: Compare magnitudes.  Otherwise a mere change of sign counts as -1, the best.
         features: What one feature is, for "spearman"; None for the default of the data.
         window: Side of the window of "ssim".
+        classes: Number D of other classes, K - 1 at most, each at the cost of an explanation; no
+            standard error for 1, unless there are no more.
 
     Raises:
-        InputError: A model with a single output, or no targets.
+        InputError: A model with a single output, or no targets; no other class.
     """
 
     similarity: Literal["spearman", "ssim"] = "spearman"
     absolute: bool = True
     features: str | None = None
     window: int = 7
+    classes: int = 2
 
     def __post_init__(self) -> None:
+        checks.positive("classes", self.classes)
         self.compare()
 
     def compare(self) -> Similarity:
@@ -65,10 +74,10 @@ class RandomLogit:
     @property
     def observation_key(self) -> object:
         """Only the classes; variants share them."""
-        return "random logit"
+        return (RandomLogit, self.classes)
 
-    def observe(self, batch: Batch) -> Tensor:
-        """Another class of each sample, (N,)."""
+    def observe(self, batch: Batch) -> Others:
+        """Other classes of each sample."""
         with torch.inference_mode():
             outputs = batch.score.model(batch.x[:1])
         if batch.target is None or outputs.dim() != 2 or outputs.shape[1] < 2:
@@ -76,25 +85,45 @@ class RandomLogit:
                 "random_logit compares the maps of two classes, so it needs targets and a model "
                 "with an output for each class."
             )
-        classes = outputs.shape[1]
+        others = outputs.shape[1] - 1
+        drawn = min(self.classes, others)
         further = [
-            int(
-                torch.randint(
-                    1, classes, (), generator=keyed.generator(batch.seed, "random_logit", s)
-                )
+            1 + torch.randperm(others, generator=generator)[:drawn]
+            for generator in (
+                keyed.generator(batch.draws_seed, "random_logit", s) for s in batch.sample_ids
             )
-            for s in batch.sample_ids
         ]
-        return (batch.target + torch.tensor(further, device=batch.target.device)) % classes
+        steps = torch.stack(further, dim=1).to(batch.target.device)
+        return Others((batch.target + steps) % (others + 1), 1 - drawn / others)
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Others
     ) -> dict[str, Measurement]:
-        """Similarity of the two maps of every attribution."""
-        changed = replace(batch, target=observation)
+        """Similarity of the maps of every attribution to those for the other classes."""
         result = {}
         for name, attribution in attributions.items():
-            again = explained(name, attribution, changed)
-            value = self.compare().between(attribution.values, again, batch)
-            result[name] = Measurement(value, reason=FLAT)
+            likenesses = []
+            for target in observation.classes:
+                again = explained(name, attribution, replace(batch, target=target))
+                likenesses.append(self.compare().between(attribution.values, again, batch))
+            found = averaged(torch.stack(likenesses), FLAT)
+            if observation.unseen == 0:  # no class is left to chance
+                error = torch.zeros_like(found.value).where(found.value.isfinite(), math.nan)
+                found = replace(found, std_error=error)
+            elif found.std_error is not None:
+                found = replace(found, std_error=found.std_error * math.sqrt(observation.unseen))
+            result[name] = found
         return result
+
+
+@dataclass(frozen=True)
+class Others:
+    """Classes other than the target.
+
+    Attributes:
+        classes: (D, N).
+        unseen: Share of the other classes that was not drawn.
+    """
+
+    classes: Tensor
+    unseen: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -38,6 +38,10 @@ class Network:
     layers: tuple[str, ...]
     seed: int
     init: Init
+
+    def drawn_by(self, seed: int) -> Network:
+        """The same two networks, with other random weights."""
+        return replace(self, seed=seed)
 
     @torch.no_grad()
     def randomise(self, layer: str) -> None:
@@ -95,7 +99,7 @@ def network(batch: Batch, init: Init) -> Network:
     layers = layers_in_order(twin, batch.x[:1])
     if not layers:
         raise checks.InputError("the model has no layer with weights that could be made random.")
-    return Network(model, twin, layers, batch.seed, init)
+    return Network(model, twin, layers, batch.draws_seed, init)
 
 
 def layers_in_order(model: nn.Module, x: Tensor) -> tuple[str, ...]:

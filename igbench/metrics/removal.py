@@ -26,6 +26,10 @@ FLAT = "the map is flat, so it ranks nothing"
 class Removal:
     """What a removal curve is, apart from the order; the base of the metrics made of such curves.
 
+    Tied features go in a random order, the same for all methods; where a step parts them, the curve
+    is the mean over `tie_orders` such orders, and the standard error is that of this mean.  A map
+    without such ties is evaluated once, and its error is 0.
+
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1792 of
             50176 pixels, 1/28).
@@ -33,19 +37,22 @@ class Removal:
         scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
             "probability".
         features: What one feature is; None for the default of the data.
+        tie_orders: Number R of random orders of tied features; no standard error for 1.
 
     Raises:
         InputError: A step that is not above zero, or above 1 and not whole; an unknown occluder or
-            output.
+            output; no order.
     """
 
     step: float = 1
     occluder: str = "baseline"
     scalar: Literal["score", "logit", "probability"] = "score"
     features: str | None = None
+    tie_orders: int = 2
 
     def __post_init__(self) -> None:
         checks.positive("step", self.step)
+        checks.positive("tie_orders", self.tie_orders)
         feature_units.check_shares((self.step,), "step")
         checks.known_name("scalar", self.scalar, ("score", "logit", "probability"))
         checks.known_name("occluder", self.occluder, perturb.OCCLUDERS)
@@ -53,7 +60,7 @@ class Removal:
     @property
     def observation_key(self) -> object:
         """Metrics that remove alike share their curves."""
-        return Removal(self.step, self.occluder, self.scalar, self.features)
+        return Removal(self.step, self.occluder, self.scalar, self.features, self.tie_orders)
 
     def observe(self, batch: Batch) -> Curves:
         """The end points of every curve; the curves follow when they are asked for."""
@@ -68,6 +75,7 @@ class Removal:
             features,
             fill,
             step,
+            self.tie_orders,
             score.evaluate(batch.x, batch.target).double(),
             score.evaluate(fill, batch.target).double(),
         )
@@ -100,6 +108,7 @@ class Curves:
         features: What is removed together.
         fill: (N, *F) what replaces removed features.
         step: Features removed at a time.
+        tie_orders: Number R of random orders of tied features.
         clean: (N,) output with nothing removed.
         empty: (N,) output with everything removed.
         known: Curves so far, by order and method.
@@ -110,6 +119,7 @@ class Curves:
     features: Features
     fill: Tensor
     step: int
+    tie_orders: int
     clean: Tensor
     empty: Tensor
     known: dict[tuple[Order, str], Tensor] = field(default_factory=dict)
@@ -121,7 +131,7 @@ class Curves:
         return [min(k * self.step, count) / count for k in range(math.ceil(count / self.step) + 1)]
 
     def removal(self, order: Order, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
-        """Output as features go, most ("mif") or least ("lif") important first, (N, P) each.
+        """Output as features go, most ("mif") or least ("lif") important first, (R, N, P) each.
 
         Samples with a flat map have NaN.  All methods are evaluated together.
         """
@@ -136,24 +146,23 @@ class Curves:
         values = torch.stack(
             [feature_units.total(a.values, self.features) for a in attributions.values()]
         )  # (M, N, G)
-        curves = torch.full((len(names), len(self.batch), len(self.x)), math.nan).to(values)
-        removed = self.step * torch.arange(1, inner + 1, device=values.device)
+        shape = (self.tie_orders, len(names), len(self.batch), len(self.x))
+        curves = torch.full(shape, math.nan).to(values)
+        cuts = [self.step * k for k in range(1, inner + 1)]
+        removed = torch.tensor(cuts, device=values.device)
         features = feature_units.on(self.features, values.device)
         for i, sample_id in enumerate(self.batch.sample_ids):
             # A flat or undefined map gets no curve and costs nothing.
             ranked = [m for m in range(len(names)) if _ranks_something(values[m, i])]
+            if not ranked:
+                continue
+            curves[:, ranked, i, 0] = self.clean[i]
+            curves[:, ranked, i, -1] = self.empty[i]
+            if not inner:
+                continue
             sign = 1 if order == "mif" else -1
-            ranks = (
-                torch.stack(
-                    [
-                        torch.argsort(
-                            perturb.order(sign * values[m, i], self.batch.seed, sample_id)
-                        )
-                        for m in ranked
-                    ]
-                )
-                if ranked
-                else values.new_zeros(0, self.features.count)
+            ranks, places = perturb.rankings(
+                sign * values[ranked, i], self.batch.draws_seed, sample_id, self.tie_orders, cuts
             )
             x, fill = self.batch.x[i], self.fill[i]
 
@@ -163,14 +172,11 @@ class Curves:
                 gone = ranks[draw // inner] < removed[draw % inner, None]
                 return perturb.remove(x, fill, gone, features)
 
-            if inner and ranked:
-                middle = self.score.evaluate_draws(
-                    len(ranked) * inner, self.batch.target_of(i), build, device=x.device
-                )
-                curves[ranked, i, 1:-1] = middle.view(len(ranked), inner).double()
-            curves[ranked, i, 0] = self.clean[i]
-            curves[ranked, i, -1] = self.empty[i]
-        return {name: curves[m] for m, name in enumerate(names)}
+            middle = self.score.evaluate_draws(
+                len(ranks) * inner, self.batch.target_of(i), build, device=x.device
+            )
+            curves[:, ranked, i, 1:-1] = middle.view(len(ranks), inner).double()[places]
+        return {name: curves[:, m] for m, name in enumerate(names)}
 
 
 def _ranks_something(values: Tensor) -> bool:
@@ -178,5 +184,5 @@ def _ranks_something(values: Tensor) -> bool:
 
 
 def area(x: list[float], y: Tensor) -> Tensor:
-    """Area under curves over the fraction of features, by the trapezoid rule, (N, P) to (N,)."""
-    return torch.trapezoid(y, torch.tensor(x, dtype=y.dtype, device=y.device), dim=1)
+    """Area under curves over the fraction of features, by the trapezoid rule, (..., P) to (...)."""
+    return torch.trapezoid(y, torch.tensor(x, dtype=y.dtype, device=y.device), dim=-1)

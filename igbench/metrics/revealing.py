@@ -57,7 +57,7 @@ class Images:
     def _reveal(self, i: int, values: Tensor, thresholds: Sequence[float]) -> np.ndarray:
         """One sample by one ranking of its pixels (G,), (T, 2)."""
         count = len(values)
-        order = perturb.order(values, self.batch.seed, self.batch.sample_ids[i]).cpu().numpy()
+        order = perturb.order(values, self.batch.draws_seed, self.batch.sample_ids[i]).cpu().numpy()
         found = np.zeros((len(thresholds), 2))
 
         def image(point: int) -> Tensor:

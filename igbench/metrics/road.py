@@ -13,6 +13,7 @@ from torch import Tensor
 from igbench import checks, impute, keyed
 from igbench import features as feature_units
 from igbench.metrics.erasure import Erased
+from igbench.metrics.errors import averaged, mean_of, repeated
 from igbench.metrics.removal import FLAT
 from igbench.rows import Direction, MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement, Score
@@ -42,16 +43,20 @@ class Road:
     coarse, so the default follows the target's probability instead.  Both lie in [0, 1], and
     in [-1/2, 1/2] for "both".
 
+    The value is the mean over R repeats with other noise, and other orders of ties; the standard
+    error is that of this mean.  Without noise, maps without ties are not repeated.
+
     Args:
         fractions: Shares of pixels that are removed, as fractions below 1 or whole numbers.
         order: "morf", "lerf" or "both".
         scalar: "probability", "accuracy", "logit" or "score" (what the attribution explains).
         noise: Standard deviation of the noise, in units of the model's input.
         features: "pixel" or "patch:P"; None for the default of the data.
+        repeats: R; no standard error for 1.
 
     Raises:
         InputError: Samples that are no images, features that split the channels, shares that
-            leave nothing, accuracy of a model without classes.
+            leave nothing, accuracy of a model without classes, no repeats.
     """
 
     fractions: Sequence[float] = SHARES
@@ -59,11 +64,13 @@ class Road:
     scalar: Literal["probability", "accuracy", "logit", "score"] = "probability"
     noise: float = 0.01
     features: str | None = None
+    repeats: int = 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
         checks.known_name("order", self.order, tuple(TITLES))
         checks.known_name("scalar", self.scalar, ("probability", "accuracy", "logit", "score"))
+        checks.positive("repeats", self.repeats)
         if self.noise < 0:
             raise checks.InputError(f"noise is {self.noise}; it must not be negative.")
 
@@ -88,10 +95,10 @@ class Road:
     @property
     def observation_key(self) -> object:
         """Variants that differ in the order share f(x)."""
-        return (Road, self.fractions, self.scalar, self.noise, self.features)
+        return (Road, self.fractions, self.scalar, self.noise, self.features, self.repeats)
 
-    def observe(self, batch: Batch) -> Erased:
-        """f(x); the rest depends on the maps."""
+    def observe(self, batch: Batch) -> list[Erased]:
+        """f(x); the rest depends on the maps.  One for each repeat."""
         shape = tuple(batch.x.shape[1:])
         if len(shape) != 3:
             raise checks.InputError(f"road needs images, not samples of shape {shape}.")
@@ -105,7 +112,13 @@ class Road:
             )
         score = self._score(batch.score)
         clean = score.evaluate(batch.x, batch.target).double()
-        return Erased(batch, score, features, clean, self._imputed(batch, features))
+        if self.noise == 0:  # ties alone differ from repeat to repeat
+            refill = self._imputed(batch, features)
+            return [Erased(batch, score, features, clean, refill, self.repeats)]
+        return [
+            Erased(own, score, features, clean, self._imputed(own, features))
+            for own in repeated(batch, self.repeats)
+        ]
 
     def _score(self, score: Score) -> Score:
         if self.scalar == "score":
@@ -130,13 +143,19 @@ class Road:
     def _noise(self, batch: Batch, i: int, point: int) -> Tensor | None:
         if self.noise == 0:
             return None
-        g = keyed.generator(batch.seed, "road", batch.sample_ids[i], point)
+        g = keyed.generator(batch.draws_seed, "road", batch.sample_ids[i], point)
         return self.noise * torch.randn(batch.x.shape[1:], generator=g, dtype=torch.float64)
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Erased
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Erased]
     ) -> dict[str, Measurement]:
         """Mean output over shares of every attribution; x of the curves is the fraction removed."""
+        found = [self._means(attributions, erased) for erased in observation]
+        return found[0] if len(found) == 1 else mean_of(found)
+
+    def _means(
+        self, attributions: Mapping[str, Attribution], observation: Erased
+    ) -> dict[str, Measurement]:
         count = observation.features.count
         counts = feature_units.counts_of(self.fractions, count)
         if max(counts) == count:
@@ -153,9 +172,9 @@ class Road:
                 for curve, found in (("road_morf", most), ("road_lerf", least))
                 if found
             }
-            means = [y.mean(dim=1) for _, y in curves.values()]
+            means = [y.mean(dim=-1) for _, y in curves.values()]
             value = (means[1] - means[0]) / 2 if self.order == "both" else means[0]
-            result[name] = Measurement(value, reason=FLAT, curves=curves)
+            result[name] = averaged(value, FLAT, curves)
         return result
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from igbench import features as feature_units
 from igbench import perturb
 from igbench.checks import InputError
+from igbench.metrics.errors import jackknife
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Features, Measurement
 
@@ -109,7 +110,7 @@ class SensitivityN:
         if self.subsets == "all":
             return [perturb.all_subsets(features.count, n) for n in sizes]
         ranks = perturb.ranks(
-            features.count, self.subsets, batch.seed, "sensitivity_n", batch.sample_ids[i]
+            features.count, self.subsets, batch.draws_seed, "sensitivity_n", batch.sample_ids[i]
         )
         return [ranks < n for n in sizes]
 
@@ -131,7 +132,8 @@ class SensitivityN:
             ]
             found.append(torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs]))
             if self.subsets != "all":
-                errors.append(jackknife(torch.stack([without_each(a, b) for a, b in pairs])))
+                without = torch.stack([without_each(a, b) for a, b in pairs])
+                errors.append(jackknife(without.mean(dim=0)))
         table = torch.stack(found)  # (N, n, M)
         return {
             name: self._summary(
@@ -174,12 +176,6 @@ def without_each(a: Tensor, b: Tensor) -> Tensor:
     scale = (da * da).sum(dim=-1, keepdim=True) * (db * db).sum()
     known = aa.clamp(min=0) * bb.clamp(min=0) > 1e-12 * scale
     return (ab / (aa * bb).sqrt()).clamp(-1, 1).where(known, 0.0)
-
-
-def jackknife(parts: Tensor) -> Tensor:
-    """Standard error of a mean over n, from its parts with one of D draws left out, (n, M, D)."""
-    left = parts.mean(dim=0)
-    return left.std(dim=-1, correction=0) * math.sqrt(left.shape[-1] - 1)
 
 
 def pearson(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:

@@ -24,7 +24,7 @@ class Sic(Information):
         return self.definition("Softmax information curve", "probability")
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Images
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Images]
     ) -> dict[str, Measurement]:
         """Area of every attribution; x of the curve is the share of the information."""
         return self.areas(attributions, observation, probability, "sic")

@@ -66,7 +66,7 @@ class SmoothMprt(Mprt):
                 [
                     torch.randn(
                         batch.x.shape[1:],
-                        generator=keyed.generator(batch.seed, "smooth_mprt", s, draw),
+                        generator=keyed.generator(batch.draws_seed, "smooth_mprt", s, draw),
                         dtype=torch.float64,
                     )
                     for s in batch.sample_ids

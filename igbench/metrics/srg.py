@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT, Curves, Removal, area
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -34,10 +35,10 @@ class SymmetricRelevanceGain(Removal):
         last = observation.removal("lif", attributions)
         first = observation.removal("mif", attributions)
         return {
-            name: Measurement(
+            name: averaged(
                 area(x, last[name]) - area(x, first[name]),
-                reason=FLAT,
-                curves={"srg_lif": (x, last[name]), "srg_mif": (x, first[name])},
+                FLAT,
+                {"srg_lif": (x, last[name]), "srg_mif": (x, first[name])},
             )
             for name in attributions
         }

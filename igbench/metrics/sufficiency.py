@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from igbench.metrics.erasure import Erased, Erasure
+from igbench.metrics.errors import averaged
 from igbench.metrics.removal import FLAT
 from igbench.rows import MetricSpec
 from igbench.types import Attribution, Batch, Measurement
@@ -34,7 +35,5 @@ class Sufficiency(Erasure):
         result = {}
         for name, y in found.items():
             deficit = observation.clean[:, None] - y
-            result[name] = Measurement(
-                deficit.mean(dim=1), reason=FLAT, curves={"sufficiency": (x, deficit)}
-            )
+            result[name] = averaged(deficit.mean(dim=-1), FLAT, {"sufficiency": (x, deficit)})
         return result

@@ -87,7 +87,7 @@ class TestLinearity:
 
     def test_squares_by_hand(self):
         batch = linear(1, 2, -1)
-        v = Linearity().observe(batch)
+        (v,) = Linearity(repeats=1).observe(batch)
         w, x = torch.tensor(W, dtype=torch.float64), batch.x[0]
         for a in (1.0, 2.0):
             b = float((x * w).square().sum() / (x * v).square().sum())
@@ -95,7 +95,7 @@ class TestLinearity:
             parts = (a + 1) * (x * w).square().sum()
             expected = float(gap.abs().sum() / parts)
             assert expected > 0.05
-            assert number(Linearity(a), batch, Power(2)) == pytest.approx(expected, **CLOSE)
+            assert number(Linearity(a, 1), batch, Power(2)) == pytest.approx(expected, **CLOSE)
 
     def test_a_map_that_ignores_the_model_has_one_half(self):
         for method in (Edges(), Random()):
@@ -109,19 +109,21 @@ class TestLinearity:
     def test_one_function_for_all_samples_and_methods(self):
         whole = photographs()
         part = replace(whole, x=whole.x[1:], sample_ids=("b",))
-        assert torch.equal(Linearity().observe(whole), Linearity().observe(part))
-        assert not torch.equal(
-            Linearity().observe(whole), Linearity().observe(replace(whole, seed=9))
-        )
+        first, second = Linearity().observe(whole)
+        assert not torch.equal(first, second)
+        again = Linearity().observe(part)
+        assert torch.equal(first, again[0])
+        assert torch.equal(second, again[1])
+        assert not torch.equal(first, Linearity().observe(replace(whole, seed=9))[0])
 
     def test_the_function_has_a_slope_for_every_element(self):
-        v = Linearity().observe(photographs())
+        v = Linearity().observe(photographs())[0]
         assert v.shape == (3, 8, 8)
         assert len(v.unique()) == v.numel()
 
     def test_another_readout_of_a_changed_function_is_refused(self):
         batch = photographs()
-        changed = Combined(batch.score, 1.0, 1.0, Linearity().observe(batch))
+        changed = Combined(batch.score, 1.0, 1.0, Linearity().observe(batch)[0])
         assert changed.as_output("logit") is changed
         with pytest.raises(InputError, match="probability"):
             changed.as_output("probability")
@@ -221,12 +223,13 @@ class TestDummy:
     def test_maps_without_it(self):
         batch = photographs()
         planted = Dummy(share=0.25).observe(batch)
-        assert planted.sum(dim=1).tolist() == [16, 16]
+        assert planted.sum(dim=2).tolist() == [[16, 16]] * 2
+        assert not torch.equal(planted[0], planted[1])
         noise = Random()(batch).abs()
-        inside = planted.view(2, 1, 8, 8)
-        expected = (noise * inside).flatten(1).sum(1) / noise.flatten(1).sum(1)
+        inside = planted.view(2, 2, 1, 8, 8)
+        expected = (noise * inside).flatten(2).sum(2) / noise.flatten(1).sum(1)
         found = scored(Dummy(share=0.25), batch, Random())
-        torch.testing.assert_close(found.value, expected)
+        torch.testing.assert_close(found.value, expected.mean(dim=0))
         # An enlarged map of a layer spreads over what is ignored.
         assert float(scored(Dummy(), batch, GradCam("features")).value.min()) > 0.1
 
@@ -234,15 +237,15 @@ class TestDummy:
         batch = photographs()
         planted = Dummy().observe(batch)
         swapped = Dummy().observe(replace(batch, x=batch.x.flip(0), sample_ids=("b", "a")))
-        assert torch.equal(planted, swapped.flip(0))
-        assert not torch.equal(planted[0], planted[1])
+        assert torch.equal(planted, swapped.flip(1))
+        assert not torch.equal(planted[0, 0], planted[0, 1])
         assert not torch.equal(planted, Dummy().observe(replace(batch, seed=5)))
 
     def test_ignored_features_are_found(self):
         x = cf.row(1, 2, 3, 4)
         batch = Batch(Score(cf.linear(1, 0, 2, 0)), x, 0 * x, None, ("a",), "element", 0)
         metric = Dummy(mode="detect")
-        assert metric.observe(batch)[0].tolist() == [False, True, False, True]
+        assert metric.observe(batch).all(dim=0)[0].tolist() == [False, True, False, True]
         maps = {"m": Attribution(cf.row(1, -1, 2, 0), GLOBAL)}
         assert float(metric.measure(batch, maps, metric.observe(batch))["m"].value) == 0.25
 
@@ -255,7 +258,7 @@ class TestDummy:
         batch = Batch(Score(f), x, cf.row(0, 0, 0, 0), None, ("a",), "element", 0)
         # x_1 counts below 1, half of the noise: 16 draws all miss with chance 2^-16, and x_2 and
         # x_3 with less.
-        found = Dummy(mode="detect", draws=16).observe(batch)
+        found = Dummy(mode="detect", draws=16).observe(batch).all(dim=0)
         assert found[0].tolist() == [False, False, False, True]
 
     @pytest.mark.parametrize("sign", [1, -1])
@@ -266,7 +269,7 @@ class TestDummy:
 
         x = cf.row(1, 1, 1, 1)
         batch = Batch(Score(f), x, 0 * x, None, ("a",), "element", 0)
-        found = Dummy(mode="detect").observe(batch)
+        found = Dummy(mode="detect").observe(batch).all(dim=0)
         assert found[0].tolist() == [False, True, False, True]
 
     def test_detecting_draws_by_seed_and_sample(self):
@@ -278,11 +281,15 @@ class TestDummy:
         ids = tuple(f"s{i}" for i in range(40))
         batch = Batch(Score(f), x, 0 * x, None, ids, "element", 0)
         metric = Dummy(mode="detect")
-        found = metric.observe(batch)[:, 0]
+
+        def first_is_ignored(own: Batch) -> Tensor:
+            return metric.observe(own).all(dim=0)[:, 0]
+
+        found = first_is_ignored(batch)
         assert 0 < int(found.sum()) < 40
-        turned = metric.observe(replace(batch, sample_ids=ids[::-1]))[:, 0]
+        turned = first_is_ignored(replace(batch, sample_ids=ids[::-1]))
         assert torch.equal(turned.flip(0), found)
-        assert not torch.equal(metric.observe(replace(batch, seed=1))[:, 0], found)
+        assert not torch.equal(first_is_ignored(replace(batch, seed=1)), found)
 
     def test_detecting_costs_rows_and_needs_no_method(self):
         batch = photographs()
@@ -296,8 +303,9 @@ class TestDummy:
         assert "ignores no feature" in found.reason
 
     def test_two_features_are_the_fewest(self):
-        assert Dummy(share=0.9).observe(replace(linear(1, 2, 3), x=cf.row(1, 2))).sum() == 1
-        assert Dummy(share=0.1).observe(replace(linear(1, 2, 3), x=cf.row(1, 2))).sum() == 1
+        two = replace(linear(1, 2, 3), x=cf.row(1, 2))
+        for share in (0.1, 0.9):
+            assert Dummy(share=share).observe(two).sum(dim=2).tolist() == [[1], [1]]
 
     def test_one_feature_is_refused(self):
         with pytest.raises(InputError, match="two or more"):
@@ -352,11 +360,11 @@ class TestBaselineSensitivity:
     def test_rank_and_spread_by_hand(self):
         batch = photographs()
         names = ("zero", "channel_mean", "uniform_noise")
-        starts = BaselineSensitivity(baselines=names).observe(batch)
+        (starts,) = BaselineSensitivity(baselines=names, repeats=1).observe(batch)
         maps = torch.stack([Power(1)(replace(batch, baseline=s)) for s in starts])
         sums = maps.sum(dim=2).flatten(2).numpy()  # (B, N, G)
-        rank = scored(BaselineSensitivity("rank", names), batch, Power(1)).value
-        spread = scored(BaselineSensitivity("spread", names), batch, Power(1)).value
+        rank = scored(BaselineSensitivity("rank", names, repeats=1), batch, Power(1)).value
+        spread = scored(BaselineSensitivity("spread", names, repeats=1), batch, Power(1)).value
         for i in range(2):
             pairs = [(0, 1), (0, 2), (1, 2)]
             r = [spearmanr(abs(sums[a, i]), abs(sums[b, i])).statistic for a, b in pairs]
@@ -400,7 +408,8 @@ class TestBaselineSensitivity:
         assert found.curves["baseline_blind"][1].isnan().tolist() == [[True] * 4, [False] * 4]
 
     def test_samples_without_a_source_are_black_at_zero(self):
-        black, zero = BaselineSensitivity(baselines=("black", "zero")).observe(photographs())
+        metric = BaselineSensitivity(baselines=("black", "zero"), repeats=1)
+        ((black, zero),) = metric.observe(photographs())
         assert torch.equal(black, zero)
         assert bare(photographs()).kind == "image"
         assert bare(linear(1, 2, 3)).kind == "table"

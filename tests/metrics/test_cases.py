@@ -9,14 +9,14 @@ probability s(z) of the first one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from igbench.attr.integrate import input_gradient, integrated_gradients
+from igbench.attr.integrate import integrated_gradients
 from igbench.checks import InputError
 from igbench.features import resolve
 from igbench.methods.captum import Captum
@@ -35,76 +35,26 @@ from igbench.metrics.insertion import Insertion
 from igbench.metrics.local_lipschitz import LocalLipschitz
 from igbench.metrics.max_sensitivity import MaxSensitivity
 from igbench.metrics.max_sensitivity_n import MaxSensitivityN
-from igbench.metrics.monotonicity_correlation import MonotonicityCorrelation
 from igbench.metrics.pixel_flipping import PixelFlipping
 from igbench.metrics.road import Road
 from igbench.metrics.sensitivity_n import SensitivityN, pearson
 from igbench.metrics.sparseness import Sparseness
 from igbench.metrics.srg import SymmetricRelevanceGain
 from igbench.metrics.sufficiency import Sufficiency
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Output, Score
+from igbench.types import Batch, Metric, Output, Score
 from tests import closed_form as cf
-
-# Some ten roundings of 1.1e-16 of numbers below 10, then differences and quotients of size 1.
-EXACT = {"rel": 1e-12, "abs": 1e-13}
-KINDS = {k: MethodSpec(k, "", k, signed=True) for k in ("global", "local")}
-SCALARS: tuple[Output, Output] = ("logit", "probability")
-ONES = cf.row(1, 1, 1)
-
-
-def s(z: float) -> float:
-    return 1 / (1 + math.exp(-z))
-
-
-def read(scalar: Output, z: float) -> float:
-    """What a two-class model with the logits (z, 0) says of its first class."""
-    return z if scalar == "logit" else s(z)
-
-
-def classes(f: cf.Function) -> cf.Function:
-    """Two classes with the logits (f, 0)."""
-    return lambda x: torch.stack([f(x), torch.zeros_like(f(x))], dim=1)
-
-
-def at(
-    f: cf.Function,
-    x: Tensor,
-    scalar: Output = "logit",
-    *,
-    baseline: Tensor | float = 0.0,
-    seed: int = 0,
-    features: str = "element",
-    rows: int = 32,
-) -> Batch:
-    """Samples of a function, explained by one of two scalars."""
-    b = torch.as_tensor(baseline, dtype=x.dtype).expand_as(x)
-    n = len(x)
-    ids = tuple(f"s{i}" for i in range(n))
-    score = Score(classes(f), scalar, rows)
-    return Batch(score, x, b, torch.zeros(n, dtype=torch.long), ids, features, seed)
-
-
-def scored(
-    metric: Metric, batch: Batch, phi: Tensor, kind: str = "global", method: Method | None = None
-) -> Measurement:
-    maps = {"m": Attribution(phi, KINDS[kind], explain=method)}
-    return metric.measure(batch, maps, metric.observe(batch))["m"]
-
-
-def value(metric: Metric, batch: Batch, phi: Tensor, kind: str = "global") -> float:
-    return float(scored(metric, batch, phi, kind).value)
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """The gradient of whatever is explained, alone (local) or times the input (global)."""
-
-    spec: MethodSpec
-
-    def __call__(self, batch: Batch) -> Tensor:
-        gradient = input_gradient(batch.score, batch.x, batch.target)
-        return gradient if self.spec.kind == "local" else batch.x * gradient
+from tests.metrics.scalars import (
+    EXACT,
+    KINDS,
+    ONES,
+    SCALARS,
+    Gradient,
+    at,
+    read,
+    s,
+    scored,
+    value,
+)
 
 
 def moved(metric: Metric, batch: Batch, kind: str) -> float:
@@ -541,7 +491,7 @@ class TestC25:
         x = torch.ones(n, 1, 4, 4, dtype=torch.float64)
         phi = torch.arange(16, dtype=torch.float64).view(1, 1, 4, 4).expand(n, 1, 4, 4)
         b = at(lambda z: z.flatten(1).sum(dim=1), x, features="pixel")
-        metric = Road(fractions=(4, 9), order="morf", scalar="score", noise=size)
+        metric = Road(fractions=(4, 9), order="morf", scalar="score", noise=size, repeats=1)
         _, ys = scored(metric, b, phi).curves["road_morf"]
         off = ys - 16
         for point, count in enumerate((4, 9)):
@@ -554,138 +504,9 @@ class TestC25:
         assert abs(r) < 5 / math.sqrt(n)
 
 
-def sweep(metric: Metric, batch: Batch, phi: Tensor, kind: str, method: Method | None = None):
-    """Values and reported standard errors over 200 seeds."""
-    found = [scored(metric, replace(batch, seed=i), phi, kind, method) for i in range(200)]
-    assert found[0].std_error is not None
-    return (
-        np.array([float(m.value) for m in found]),
-        np.array([float(m.std_error) for m in found if m.std_error is not None]),
-    )
-
-
-X8 = cf.row(0.7, -0.4, 1, 2, 0.1, -1, 0.5, 0.3)
-CURVED = at(
-    lambda x: (x * torch.tensor([1.0, 2, -3, 4, 0.5, 1, -1, 2]).to(x)).sum(1) + x.prod(1).exp(),
-    X8,
-    rows=4096,
-)
-GUESS = cf.row(1, -0.5, -2, 5, 0, 0.3, -1, 2)
-X49 = cf.images(1).flatten(1)[:, :49]
-WIDE = at(lambda x: torch.tanh(x @ torch.linspace(-1, 1.5, 49).to(x) / 4), X49, rows=4096)
-NEAR = X49 * torch.linspace(-1, 1.5, 49) + 0.4 * cf.images(1, seed=4).flatten(1)[:, :49]
-METHOD = Gradient(KINDS["global"])
-ERRORS = {
-    "infidelity gaussian": (Infidelity("gaussian", draws=60, scale=0.3), CURVED, GUESS, "local"),
-    "infidelity subset": (Infidelity("subset", draws=60), CURVED, GUESS, "global"),
-    "infidelity best scale": (
-        Infidelity("subset", draws=60, normalize=True),
-        CURVED,
-        GUESS,
-        "global",
-    ),
-    "sensitivity_n": (SensitivityN(n=3, subsets=60), CURVED, GUESS, "global"),
-    "sensitivity_n, several n": (
-        SensitivityN(n=(2, 3, 4), subsets=60),
-        CURVED,
-        GUESS,
-        "global",
-    ),
-    "sensitivity_n, one feature": (SensitivityN(n=1, subsets=100), CURVED, X8, "global"),
-    "faithfulness_correlation": (
-        FaithfulnessCorrelation(n=4, subsets=60),
-        CURVED,
-        GUESS,
-        "global",
-    ),
-    "faithfulness_correlation, many": (FaithfulnessCorrelation(), WIDE, NEAR, "global"),
-    "avg_sensitivity": (AvgSensitivity(radius=0.3, draws=30), CURVED, None, "global"),
-    "monotonicity_correlation": (MonotonicityCorrelation(draws=8), WIDE, NEAR, "global"),
-}
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_standard_errors_are_those_over_seeds(name):
-    # The spread of 200 numbers is known to 1 / sqrt(400) = 5 %: 25 % are 5 of these.
-    metric, batch, phi, kind = ERRORS[name]
-    method = METHOD if phi is None else None
-    own = METHOD(batch) if phi is None else phi
-    found = [scored(metric, replace(batch, seed=i), own, kind, method) for i in range(200)]
-    values = np.array([float(m.value) for m in found])
-    errors = np.array([float(m.std_error) for m in found if m.std_error is not None])
-    assert len(errors) == 200
-    assert float(errors.mean()) == pytest.approx(float(values.std(ddof=1)), rel=0.25)
-
-
-def test_one_draw_that_has_all_the_variance_gives_a_large_error():
-    # Of 20 single features one has all of the map and of the effect: r = 1 hangs on the draws that
-    # have it.  With exactly one such draw nothing is known without it, so the jackknife has a part
-    # of 0 and 19 parts of 1, and an error of sqrt(19/20 (19/20^2 + 19 (1/20)^2)) = .95.
-    phi = torch.eye(20, dtype=torch.float64)[:1]
-    b = at(lambda x: x[:, 0], torch.ones_like(phi))
-    metric = SensitivityN(n=1, subsets=20)
-    for seed in range(200):
-        own = replace(b, seed=seed)
-        if int((metric.observe(own)[0] != 0).sum()) == 1:
-            found = scored(metric, own, phi)
-            assert float(found.value) == pytest.approx(1, **EXACT)
-            assert found.std_error is not None
-            assert float(found.std_error) == pytest.approx(0.95, **EXACT)
-            return
-    raise AssertionError("no seed with one such draw")  # chance .62^200
-
-
-def test_a_map_of_one_feature_leans_on_the_draws_that_have_it():
-    # The same map, while every feature has an effect: without its only draw the sums are equal, and
-    # that part counts as 0.
-    phi = torch.eye(20, dtype=torch.float64)[:1]
-    b = at(lambda x: x @ torch.linspace(-1, 2, 20).to(x), torch.ones_like(phi))
-    metric = SensitivityN(n=1, subsets=20)
-    seeds = 0
-    for seed in range(40):
-        own = replace(b, seed=seed)
-        drops = metric.observe(own)[0][0].numpy()
-        has = np.isclose(drops, -1)  # the contribution of the first feature, and of no other
-        if has.sum() != 1:
-            continue
-        seeds += 1
-        parts = [
-            0.0 if has[d] else np.corrcoef(np.delete(has, d), np.delete(drops, d))[0, 1]
-            for d in range(20)
-        ]
-        found = scored(metric, own, phi)
-        assert found.std_error is not None
-        expected = math.sqrt(19) * float(np.std(parts))
-        assert float(found.std_error) == pytest.approx(expected, rel=1e-9)
-    assert seeds > 3
-
-
-@pytest.mark.parametrize("factor", [1e-7, 1e7])
-def test_standard_errors_of_correlations_have_no_scale(factor):
-    metric = SensitivityN(n=(1, 3), subsets=20)
-    plain = scored(metric, CURVED, GUESS).std_error
-    model = CURVED.score.model
-    other = replace(CURVED, score=Score(lambda z: model(z) / factor))
-    found = scored(metric, other, factor * GUESS).std_error
-    assert plain is not None
-    torch.testing.assert_close(found, plain, rtol=1e-7, atol=0)
-
-
 def test_the_smallest_patches_are_pixels():
     small, pixel = (resolve(spec, (3, 4, 5)) for spec in ("patch:1", "pixel"))
     assert torch.equal(small.index, pixel.index)
     assert small.count == pixel.count == 20
     with pytest.raises(InputError, match=r"0\.\.G-1"):
         resolve(torch.tensor([-1, 1]), (2,))
-
-
-def test_exact_metrics_have_no_standard_error():
-    for metric in (
-        Infidelity("subset", draws="all"),
-        SensitivityN(n=2, subsets="all"),
-        FaithfulnessEstimate(),
-        MonotonicityCorrelation(fill="baseline"),
-        Deletion(),
-        Completeness(),
-    ):
-        assert scored(metric, CURVED, GUESS).std_error is None

@@ -193,7 +193,7 @@ class TestModel:
         first = sic.measure(batch, own, seen)
         spent = batch.score.cost.since(before).forward
         second = aic.measure(batch, own, seen)
-        assert spent == 2 * 2 * 13
+        assert spent == 2 * 2 * 2 * 13, "repeats, samples, maps, thresholds"
         assert batch.score.cost.since(before).forward == spent
         assert not torch.equal(first["right"].value, second["right"].value)
         assert torch.equal(second["right"].value, scored(aic, batch)["right"].value)
@@ -216,9 +216,10 @@ class TestModel:
     def test_pixels_known_from_the_start_are_keyed(self):
         batch = noise()
         metric = Sic(data=data(), start=0.1)
-        seen = metric.observe(batch)
+        seen, again = metric.observe(batch)
         assert [int(k.sum()) for k in seen.known] == [57, 57]
-        swapped = metric.observe(replace(batch, x=batch.x.flip(0), sample_ids=("b", "a")))
+        swapped, _ = metric.observe(replace(batch, x=batch.x.flip(0), sample_ids=("b", "a")))
+        assert not np.array_equal(seen.known[0], again.known[0])
         assert np.array_equal(seen.known[0], swapped.known[1])
         assert not np.array_equal(seen.known[0], seen.known[1])
 

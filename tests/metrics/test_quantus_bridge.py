@@ -44,6 +44,7 @@ def test_the_number_is_that_of_quantus():
         "FaithfulnessCorrelation",
         **COMMON,
         arguments={"nr_runs": 20, "subset_size": 40, "perturb_baseline": "mean"},
+        repeats=1,
     )
     common = {"target": target, "features": "pixel", "sample_ids": ["a", "b", "c"], "seed": 3}
     found = value(metric, phi.float(), net, x.float(), **common)

@@ -206,12 +206,12 @@ class TestMprt:
         size = float(model.weight.detach().square().mean().sqrt())
         g = keyed.generator(5, "mprt", ".weight")
         w = size * torch.randn(3, 6, generator=g, dtype=torch.float64)
-        found = scored(Mprt(), batch, InputTimesGradient())
+        found = scored(Mprt(repeats=1), batch, InputTimesGradient())
         for i in range(3):
             own = batch.x[i] * model.weight[i].detach()
             expected = spearman(own, batch.x[i] * w[i])
             assert float(found.value[i]) == pytest.approx(expected, **CLOSE)
-        signed = scored(Mprt(absolute=False), batch, InputTimesGradient())
+        signed = scored(Mprt(absolute=False, repeats=1), batch, InputTimesGradient())
         own, other = batch.x[0] * model.weight[0].detach(), batch.x[0] * w[0]
         expected = float(spearmanr(own.numpy(), other.numpy()).statistic)
         assert float(signed.value[0]) == pytest.approx(expected, **CLOSE)
@@ -219,7 +219,7 @@ class TestMprt:
     @pytest.mark.parametrize("order", ["top_down", "bottom_up", "independent"])
     def test_every_stage_by_hand(self, order):
         batch = vectors()
-        found = scored(Mprt(order=order), batch, InputTimesGradient())
+        found = scored(Mprt(order=order, repeats=1), batch, InputTimesGradient())
         xs, curve = found.curves[f"mprt_{order}"]
         assert xs == pytest.approx([1 / 3, 2 / 3, 1])
         clean = InputTimesGradient()(batch)
@@ -250,12 +250,12 @@ class TestMprt:
 
     def test_model_rows_are_counted(self):
         batch = vectors()
-        metric = Mprt(stages=2)
+        metric = Mprt(stages=2, repeats=3)
         maps = {"m": Attribution(Gradient()(batch), GLOBAL, explain=Gradient())}
         seen = metric.observe(batch)
         before = batch.score.cost.snapshot()
         metric.measure(batch, maps, seen)
-        assert batch.score.cost.since(before).backward == 2 * 3
+        assert batch.score.cost.since(before).backward == 3 * 2 * 3
 
     def test_scoring_twice_from_one_observation(self):
         batch, metric = vectors(), Mprt()
@@ -277,7 +277,8 @@ class TestMprt:
                 return super().__call__(part)
 
         maps = {"m": Attribution(clean, GLOBAL, explain=Counting())}
-        found = Mprt().measure(batch, maps, Mprt().observe(batch))["m"]
+        metric = Mprt(repeats=1)
+        found = metric.measure(batch, maps, metric.observe(batch))["m"]
         assert found.value.isnan().tolist() == [False, True, False]
         assert found.reason
         assert asked == [2, 2, 2]
@@ -309,7 +310,7 @@ class TestSmooth:
             torch.stack([Gradient()(replace(batch, x=x, score=Score(m))) for x in inputs]).mean(0)
             for m in (net.original, net.copy)
         ]
-        found = scored(SmoothMprt(draws=4, stages=1), batch, Gradient())
+        found = scored(SmoothMprt(draws=4, stages=1, repeats=1), batch, Gradient())
         for i in range(3):
             assert float(found.value[i]) == pytest.approx(
                 spearman(means[0][i], means[1][i]), **CLOSE
@@ -351,7 +352,7 @@ class TestEfficient:
             InputTimesGradient()(replace(batch, score=Score(m))) for m in (net.original, net.copy)
         ]
         before, after = (entropy(m.sum(dim=1).flatten(1), 20) for m in maps)
-        found = scored(EfficientMprt(bins=20, init="torch"), batch, InputTimesGradient())
+        found = scored(EfficientMprt(bins=20, init="torch", repeats=1), batch, InputTimesGradient())
         torch.testing.assert_close(found.value, (after - before) / before)
 
 
@@ -372,7 +373,7 @@ class TestRandomLogit:
         ids = tuple(f"s{i}" for i in range(400))
         x = torch.zeros(400, 6, dtype=torch.float64)
         batch = Batch(Score(Normed()), x, x, torch.arange(400) % 3, ids, "element", 0)
-        other = RandomLogit().observe(batch)
+        (other,) = RandomLogit(classes=1).observe(batch).classes
         step = (other - batch.target) % 3
         assert set(step.tolist()) == {1, 2}
         # 400 fair coins: 5 standard deviations are 50.
@@ -380,13 +381,13 @@ class TestRandomLogit:
 
     def test_by_hand_and_for_functions_of_input_and_class(self):
         batch = photographs()
-        other = RandomLogit().observe(batch)
+        (other,) = RandomLogit(classes=1).observe(batch).classes
         clean, again = (Gradient()(replace(batch, target=t)) for t in (batch.target, other))
         given = Given(
             lambda x, t: input_gradient(Score(cf.small_net()), x.detach(), t), kind="global"
         )
         for method in (Gradient(), given):
-            found = scored(RandomLogit(), batch, method)
+            found = scored(RandomLogit(classes=1), batch, method)
             for i in range(2):
                 expected = spearman(clean[i].sum(0).flatten(), again[i].sum(0).flatten())
                 assert float(found.value[i]) == pytest.approx(expected, **CLOSE)

@@ -22,11 +22,16 @@ def dummy(
     mode: Literal["plant", "detect"] = "plant",
     share: float = 0.5,
     draws: int = 4,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Share of |phi| on ignored features; needs `method` with mode=plant; see `Dummy`."""
     return measure(
-        Dummy(mode=mode, share=share, draws=draws), forward, inputs, attributions, **common
+        Dummy(mode=mode, share=share, draws=draws, repeats=repeats),
+        forward,
+        inputs,
+        attributions,
+        **common,
     )
 
 
@@ -50,10 +55,11 @@ def linearity(
     attributions: Maps,
     *,
     a: float = 1.0,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Gap between the map of a sum and the sum of maps; needs `method`; see `Linearity`."""
-    return measure(Linearity(a=a), forward, inputs, attributions, **common)
+    return measure(Linearity(a=a, repeats=repeats), forward, inputs, attributions, **common)
 
 
 def input_invariance(

@@ -108,11 +108,12 @@ def baseline_sensitivity(
     statistic: Literal["rank", "spread", "blind"] = "rank",
     among: Sequence[str] = NAMES,
     data: Data | None = None,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """How much maps of the baselines `among` differ; needs `method`; see the class."""
     return measure(
-        BaselineSensitivity(statistic=statistic, baselines=among, data=data),
+        BaselineSensitivity(statistic=statistic, baselines=among, data=data, repeats=repeats),
         forward,
         inputs,
         attributions,

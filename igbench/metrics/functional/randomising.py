@@ -26,11 +26,19 @@ def mprt(
     absolute: bool = True,
     stages: int | None = None,
     init: Init = "scale",
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Similarity to maps of randomised networks; needs `method`; see `Mprt`."""
     return measure(
-        Mprt(order=order, similarity=similarity, absolute=absolute, stages=stages, init=init),
+        Mprt(
+            order=order,
+            similarity=similarity,
+            absolute=absolute,
+            stages=stages,
+            init=init,
+            repeats=repeats,
+        ),
         forward,
         inputs,
         attributions,
@@ -49,6 +57,7 @@ def smooth_mprt(
     stages: int | None = None,
     draws: int = 50,
     noise: float = 0.1,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """`mprt` of maps averaged over noisy inputs; needs `method`; see `SmoothMprt`."""
@@ -60,6 +69,7 @@ def smooth_mprt(
             stages=stages,
             draws=draws,
             noise=noise,
+            repeats=repeats,
         ),
         forward,
         inputs,
@@ -75,10 +85,17 @@ def efficient_mprt(
     *,
     bins: int = 100,
     init: Init = "scale",
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Rise of entropy under random weights; needs `method`; see `EfficientMprt`."""
-    return measure(EfficientMprt(bins=bins, init=init), forward, inputs, attributions, **common)
+    return measure(
+        EfficientMprt(bins=bins, init=init, repeats=repeats),
+        forward,
+        inputs,
+        attributions,
+        **common,
+    )
 
 
 def random_logit(
@@ -88,11 +105,12 @@ def random_logit(
     *,
     similarity: Likeness = "spearman",
     absolute: bool = True,
+    classes: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
-    """Similarity to the map of another class; needs `method` or `explain`; see the class."""
+    """Similarity to the maps of other classes; needs `method` or `explain`; see the class."""
     return measure(
-        RandomLogit(similarity=similarity, absolute=absolute),
+        RandomLogit(similarity=similarity, absolute=absolute, classes=classes),
         forward,
         inputs,
         attributions,

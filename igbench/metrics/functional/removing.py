@@ -28,11 +28,12 @@ def deletion(
     step: float = 1,
     occluder: str = "baseline",
     scalar: Scalar = "score",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Area under f as the most important features go first; see `Deletion`."""
     return measure(
-        Deletion(step=step, occluder=occluder, scalar=scalar),
+        Deletion(step=step, occluder=occluder, scalar=scalar, tie_orders=tie_orders),
         forward,
         inputs,
         attributions,
@@ -48,11 +49,12 @@ def insertion(
     step: float = 1,
     occluder: str = "baseline",
     scalar: Scalar = "score",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Area under f as the most important features come first; see `Insertion`."""
     return measure(
-        Insertion(step=step, occluder=occluder, scalar=scalar),
+        Insertion(step=step, occluder=occluder, scalar=scalar, tie_orders=tie_orders),
         forward,
         inputs,
         attributions,
@@ -68,11 +70,12 @@ def srg(
     step: float = 1,
     occluder: str = "baseline",
     scalar: Scalar = "score",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Area with least important first minus area with most important first."""
     return measure(
-        SymmetricRelevanceGain(step=step, occluder=occluder, scalar=scalar),
+        SymmetricRelevanceGain(step=step, occluder=occluder, scalar=scalar, tie_orders=tie_orders),
         forward,
         inputs,
         attributions,
@@ -89,11 +92,12 @@ def aopc(
     occluder: str = "baseline",
     scalar: Scalar = "score",
     order: Literal["morf", "lerf", "difference"] = "morf",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Mean drop of f along a removal curve (Samek et al. 2017); see `Aopc`."""
     return measure(
-        Aopc(step=step, occluder=occluder, scalar=scalar, order=order),
+        Aopc(step=step, occluder=occluder, scalar=scalar, order=order, tie_orders=tie_orders),
         forward,
         inputs,
         attributions,
@@ -109,11 +113,12 @@ def pixel_flipping(
     step: float = 1,
     occluder: str = "baseline",
     scalar: Scalar = "score",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Mean of f along the removal of the most important features; see `PixelFlipping`."""
     return measure(
-        PixelFlipping(step=step, occluder=occluder, scalar=scalar),
+        PixelFlipping(step=step, occluder=occluder, scalar=scalar, tie_orders=tie_orders),
         forward,
         inputs,
         attributions,
@@ -129,11 +134,14 @@ def comprehensiveness(
     fractions: Sequence[float] = (0.01, 0.05, 0.1, 0.2, 0.5),
     occluder: str = "baseline",
     scalar: Scalar = "score",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Mean drop of f when the top features go; see `Comprehensiveness`."""
     return measure(
-        Comprehensiveness(fractions=fractions, occluder=occluder, scalar=scalar),
+        Comprehensiveness(
+            fractions=fractions, occluder=occluder, scalar=scalar, tie_orders=tie_orders
+        ),
         forward,
         inputs,
         attributions,
@@ -149,11 +157,12 @@ def sufficiency(
     fractions: Sequence[float] = (0.01, 0.05, 0.1, 0.2, 0.5),
     occluder: str = "baseline",
     scalar: Scalar = "score",
+    tie_orders: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Mean drop of f when only the top features stay; see `Sufficiency`."""
     return measure(
-        Sufficiency(fractions=fractions, occluder=occluder, scalar=scalar),
+        Sufficiency(fractions=fractions, occluder=occluder, scalar=scalar, tie_orders=tie_orders),
         forward,
         inputs,
         attributions,
@@ -169,9 +178,14 @@ def road(
     order: Literal["both", "morf", "lerf"] = "both",
     scalar: Literal["accuracy", "probability", "logit", "score"] = "probability",
     noise: float = 0.01,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Removal with noisy linear imputation (Rong et al. 2022); see `Road`."""
     return measure(
-        Road(order=order, scalar=scalar, noise=noise), forward, inputs, attributions, **common
+        Road(order=order, scalar=scalar, noise=noise, repeats=repeats),
+        forward,
+        inputs,
+        attributions,
+        **common,
     )

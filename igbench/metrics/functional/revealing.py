@@ -26,11 +26,19 @@ def sic(
     least: float = 0.8,
     normalise: bool = True,
     absolute: bool = True,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Area under the probability information curve; needs black and white of `data`."""
     return measure(
-        Sic(data=data, thresholds=thresholds, least=least, normalise=normalise, absolute=absolute),
+        Sic(
+            data=data,
+            thresholds=thresholds,
+            least=least,
+            normalise=normalise,
+            absolute=absolute,
+            repeats=repeats,
+        ),
         forward,
         inputs,
         attributions,
@@ -48,11 +56,19 @@ def aic(
     least: float = 0.8,
     normalise: bool = True,
     absolute: bool = True,
+    repeats: int = 2,
     **common: Unpack[Common],
 ) -> Scores:
     """Area under the accuracy information curve; needs black and white of `data`."""
     return measure(
-        Aic(data=data, thresholds=thresholds, least=least, normalise=normalise, absolute=absolute),
+        Aic(
+            data=data,
+            thresholds=thresholds,
+            least=least,
+            normalise=normalise,
+            absolute=absolute,
+            repeats=repeats,
+        ),
         forward,
         inputs,
         attributions,
