@@ -88,21 +88,24 @@ class Limited(Dataset[Loaded]):
         )
         thread.start()
         found = self._wait(done, self.timeout)
+        if found is None:
+            return Loaded(None, too_long(self.timeout))
+        thread.join()
         if isinstance(found, BaseException):
             raise found
-        thread.join()
         return found
 
     def _wait(
         self, done: queue.SimpleQueue[Loaded | BaseException], timeout: float
-    ) -> Loaded | BaseException:
+    ) -> Loaded | BaseException | None:
+        """The answer; None if there is none in time."""
         end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0:
             try:
                 return done.get(timeout=min(left, _POLL))
             except queue.Empty:
                 self._end_if_orphaned()
-        return Loaded(None, too_long(timeout))
+        return None
 
     def _end_if_orphaned(self) -> None:
         """In a process whose run was killed: nobody will ask again."""
