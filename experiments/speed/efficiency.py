@@ -1,8 +1,9 @@
 """How much of a run's time goes into the model, and what does a second worker bring?
 
-The default experiment as a user starts it, beside what the model alone would take for the same
-rows at the best throughput that is measured; and the digits with one and with two workers of Ray.
-Writes efficiency.md beside this file.
+The default experiment, beside what the model alone would take for the same rows at its best
+throughput; and eight photographs with one and with two workers of Ray.  The speed of a shared machine
+changes from minute to minute, so the model alone is timed all along the run, between its pieces, and
+that time is taken off.  Writes efficiency.md beside this file.
 
     python experiments/speed/efficiency.py [--workers]
 """
@@ -18,47 +19,106 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
-from igbench import build, configs, memory
+from igbench import build, configs, memory, plan, runner
 from igbench.attr.integrate import input_gradient
+from igbench.experiment import Experiment
 from igbench.types import Score, frozen
 
 HERE = Path(__file__).parent
 ROWS = (1, 2, 4, 8, 16)
-REPEATS = 5
+SUSTAINED = 4.0
+"""Seconds for each row of the table: bursts are faster than what lasts."""
+PROBE = 0.6
+"""Seconds of the model alone between two pieces of the run, for forwards and for gradients."""
+
+
+@dataclass
+class Alone:
+    """The model by itself.
+
+    Attributes:
+        score: Its scalar.
+        x: (1, C, H, W) a photograph.
+    """
+
+    score: Score
+    x: Tensor
+
+    def rate(self, rows: int, seconds: float, *, gradient: bool) -> tuple[int, float]:
+        """Rows evaluated (and differentiated) in at least so many seconds, and the seconds."""
+        self.score.rows = rows
+        many = self.x.expand(rows, *self.x.shape[1:]).contiguous()
+        target = torch.zeros(rows, dtype=torch.int64)
+        call = input_gradient if gradient else Score.evaluate
+        call(self.score, many, target)
+        done, start = 0, time.perf_counter()
+        while (took := time.perf_counter() - start) < seconds:
+            call(self.score, many, target)
+            done += rows
+        return done, took
+
+
+def alone(experiment: Experiment) -> Alone:
+    """The model of an experiment, with a score of its own."""
+    model = experiment.model
+    return Alone(
+        Score(model.module, channels_last=model.channels_last), experiment.data.load(0)[None]
+    )
 
 
 def throughput() -> pd.DataFrame:
-    """Rows per second of the model of imagenet_lite by rows in a call, the best of some calls."""
-    experiment = build.experiment(configs.compose(["limit=1"]))
-    module, x = experiment.model.module, experiment.data.load(0)[None]
-    target = torch.zeros(1, dtype=torch.int64)
+    """Rows per second of the model of imagenet_lite by rows in a call, over some seconds."""
+    model = alone(build.experiment(configs.compose(["limit=1"])))
     lines = []
-    with frozen(module):
+    with frozen(model.score.model):
         for rows in ROWS:
-            score = Score(module, rows=rows, channels_last=experiment.model.channels_last)
-            many, own = x.expand(rows, *x.shape[1:]).contiguous(), target.expand(rows)
-            forward, gradient = [], []
-            for _ in range(REPEATS + 1):
-                start = time.perf_counter()
-                score.evaluate(many, own)
-                middle = time.perf_counter()
-                input_gradient(score, many, own)
-                forward.append(middle - start)
-                gradient.append(time.perf_counter() - middle)
-            lines.append(
-                {
-                    "rows in a call": rows,
-                    "forwards/s": rows / min(forward[1:]),
-                    "gradients/s": rows / min(gradient[1:]),
-                }
-            )
+            rates = []
+            for gradient in (False, True):
+                memory.give_back()
+                done, took = model.rate(rows, SUSTAINED, gradient=gradient)
+                rates.append(done / took)
+            lines.append({"rows in a call": rows, "forwards/s": rates[0], "gradients/s": rates[1]})
     return pd.DataFrame(lines)
+
+
+def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
+    """The default run, as the command does it, with the model alone timed between its pieces.
+
+    Args:
+        folder: Where results go.
+        rows: In a call, for forwards and for gradients.
+        out: File for the rows and seconds of the model alone (JSON).
+    """
+    memory.keep_freed()
+    job = runner.job(configs.compose([f"results_dir={folder}"]))
+    model = alone(job.experiment)
+    spent = {"forwards": [0, 0.0], "gradients": [0, 0.0], "outside": 0.0}
+
+    def probe(piece: str) -> None:
+        start = time.perf_counter()
+        with frozen(model.score.model):
+            for name, many in zip(("forwards", "gradients"), rows, strict=True):
+                done, took = model.rate(many, PROBE, gradient=name == "gradients")
+                spent[name] = [spent[name][0] + done, spent[name][1] + took]
+        memory.give_back()
+        spent["outside"] += time.perf_counter() - start
+
+    @contextmanager
+    def watch(pieces: int) -> Iterator[Callable[[str], None]]:
+        plan.estimate(job.experiment)
+        yield probe
+
+    runner.finish(job, watch=watch)
+    out.write_text(json.dumps(spent), encoding="utf-8")
 
 
 def whole(
@@ -112,27 +172,47 @@ def main() -> None:
     """Measure, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", action="store_true", help="measure Ray as well")
+    parser.add_argument("--probed", nargs=4, help=argparse.SUPPRESS)  # the run, in a process
     options = parser.parse_args()
+    if options.probed:
+        folder, forwards, gradients, out = options.probed
+        probed(Path(folder), (int(forwards), int(gradients)), Path(out))
+        return
     memory.keep_freed()  # as the command does
-    before = throughput()
+    best = throughput().set_index("rows in a call")
+    rows = (int(best["forwards/s"].idxmax()), int(best["gradients/s"].idxmax()))
     with tempfile.TemporaryDirectory() as folder:
-        wall, stages = whole(Path(folder))
-    after = throughput()
-    best = pd.concat([before, after])
-    forwards, gradients = best["forwards/s"].max(), best["gradients/s"].max()
-    rows = sum(cost["forward"] for cost in stages.values())
+        out = Path(folder) / "alone.json"
+        words = [str(Path(folder) / "results"), *map(str, rows), str(out)]
+        start = time.perf_counter()
+        subprocess.run([sys.executable, __file__, "--probed", *words], check=True)
+        wall = time.perf_counter() - start
+        spent = json.loads(out.read_text(encoding="utf-8"))
+        (record,) = Path(words[0]).glob("*/*/run.json")
+        stages = json.loads(record.read_text(encoding="utf-8"))["totals"]["stages"]
+    with tempfile.TemporaryDirectory() as folder:
+        plain, _ = whole(Path(folder))
+    wall -= spent["outside"]
+    every = sum(cost["forward"] for cost in stages.values())
     both = sum(cost["backward"] for cost in stages.values())
-    model = (rows - both) / forwards + both / gradients
+    rates = {name: spent[name][0] / spent[name][1] for name in ("forwards", "gradients")}
+    model = (every - both) / rates["forwards"] + both / rates["gradients"]
+    inside = sum(cost["seconds"] for cost in stages.values())
     with tempfile.TemporaryDirectory() as folder:
         found = profile(Path(folder))
     table = pd.DataFrame({"stage": name, **cost} for name, cost in stages.items())
     text = [
         f"imagenet_lite on {torch.get_num_threads()} threads, torch {torch.__version__}.",
-        "Throughput of the model, before and after the run:",
-        best.to_markdown(index=False, floatfmt=".3g"),
-        f"{rows:,.0f} rows evaluated, {both:,.0f} of them differentiated: {model:.1f} s at the "
-        f"best throughput. Wall time of the whole command, imports and report included: "
-        f"{wall:.1f} s. Efficiency {model / wall:.2f}.",
+        f"The model alone before the run, {SUSTAINED:g} s each:",
+        best.reset_index().to_markdown(index=False, floatfmt=".3g"),
+        f"The model alone all along the run, {rows[0]} rows in a forward call and {rows[1]} in a "
+        f"gradient call: {rates['forwards']:.0f} forwards/s and {rates['gradients']:.0f} "
+        "gradients/s.",
+        f"{every:,.0f} rows evaluated, {both:,.0f} of them differentiated: {model:.1f} s at this "
+        f"throughput. Wall time of the whole process, imports and report included, less the time "
+        f"of the model alone: {wall:.1f} s. **Efficiency {model / wall:.2f}**; of the stages that "
+        f"call the model ({inside:.1f} s) {model / inside:.2f}.",
+        f"The plain command right after it: {plain:.1f} s.",
         "By stage:",
         table.to_markdown(index=False, floatfmt=".4g"),
         "Profile (own time of functions; another run, on 4 photographs, slowed by the profiler):",
