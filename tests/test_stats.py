@@ -249,6 +249,14 @@ def test_monte_carlo_error_is_the_root_mean_square() -> None:
     assert line(stats.summarise(scores, {"m": UP}), "ig")["mc_error"] == pytest.approx(wanted)
 
 
+def test_errors_of_shared_draws_do_not_average_out() -> None:
+    scores = frame({"ig": [1.0, 2.0]})
+    scores["std_error"] = [0.3, 0.4]
+    got = line(stats.summarise(scores, {"m": replace(UP, shared_draws=True)}), "ig")
+    # Two errors of the same draws: at most their root mean square.
+    assert got["mc_error"] == pytest.approx(math.sqrt((0.09 + 0.16) / 2))
+
+
 def test_summary_of_one_and_of_no_value() -> None:
     got = stats.summarise(frame({"a": [0.5], "b": [math.nan]}), {"m": UP})
     one, none = line(got, "a"), line(got, "b")

@@ -1,9 +1,9 @@
 """How much of a run's time goes into the model, and what does a second worker bring?
 
 The default experiment, beside what the model alone would take for the same rows at its best
-throughput; and eight photographs with one and with two workers of Ray.  The speed of a shared machine
-changes from minute to minute, so the model alone is timed all along the run, between its pieces, and
-that time is taken off.  Writes efficiency.md beside this file.
+throughput; and photographs with one and with two workers of Ray.  The speed of a shared machine
+changes from minute to minute, so the model alone is timed all along the run, between its pieces,
+and that time is taken off.  Writes efficiency.md beside this file.
 
     python experiments/speed/efficiency.py [--workers]
 """
@@ -157,7 +157,7 @@ def workers() -> pd.DataFrame:
     lines = []
     for count in (1, 2):
         words = [
-            *("limit=8", "samples_at_once=1", "batch_size=4"),
+            *("limit=16", "samples_at_once=1", "batch_size=4"),
             *("method=[ig,saliency,random]", "metric=[completeness,srg]"),
             *("engine=ray", f"engine.workers={count}"),
         ]

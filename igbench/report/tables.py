@@ -104,6 +104,12 @@ def _score_cell(
         value=mean,
         hint=(
             f"mean {mean:.6g} [{low:.6g}, {high:.6g}], median {float(line['median']):.6g}, "
+            + _drawn(float(line["mc_error"]))
             + all_counts
         ),
     )
+
+
+def _drawn(mc_error: float) -> str:
+    """How far the mean would move with other draws; nothing where no draw matters."""
+    return f"Monte Carlo error {mc_error:.2g}, " if mc_error > 0 else ""

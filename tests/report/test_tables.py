@@ -98,6 +98,8 @@ def test_undefined_and_failed_values_are_counted_and_explained(scores: Table) ->
     assert cell(scores, "ig", "sensitivity_n").note == "n = 23"
     assert cell(scores, "ig", "srg").note == ""
     assert "n = 24" in scores.caption
+    assert "Monte Carlo error 0.0" in both.hint, "it draws"
+    assert "Monte Carlo" not in cell(scores, "ig", "srg").hint, "it does not"
 
 
 @pytest.mark.parametrize(
