@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 COMMANDS = ("plan", "list", "report", "compare", "doctor", "certify", "slurm")
@@ -49,9 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
 
         sys.stdout.write(f"igbench {__version__}\n")
         return 0
-    from igbench import cli
+    gc.disable()  # to look for garbage among all that imports make took a second; a run turns it on
+    try:
+        from igbench import cli
 
-    return cli.main(words, COMMANDS)
+        return cli.main(words, COMMANDS)
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import shlex
@@ -140,6 +141,8 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     clock = time.perf_counter()
     store.writable(Path(config["results_dir"]))
     job = runner.job(config)
+    gc.freeze()  # what start-up made stays
+    gc.enable()
 
     def watch(pieces: int) -> AbstractContextManager[Callable[[str], None]]:
         console.print(_headline(job, plan.estimate(job.experiment)), highlight=False)
