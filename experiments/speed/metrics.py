@@ -298,7 +298,7 @@ def robustness_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Mo
 def flipping_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Module) -> Case:
     """48 steps of 3,136 elements; the mean over the curve without its first point is compared."""
     step = 3136
-    own = PixelFlipping(step=step, features="element")
+    own = PixelFlipping(step=step, features="element", tie_orders=1)  # as Quantus
 
     def mine() -> Scores:
         found = own.measure(batch, maps, own.observe(batch))
