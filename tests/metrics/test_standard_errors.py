@@ -21,7 +21,7 @@ from igbench.metrics.comprehensiveness import Comprehensiveness
 from igbench.metrics.deletion import Deletion
 from igbench.metrics.dummy import Dummy
 from igbench.metrics.efficient_mprt import EfficientMprt
-from igbench.metrics.errors import averaged, maximum, mean_of, repeated
+from igbench.metrics.errors import averaged, maxima_without_each, maximum, mean_of, repeated
 from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
 from igbench.metrics.infidelity import Infidelity
@@ -240,6 +240,10 @@ class TestMaxima:
         normal = torch.from_numpy(g.standard_normal((n, d)))
         value, error = maximum(normal)
         assert 1 < float(error.square().mean().sqrt() / value.std()) < 8 / 7
+
+    def test_what_is_left_without_each(self):
+        found = maxima_without_each(torch.tensor([[1.0, 5, 3], [2, 2, 1]]))
+        assert found.tolist() == [[5, 3, 5], [2, 2, 2]]
 
     def test_one_draw_says_nothing(self):
         assert maximum(torch.tensor([[3.0]]))[1] is None
