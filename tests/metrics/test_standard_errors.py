@@ -286,6 +286,16 @@ class TestMaxima:
         assert float(found.std_error) == pytest.approx(expected, rel=1e-9)
         assert scored(replace(own, draws=1), CURVED, phi, method=METHOD).std_error is None
 
+    def test_a_smaller_budget_counts_for_a_larger_one(self, monkeypatch):
+        table = torch.tensor([[5.0, 1, 2], [1, 1, 3]], dtype=torch.float64)
+        monkeypatch.setattr(MaxSensitivityN, "_moves", lambda *args: table)
+        own, phi = MaxSensitivityN(n=(1, 2), draws=3), torch.eye(8, dtype=torch.float64)[:1]
+        found = scored(own, CURVED, phi, method=METHOD)
+        assert float(found.value) == 5
+        # Without the first draw (2, 3), without another (5, 5).
+        expected = math.sqrt(2) * float(np.std([2.5, 5, 5]))
+        assert float(found.std_error) == pytest.approx(expected, rel=1e-9)
+
 
 class TestRepeats:
     def test_the_first_is_the_measurement_itself(self):
