@@ -15,7 +15,7 @@ from torch import Tensor
 
 from igbench import checks, perturb
 from igbench import features as feature_units
-from igbench.metrics.removal import FLAT
+from igbench.metrics.removal import FLAT, ranks_something
 from igbench.rows import Direction, MetricSpec
 from igbench.types import Attribution, Batch, Features, Score
 
@@ -159,11 +159,6 @@ class Erased:
             len(ranks) * points, batch.target_of(i), build, device=ranks.device
         )
         return out.view(len(ranks), points).double()[places]
-
-
-def ranks_something(values: Tensor) -> bool:
-    """Whether values (G,) are finite and not all equal."""
-    return bool(torch.isfinite(values).all()) and bool((values != values[0]).any())
 
 
 def replaced(x: Tensor, fill: Tensor, features: Features) -> Refill:

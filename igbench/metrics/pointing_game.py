@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from scipy import ndimage
 from torch import Tensor
 
 from igbench import checks
@@ -44,10 +46,7 @@ class PointingGame(Masked):
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
         """Share of the maxima that hit."""
-        first = (relevance == relevance.max()).nonzero()  # (T, 1)
-        width = batch.x.shape[-1]
-        marked = mask.nonzero()[:, 0]
-        down = marked // width - first // width
-        across = marked % width - first % width
-        near = (down**2 + across**2).amin(dim=1)
-        return float((near <= self.tolerance**2).double().mean())
+        pixels = mask.view(-1, batch.x.shape[-1]).cpu().numpy()
+        far = torch.from_numpy(ndimage.distance_transform_edt(~pixels)).flatten()
+        first = (relevance == relevance.max()).cpu()
+        return float((far[first] <= self.tolerance).double().mean())

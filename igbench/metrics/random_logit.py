@@ -87,12 +87,10 @@ class RandomLogit:
             )
         others = outputs.shape[1] - 1
         drawn = min(self.classes, others)
-        further = [
-            1 + torch.randperm(others, generator=generator)[:drawn]
-            for generator in (
-                keyed.generator(batch.draws_seed, "random_logit", s) for s in batch.sample_ids
-            )
+        generators = [
+            keyed.generator(batch.draws_seed, "random_logit", s) for s in batch.sample_ids
         ]
+        further = [1 + torch.randperm(others, generator=g)[:drawn] for g in generators]
         steps = torch.stack(further, dim=1).to(batch.target.device)
         return Others((batch.target + steps) % (others + 1), 1 - drawn / others)
 

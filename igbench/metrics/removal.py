@@ -153,7 +153,7 @@ class Curves:
         features = feature_units.on(self.features, values.device)
         for i, sample_id in enumerate(self.batch.sample_ids):
             # A flat or undefined map gets no curve and costs nothing.
-            ranked = [m for m in range(len(names)) if _ranks_something(values[m, i])]
+            ranked = [m for m in range(len(names)) if ranks_something(values[m, i])]
             if not ranked:
                 continue
             curves[:, ranked, i, 0] = self.clean[i]
@@ -179,7 +179,8 @@ class Curves:
         return {name: curves[:, m] for m, name in enumerate(names)}
 
 
-def _ranks_something(values: Tensor) -> bool:
+def ranks_something(values: Tensor) -> bool:
+    """Whether values (G,) are finite and not all equal."""
     return bool(torch.isfinite(values).all()) and bool((values != values[0]).any())
 
 

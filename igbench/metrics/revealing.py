@@ -12,8 +12,8 @@ from torch import Tensor
 
 from igbench import features as feature_units
 from igbench import perturb
-from igbench.metrics.erasure import ranks_something
 from igbench.metrics.pictures import Levels, filled, size
+from igbench.metrics.removal import ranks_something
 from igbench.types import Attribution, Batch, Score
 
 
