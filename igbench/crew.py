@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing import connection
 from typing import Any, NamedTuple
 
 import torch
@@ -198,8 +199,16 @@ class Crew:
                 continue
             if isinstance(found, Loaded):
                 return found
+            self._wait_for_an_end()
             self._check()
             raise LostError(f"the process that loads it sent nothing: {found}")
+
+    def _wait_for_an_end(self) -> None:
+        """Give a process time to be gone: its connections close before its exit code is known."""
+        ended = connection.wait([process.sentinel for process in self._members], timeout=_POLL)
+        for process in self._members:
+            if process.sentinel in ended:
+                process.join(timeout=_POLL)
 
     def _check(self) -> None:
         """Raise if a process is gone."""

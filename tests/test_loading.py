@@ -275,6 +275,28 @@ def test_a_process_that_is_killed_once(tmp_path, caplog):
         assert "was killed by SIGKILL; out of memory?; loading again" in caplog.text
 
 
+def test_a_process_whose_connection_is_gone_before_it_is(monkeypatch):
+    """Its end is waited for, since only that tells what happened."""
+
+    def dying():
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def receive(loader, device, asked, answers):
+        process = multiprocessing.get_context(crew.START).Process(target=dying)
+        process.start()
+        answers.put((process,))
+        answers.put(ConnectionResetError(104, "Connection reset by peer"))
+
+    monkeypatch.setattr(crew, "_receive", receive)
+    members = crew.Crew(
+        crew.Limited(data().load, 60), range(N), processes=1, ahead=1, device=torch.device("cpu")
+    )
+    with pytest.raises(crew.LostError, match="was killed by SIGKILL; out of memory"):
+        members.receive()
+    members.dismiss()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_sample_that_kills_whoever_loads_it(workers):
     """It alone fails, although others are on their way when it strikes."""
