@@ -14,6 +14,7 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _MEBI = 2**20
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # from malloc.h
+_kept = False  # what this process told its allocator, which cannot be asked
 
 
 def keep_freed() -> bool:
@@ -32,8 +33,15 @@ def keep_freed() -> bool:
     libc = _libc()
     if libc is None:
         return False
+    global _kept
     done = libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1) == 1
-    return done and libc.mallopt(_MMAP_MAX, 0) == 1
+    _kept = done and libc.mallopt(_MMAP_MAX, 0) == 1
+    return _kept
+
+
+def keeps_freed() -> bool:
+    """Whether this process keeps freed memory since it called `keep_freed`."""
+    return _kept
 
 
 def give_back() -> None:

@@ -23,7 +23,7 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 
-from igbench import build, configs, perturb
+from igbench import build, configs, memory, perturb
 from igbench import features as feature_units
 from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from igbench.metrics.infidelity import Infidelity
@@ -378,6 +378,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
+    memory.keep_freed()  # as the command does, for both sides
     batch, maps, module = load(options.photographs)
     with frozen(module):
         cases = [
