@@ -46,12 +46,12 @@ def write_report(records: Records) -> Path:
     for table in made:
         render.write(table, folder / "tables")
     written = plots.write(plots.figures(records, summary), folder / "plots")
-    grid = heatmaps.grid(records)
+    grid, maps = heatmaps.grid(records), None
     if grid is not None:
-        style.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
+        (picture,) = style.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
+        maps = heatmaps.webp(picture)
 
     svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
-    maps = heatmaps.webp(grid) if grid is not None else None
     unfinished = report.with_suffix(".tmp")
     try:
         unfinished.write_text(html.page(records, summary, made, svgs, maps), encoding="utf-8")

@@ -187,10 +187,14 @@ def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0
 def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:
     """Write a figure as `stem`.png and, unless told otherwise, `stem`.svg.
 
-    Equal figures give equal files: no dates, no random identifiers.
+    Equal figures give equal files: no dates, no random identifiers.  Parts are laid out once, and
+    stay where they are then.
     """
     written = [stem.with_name(stem.name + ".png")]
     with style():
+        figure.dpi = dpi
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         figure.savefig(written[0], dpi=dpi, metadata={"Software": "igbench"})
         if svg:
             written.append(stem.with_name(stem.name + ".svg"))
