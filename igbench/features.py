@@ -11,6 +11,9 @@ from torch import Tensor
 from igbench.checks import InputError
 from igbench.types import Features
 
+_AS_ELEMENTS = ("element", "pixel")
+"""Features that are numbered as the elements (of the first channel) are."""
+
 
 def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
     """The features of samples of one shape.
@@ -72,8 +75,9 @@ def spread(per_feature: Tensor, features: Features) -> Tensor:
     shape = (len(per_feature), *index.shape)
     if index.dim() > 1 and index.stride(0) == 0:  # the same for all channels
         index = index[:1]
-    index = index.to(per_feature.device)
-    return per_feature[:, index.reshape(-1)].view(len(per_feature), *index.shape).expand(shape)
+    if features.name not in _AS_ELEMENTS:
+        per_feature = per_feature[:, index.to(per_feature.device).reshape(-1)]
+    return per_feature.reshape(len(per_feature), *index.shape).expand(shape)
 
 
 def on(features: Features, device: torch.device) -> Features:

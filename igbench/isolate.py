@@ -39,8 +39,8 @@ def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
     """Count model rows and seconds of a block, and its peak memory if that is asked for."""
     spent, before, start = Spent(), score.cost.snapshot(), time.perf_counter()
     device = next((p.device for p in score.parameters()), torch.device("cpu"))
-    memory.give_back()
     if peak:
+        memory.give_back()
         memory.reset_peak(device)
     try:
         yield spent

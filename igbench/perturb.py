@@ -186,5 +186,12 @@ def rankings(
         others = [order(own, keyed.repeat(seed, r), sample_id) for r in range(1, many)]
         places[:, m] = len(found)
         places[:many, m] += torch.arange(many, device=values.device)
-        found += [torch.argsort(one) for one in (first, *others)]
+        found += [_places(one) for one in (first, *others)]
     return torch.stack(found), places
+
+
+def _places(order: Tensor) -> Tensor:
+    """Where each of 0..G-1 stands in an order of them, (G,)."""
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order), device=order.device)
+    return ranks

@@ -38,24 +38,26 @@ UNKNOWN: Mapping[str, Any] = {"color": "#555555", "marker": "o", "linestyle": "-
 """Look of a method that a run does not define."""
 
 LABELS = {
-    "ig": "IG",
     "ig_captum": "IG (Captum)",
     "input_x_gradient": "Input × gradient",
     "gradient_shap": "GradientSHAP",
     "kernel_shap": "KernelSHAP",
     "deep_shap": "DeepSHAP",
     "deep_lift": "DeepLIFT",
-    "lime": "LIME",
     "grad_cam": "Grad-CAM",
     "smoothgrad": "SmoothGrad",
-    "srg": "SRG",
     "sensitivity_n": "Sensitivity-n",
     "max_sensitivity_n": "Max-sensitivity-n",
     "max_sensitivity": "Max-sensitivity",
+    "avg_sensitivity": "Avg-sensitivity",
+    "local_lipschitz": "Local Lipschitz",
     "completeness": "Completeness gap",
     "difference_from_ig": "Difference from IG",
     "gauss_legendre": "Gauss–Legendre",
 }
+ACRONYMS = frozenset(
+    ("abpc", "aic", "aopc", "idgi", "ig", "lime", "mprt", "road", "shap", "sic", "srg")
+)
 _RC: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -86,10 +88,10 @@ _RC: Any = {
 
 
 def label(name: str) -> str:
-    """A short name for people: known names as the field writes them, others without underscores."""
+    """A short name for people: as the field writes it where known, others without underscores."""
     if name in LABELS:
         return LABELS[name]
-    words = name.replace("_", " ").strip()
+    words = " ".join(w.upper() if w in ACRONYMS else w for w in name.split("_") if w)
     return plain(words[:1].upper() + words[1:])
 
 

@@ -284,4 +284,6 @@ def test_row_labels_take_what_is_recorded(records: Records) -> None:
 
 def test_metric_labels() -> None:
     assert style.metric_label("srg", METRICS["srg"]) == "SRG ↑"
+    assert style.label("efficient_mprt") == "Efficient MPRT"
+    assert style.label("smooth_ig") == "Smooth IG"
     assert style.metric_label("own_thing", METRICS["difference_from_ig"]) == "Own thing"
