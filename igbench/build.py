@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import torch
 
-from igbench import loading
+from igbench import isolate, loading
 from igbench.checks import InputError, known_name, suggestion
 from igbench.experiment import Experiment
 from igbench.fast import PRECISIONS, Compiled, Quick
@@ -23,6 +24,8 @@ from igbench.models.weights import cache_folder
 from igbench.sources import Data, Model
 from igbench.throughput import best_rows
 from igbench.types import Score
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -158,7 +161,16 @@ def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.dev
     score = Score(module, config["output"], channels_last=model.channels_last)
     target = torch.zeros(1, dtype=torch.int64, device=device)
     memory = cache_folder(None) / "rows.json"
-    return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
+    try:
+        return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
+    except InputError:
+        raise
+    except isolate.CAUGHT as error:  # the run tells which samples that happens to
+        log.warning(
+            "the model cannot be timed (%s): 1 row in a call; batch_size=N sets another number",
+            isolate.describe(error),
+        )
+        return 1
 
 
 def _loading(config: Mapping[str, Any]) -> Loading:

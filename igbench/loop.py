@@ -86,6 +86,9 @@ class _Loop:
             self._score(batch, group, attributions, bad, results)
             self.advance(", ".join(group))
         self._keep(batch, positions, attributions, results)
+        if self.score.rows < self.experiment.rows:
+            for sample in results.samples:
+                sample["rows_in_a_call"] = self.score.rows
         return results
 
     # -- loading ---------------------------------------------------------------------------

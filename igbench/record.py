@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -111,6 +111,7 @@ def make_run(
         totals={
             "seconds": seconds,
             "peak_memory": _peak_memory(experiment, results),
+            "rows_in_a_call": _smallest(experiment.rows, results.samples),
             "stages": results.stages,
             "status": {s: results.count(s) for s in ("ok", "undefined", "failed")},
         },
@@ -120,6 +121,11 @@ def make_run(
 def _peak_memory(experiment: Experiment, results: Found) -> float:
     """MiB; measuring a method starts the system's own count again, so all counts are looked at."""
     return max(memory.lifetime_peak(experiment.device), results.peak_memory())
+
+
+def _smallest(rows: int, samples: Iterable[Mapping[str, Any]]) -> int:
+    """Rows in a call, or what a lack of memory left of them."""
+    return min((sample.get("rows_in_a_call", rows) for sample in samples), default=rows)
 
 
 def _definition(spec: MetricSpec, metric: Metric | None) -> str:

@@ -41,6 +41,13 @@ class Cost:
         return replace(self)
 
 
+@dataclass
+class Limit:
+    """Largest number of rows in one call of the model; a lack of memory lowers it."""
+
+    rows: int
+
+
 class Score(nn.Module):
     """The scalar that is explained: one number for each row, f(x)[target].
 
@@ -69,14 +76,27 @@ class Score(nn.Module):
         checks.positive("rows", rows)
         self.model = model
         self.output: Output = output
-        self.rows = rows
         self.channels_last = channels_last
         self.quick = quick
-        self.cost = Cost()
+        self.cost, self.limit = Cost(), Limit(rows)
         self.eval_checked = False
         if isinstance(model, nn.Module):
             checks.eval_mode(model)
         self.training = False
+
+    @property
+    def rows(self) -> int:
+        """Largest number of rows in one call of the model."""
+        return self.limit.rows
+
+    @rows.setter
+    def rows(self, rows: int) -> None:
+        self.limit.rows = rows
+
+    def share(self, score: Score) -> Score:
+        """Itself, with the counters of another scalar from now on, and its limit of rows."""
+        self.cost, self.limit = score.cost, score.limit
+        return self
 
     def as_output(self, output: Output) -> Score:
         """The same model and the same counters, read out as `output`."""
@@ -88,9 +108,7 @@ class Score(nn.Module):
         self, model: nn.Module | Callable[[Tensor], Tensor], output: Output, quick: Quick
     ) -> Score:
         """The scalar of another function, with the same settings and the same counters."""
-        other = Score(model, output, self.rows, self.channels_last, quick)
-        other.cost = self.cost
-        return other
+        return Score(model, output, self.rows, self.channels_last, quick).share(self)
 
     def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
         """f(x)[target] for every row, (N,); differentiable; counts rows both ways.

@@ -579,7 +579,25 @@ def test_out_of_memory(out, tmp_path, caplog):
     assert main([*RUN, *model, "batch_size=4", f"results_dir={few}"]) == 0
     mine, other = only_run(out), only_run(few)
     assert mine.run.state == "finished"
+    assert mine.run.identity["rows"] > 4
+    assert mine.run.totals["rows_in_a_call"] == other.run.totals["rows_in_a_call"] == 4
     surviving(mine, other, set())
+
+
+def test_a_model_that_cannot_be_timed(out, tmp_path, monkeypatch, caplog):
+    """It fails on the first sample alone, and so does the run."""
+    model = ["model._target_=tests.faults.bad_resnet", "+model.how=raise"]
+    assert main([*RUN, *model, "batch_size=1", f"results_dir={out}"]) == 3
+    folder = tmp_path / "cache"
+    shutil.copytree(os.environ["IGBENCH_CACHE"], folder)
+    (folder / "rows.json").unlink(missing_ok=True)
+    monkeypatch.setenv("IGBENCH_CACHE", str(folder))
+    auto = tmp_path / "auto"
+    with caplog.at_level(logging.WARNING):
+        assert main([*RUN, *model, "batch_size=auto", f"results_dir={auto}"]) == 3
+    assert "the model cannot be timed (RuntimeError: " in caplog.text
+    assert not (folder / "rows.json").exists()
+    assert_same(only_run(auto), only_run(out))
 
 
 def test_out_of_memory_for_a_single_row(out, capsys):

@@ -156,6 +156,14 @@ def test_running_out_of_memory_halves_the_rows_for_good(caplog):
     assert score.rows == 4
 
 
+def test_running_out_of_memory_holds_for_all_readings_of_a_model():
+    score = Score(Timed(1.0, lambda n: n, limit=5), rows=32)
+    other = score.as_output("probability")
+    other.evaluate(torch.ones(9, 4), None)
+    assert score.rows == other.rows == 4
+    assert score.as_output("log_probability").rows == 4
+
+
 def test_other_errors_are_not_swallowed():
     class Broken(nn.Module):
         def forward(self, x):

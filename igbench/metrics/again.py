@@ -103,7 +103,7 @@ class Wrapped(Score):
 
     def __init__(self, score: Score) -> None:
         super().__init__(score.model, score.output, score.rows, score.channels_last)
-        self.cost = score.cost
+        self.share(score)
 
     def as_output(self, output: Output) -> Score:
         """Itself; another readout would undo the change, so it is refused."""
