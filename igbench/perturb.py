@@ -147,16 +147,16 @@ def squares(
 
 
 def order(values: Tensor, seed: int, sample_id: str) -> Tensor:
-    """Features by falling value, ties in a random order that is the same for all methods, (G,).
+    """Features by falling value, ties in a random order that is the same for all maps, (..., G).
 
     Args:
-        values: (G,) one value for each feature.
+        values: (..., G) one value for each feature.
         seed: Seed of the tie-break.
         sample_id: Sample of the tie-break.
     """
-    shuffled = torch.randperm(len(values), generator=keyed.generator(seed, "ties", sample_id))
-    shuffled = shuffled.to(values.device)
-    return shuffled[torch.argsort(values[shuffled], descending=True, stable=True)]
+    g = keyed.generator(seed, "ties", sample_id)
+    shuffled = torch.randperm(values.shape[-1], generator=g).to(values.device)
+    return shuffled[values[..., shuffled].argsort(dim=-1, descending=True, stable=True)]
 
 
 def rankings(
@@ -176,22 +176,19 @@ def rankings(
         The distinct ranks, 0 for the largest value, (D, G), and which of them belongs to each order
         and map, (R, M).
     """
-    inner = torch.tensor([k for k in cuts if 0 < k < values.shape[1]], device=values.device).long()
-    found: list[Tensor] = []
-    places = torch.empty(orders, len(values), dtype=torch.long, device=values.device)
-    for m, own in enumerate(values):
-        first = order(own, seed, sample_id)
-        ranked = own[first]
-        many = orders if bool((ranked[inner - 1] == ranked[inner]).any()) else 1
-        others = [order(own, keyed.repeat(seed, r), sample_id) for r in range(1, many)]
-        places[:, m] = len(found)
-        places[:many, m] += torch.arange(many, device=values.device)
-        found += [_places(one) for one in (first, *others)]
-    return torch.stack(found), places
+    maps, count = values.shape
+    first = order(values, seed, sample_id)
+    inner = torch.tensor([k for k in cuts if 0 < k < count], device=values.device).long()
+    ranked = values.gather(1, first)
+    tied = (ranked[:, inner - 1] == ranked[:, inner]).any(dim=1).nonzero()[:, 0]
+    others = [order(values[tied], keyed.repeat(seed, r), sample_id) for r in range(1, orders)]
+    places = torch.arange(maps, device=values.device).repeat(orders, 1)
+    for r in range(1, orders):
+        places[r, tied] = torch.arange(len(tied), device=values.device) + maps + (r - 1) * len(tied)
+    return _inverse(torch.cat([first, *others])), places
 
 
-def _places(order: Tensor) -> Tensor:
-    """Where each of 0..G-1 stands in an order of them, (G,)."""
-    ranks = torch.empty_like(order)
-    ranks[order] = torch.arange(len(order), device=order.device)
-    return ranks
+def _inverse(orders: Tensor) -> Tensor:
+    """Where each of 0..G-1 stands in every order of them, (D, G)."""
+    at = torch.arange(orders.shape[1], device=orders.device).expand_as(orders)
+    return torch.empty_like(orders).scatter_(1, orders, at)
