@@ -109,7 +109,6 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
             for name, many in zip(("forwards", "gradients"), rows, strict=True):
                 done, took = model.rate(many, PROBE, gradient=name == "gradients")
                 spent[name] = [spent[name][0] + done, spent[name][1] + took]
-        memory.give_back()
         spent["outside"] += time.perf_counter() - start
 
     @contextmanager
@@ -122,12 +121,17 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
 
 
 def whole(
-    folder: Path, words: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    folder: Path, words: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> tuple[float, dict[str, dict[str, float]]]:
-    """Wall time of a whole command, and its model rows and seconds by stage."""
-    command = [sys.executable, "-m", "igbench", *words, f"results_dir={folder}"]
+    """Wall time of a process that runs an experiment, and its model rows and seconds by stage.
+
+    Args:
+        folder: Where its results go.
+        words: Arguments of Python.
+        environment: Its environment variables.
+    """
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL, env=environment)
     wall = time.perf_counter() - start
     (record,) = folder.glob("*/*/run.json")
     return wall, json.loads(record.read_text(encoding="utf-8"))["totals"]["stages"]
@@ -162,7 +166,8 @@ def workers() -> pd.DataFrame:
             *("engine=ray", f"engine.workers={count}"),
         ]
         with tempfile.TemporaryDirectory() as folder:
-            wall, stages = whole(Path(folder), words, {**os.environ, "OMP_NUM_THREADS": "1"})
+            command = ["-m", "igbench", *words, f"results_dir={folder}"]
+            wall, stages = whole(Path(folder), command, {**os.environ, "OMP_NUM_THREADS": "1"})
         busy = sum(cost["seconds"] for cost in stages.values())
         lines.append({"workers": count, "wall, s": wall, "busy, s": busy})
     return pd.DataFrame(lines)
@@ -182,16 +187,12 @@ def main() -> None:
     best = throughput().set_index("rows in a call")
     rows = (int(best["forwards/s"].idxmax()), int(best["gradients/s"].idxmax()))
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "alone.json"
-        words = [str(Path(folder) / "results"), *map(str, rows), str(out)]
-        start = time.perf_counter()
-        subprocess.run([sys.executable, __file__, "--probed", *words], check=True)
-        wall = time.perf_counter() - start
+        results, out = Path(folder) / "results", Path(folder) / "alone.json"
+        words = [__file__, "--probed", str(results), *map(str, rows), str(out)]
+        wall, stages = whole(results, words)
         spent = json.loads(out.read_text(encoding="utf-8"))
-        (record,) = Path(words[0]).glob("*/*/run.json")
-        stages = json.loads(record.read_text(encoding="utf-8"))["totals"]["stages"]
     with tempfile.TemporaryDirectory() as folder:
-        plain, _ = whole(Path(folder))
+        plain, _ = whole(Path(folder), ["-m", "igbench", f"results_dir={folder}"])
     wall -= spent["outside"]
     every = sum(cost["forward"] for cost in stages.values())
     both = sum(cost["backward"] for cost in stages.values())
