@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     gc.disable()  # to look for garbage among all that imports make took a second; a run turns it on
     try:
-        from igbench import cli
+        from igbench.cli import main
 
-        return cli.main(words, COMMANDS)
+        return main.main(words, COMMANDS)
     finally:
         gc.enable()
 

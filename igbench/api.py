@@ -13,14 +13,21 @@ import pandas as pd
 import yaml
 from torch import Tensor, nn
 
-from igbench import baselines, configs, loop, record, stats, store
-from igbench.build import construct
-from igbench.checks import InputError, eval_mode, known_name
-from igbench.experiment import Experiment, Results
+from igbench import baselines
+from igbench.config import compose
+from igbench.config.build import construct
+from igbench.core.batch import Method, Metric
+from igbench.core.dataset import Data
+from igbench.core.model import Model
+from igbench.core.score import Output
+from igbench.errors import InputError, check_choice, check_eval_mode
+from igbench.evaluation import loop
+from igbench.evaluation.experiment import Experiment
+from igbench.evaluation.results import Results
 from igbench.models.weights import state_hash
-from igbench.rows import Records, Run
-from igbench.sources import Data, Model
-from igbench.types import Method, Metric, Output
+from igbench.records import stats, store
+from igbench.run import provenance
+from igbench.schema import Records, Run
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,11 @@ class Evaluation:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One line for each score, with the columns of `igbench.rows.Row`."""
+        """One line for each score, with the columns of `igbench.schema.Row`."""
         return self.records.scores
 
     def summary(self) -> pd.DataFrame:
-        """Mean, interval and counts for each method and metric, see `igbench.stats.summarise`."""
+        """Mean, interval and counts for each method and metric, see `igbench.records.stats.summarise`."""
         return stats.summarise(self.frame, self.run.metrics, methods=self.run.methods)
 
     def table(self) -> pd.DataFrame:
@@ -87,7 +94,7 @@ def evaluate(
     Args:
         model: A module in eval mode that maps (N, *F) to (N, K).
         data: Inputs (S, *F), inputs with labels (S,), or a `Data`.
-        methods: Names from conf/method, or methods by name (`igbench.methods.given.Given` makes one
+        methods: Names from conf/method, or methods by name (`igbench.methods.custom.CallableMethod` makes one
             of any function).
         metrics: Names from conf/metric, or metrics by name.
         baseline: What absence is; zero by default.
@@ -123,7 +130,7 @@ def evaluate(
     run_id = store.new_id(started)
     results = loop.run(experiment, run_id)
     seconds = time.perf_counter() - clock
-    run = record.make_run(
+    run = provenance.make_run(
         experiment, {"name": name}, results, run_id=run_id, created=started, seconds=seconds
     )
     return Evaluation(run, results)
@@ -137,14 +144,14 @@ def _named(
             if not hasattr(item, "spec"):
                 raise InputError(
                     f"{group} {name!r} has no spec, so nothing is known of its kind; wrap a "
-                    "function in igbench.methods.given.Given(function, kind=...)."
+                    "function in igbench.methods.custom.CallableMethod(function, kind=...)."
                 )
         return dict(given)
     found = {}
     for said in given:
-        name = configs.settle(said) if group == "metric" else said
-        known_name(group, name, configs.choices(group))
-        text = (configs.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
+        name = compose.settle(said) if group == "metric" else said
+        check_choice(group, name, compose.choices(group))
+        text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
         node = yaml.safe_load(text)[name]
         if node.get("layer") == "auto":
             node["layer"] = model.cam_layer
@@ -171,7 +178,7 @@ def _data(data: Tensor | tuple[Tensor, Tensor], features: str | None) -> Data:
 
 
 def _model(module: nn.Module, data: Data) -> Model:
-    eval_mode(module)
+    check_eval_mode(module)
     return Model(
         name=type(module).__name__,
         module=module,

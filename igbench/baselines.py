@@ -18,9 +18,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from igbench import checks, keyed
-from igbench.checks import InputError
-from igbench.sources import Data
+from igbench.core import rng
+from igbench.core.dataset import Data
+from igbench.errors import InputError, check_choice, check_positive
 
 
 class Baseline(Protocol):
@@ -97,7 +97,7 @@ class Blur:
     sigma: float = 10.0
 
     def __post_init__(self) -> None:
-        checks.positive("baseline.sigma", self.sigma)
+        check_positive("baseline.sigma", self.sigma)
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -155,7 +155,7 @@ class GaussianNoise:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.positive("baseline.sigma", self.sigma)
+        check_positive("baseline.sigma", self.sigma)
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -223,7 +223,7 @@ class DataDistribution:
     references: int = 8
 
     def __post_init__(self) -> None:
-        checks.positive("baseline.references", self.references)
+        check_positive("baseline.references", self.references)
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -233,7 +233,7 @@ class DataDistribution:
         def mean(g: torch.Generator) -> Tensor:
             return pool[torch.randperm(len(pool), generator=g)[: self.references]].mean(dim=0)
 
-        return keyed.per_sample(mean, seed, "baseline data distribution", sample_ids, x)
+        return rng.per_sample(mean, seed, "baseline data distribution", sample_ids, x)
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def named(name: str) -> Baseline:
     Raises:
         InputError: No baseline has that name.
     """
-    checks.known_name("baseline", name, tuple(NAMED))
+    check_choice("baseline", name, tuple(NAMED))
     return NAMED[name]()
 
 
@@ -328,7 +328,7 @@ def _draws(
     draw: Callable[..., Tensor], x: Tensor, sample_ids: Sequence[str], seed: int, purpose: str
 ) -> Tensor:
     """Float64 draws, so that samples of any dtype see the same ones: (N, *F)."""
-    return keyed.per_sample(
+    return rng.per_sample(
         lambda g: draw(x.shape[1:], generator=g, dtype=torch.float64),
         seed,
         purpose,

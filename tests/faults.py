@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from igbench.checks import InputError, SampleError
+from igbench.__main__ import main
+from igbench.core.model import Model, Preprocess
 from igbench.data import digits as digits_data
 from igbench.data.digits import digit_id, load_split
-from igbench.metrics.deletion import Deletion
+from igbench.errors import InputError, SampleError
+from igbench.metrics.faithfulness.removal import Deletion
 from igbench.models import digits_resnet
-from igbench.rows import MethodSpec
-from igbench.sources import Model, Preprocess
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 
 SIGNALS = {"kill": signal.SIGKILL, "int": signal.SIGINT, "term": signal.SIGTERM}
@@ -121,8 +122,8 @@ class BadMetric(Deletion):
     sample: str = ""
 
     @property
-    def observation_key(self):
-        return (super().observation_key, self.how, self.sample)
+    def sharing_key(self):
+        return (super().sharing_key, self.how, self.sample)
 
     def _meets(self, batch):
         return self.sample in ("", *batch.sample_ids)
@@ -243,13 +244,16 @@ def _after(function, times: int = 1):
 
 def _places() -> dict[str, tuple[object, str, object]]:
     """Moments of a run: which function dies, or kills when it is done."""
-    from igbench import parts, plan, report, stats, store
+    from igbench import report
+    from igbench.evaluation import cost
+    from igbench.records import stats, store
+    from igbench.run import checkpoint
 
     return {
-        "before the lock": (plan, "estimate", die),
+        "before the lock": (cost, "estimate", die),
         "while a file of a shard is written": (Path, "replace", die),
-        "between files of a shard": (parts, "put", _after(parts.put, 5)),
-        "after the last shard": (parts, "joined", die),
+        "between files of a shard": (checkpoint, "put", _after(checkpoint.put, 5)),
+        "after the last shard": (checkpoint, "joined", die),
         "while the run folder is written": (stats, "summarise", die),
         "when the run folder is there": (store, "write", _after(store.write)),
         "while the report is drawn": (report, "write_report", die),
@@ -282,12 +286,14 @@ def massacre(words: list[str], results: Path, seed: int) -> None:
     For a process of its own that has no threads: each run is a fork of it, and all has been
     imported when they begin.
     """
-    from igbench import cli, configs, report, runner
+    from igbench import report
+    from igbench.config import compose
+    from igbench.run import runner
 
     report.write_report = sketch
     torch.set_num_threads(1)
-    runner.job(configs.compose([*words, f"results_dir={results}"]))
-    assert cli
+    runner.job(compose.compose([*words, f"results_dir={results}"]))
+    assert main
     chosen = {_forked(words, results / place, place): place for place in PLACES}
     while chosen:
         pid, status = os.wait()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from igbench.rows import COSTS, MethodSpec, MetricSpec, Point, Records, Row, Run
+from igbench.schema import COSTS, MethodSpec, MetricSpec, Point, Records, Row, Run
 
 INF = math.inf
 MODEL = "synthetic_net"

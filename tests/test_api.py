@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import igbench
-from igbench import store
-from igbench.checks import InputError
+from igbench.errors import InputError
 from igbench.methods.captum import Captum
-from igbench.methods.given import Given
+from igbench.methods.custom import CallableMethod
+from igbench.records import store
 from tests import closed_form as cf
 
 
@@ -18,7 +18,9 @@ def test_names_and_functions_side_by_side(tmp_path):
 
     net = cf.small_net()
     explainer = InputXGradient(net)
-    given = Given(lambda x, t: explainer.attribute(x, target=t), kind="global", title="mine")
+    given = CallableMethod(
+        lambda x, t: explainer.attribute(x, target=t), kind="global", title="mine"
+    )
     adapted = Captum("InputXGradient", "Input x gradient", "", "global", signed=True)
     found = igbench.evaluate(
         net,
@@ -48,7 +50,7 @@ def test_same_numbers_as_the_plain_function():
     leaf = x.clone().requires_grad_()
     score = net(leaf).gather(1, target[:, None]).sum()
     phi = leaf.detach() * torch.autograd.grad(score, leaf)[0]
-    expected = igbench.metrics.completeness(net, x, phi, target=target)
+    expected = igbench.metrics.axiomatic.completeness(net, x, phi, target=target)
     frame = found.frame
     values = frame[frame.metric == "completeness"]["value"].to_numpy()
     assert values == pytest.approx(expected.numpy(), rel=1e-9)
@@ -59,7 +61,7 @@ def test_same_numbers_as_the_plain_function():
     [
         ({"methods": ["igg"]}, "unknown method 'igg'.*'ig'"),
         ({"metrics": ["srgg"]}, "unknown metric 'srgg'.*'srg'"),
-        ({"methods": {"f": lambda x, t: x}}, "'f' has no spec.*Given"),
+        ({"methods": {"f": lambda x, t: x}}, "'f' has no spec.*CallableMethod"),
         ({"data": torch.zeros(0, 3, 8, 8)}, "no samples"),
     ],
 )

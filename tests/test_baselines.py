@@ -10,8 +10,8 @@ import yaml
 from torch import Tensor
 
 from igbench import baselines as b
-from igbench.checks import InputError
-from igbench.sources import Data
+from igbench.core.dataset import Data
+from igbench.errors import InputError
 from tests.data.helpers import same_rng
 
 IDS = ("a", "b", "c", "d")

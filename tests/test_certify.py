@@ -8,16 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from igbench import certify, configs
+from igbench import certify
 from igbench.__main__ import main
-from igbench.attr.integrate import integrated_gradients
-from igbench.certify import certificates, faithful, ladder, models
-from igbench.checks import InputError
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.removal import Curves
-from igbench.types import Score
+from igbench.certify import cases_faithfulness, certificates, models, ordering
+from igbench.config import compose
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.integrate import integrated_gradients
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.faithfulness.removal import Curves
 
-METRICS = configs.choices("metric")
+METRICS = compose.choices("metric")
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -49,7 +50,7 @@ def test_a_wrong_answer_is_no_certificate(monkeypatch):
     case = next(c for c in certificates.CASES if c.metric == "deletion")
     assert certificates.run(case).ok
     assert not certificates.run(replace(case, expected=case.expected + 1e-9)).ok
-    assert not certificates.run(replace(case, phi=-1 * faithful.PHI)).ok
+    assert not certificates.run(replace(case, phi=-1 * cases_faithfulness.PHI)).ok
     drawn = next(c for c in certificates.CASES if c.drawn)
     assert not certificates.run(replace(drawn, expected=1.1 * drawn.expected)).ok
 
@@ -63,7 +64,7 @@ def test_a_wrong_answer_is_no_certificate(monkeypatch):
 
 def test_undefined_and_refused_are_no_certificates():
     case = next(c for c in certificates.CASES if c.metric == "deletion")
-    flat = certificates.run(replace(case, phi=faithful.ONES))
+    flat = certificates.run(replace(case, phi=cases_faithfulness.ONES))
     assert not flat.ok
     assert "flat" in flat.note
     wrong = certificates.run(replace(case, x=models.row(1, 1), phi=models.row(1, 1)))
@@ -82,10 +83,10 @@ def test_a_new_metric_without_a_case_is_noticed(monkeypatch):
 
 def test_known_maps_are_integrated_gradients():
     # The maps that cases call IG, and the planted ones, by an independent way to them.
-    x = faithful.ONES
+    x = cases_faithfulness.ONES
     phi = integrated_gradients(Score(models.mixed), x, torch.zeros_like(x), None, n_steps=4)
-    torch.testing.assert_close(phi, faithful.IG_OF_MIXED, rtol=0, atol=1e-14)
-    batch, maps = ladder.planted(samples=2)
+    torch.testing.assert_close(phi, cases_faithfulness.IG_OF_MIXED, rtol=0, atol=1e-14)
+    batch, maps = ordering.planted(samples=2)
     phi = integrated_gradients(batch.score, batch.x, batch.baseline, None, n_steps=2)
     torch.testing.assert_close(phi, maps["truth"], rtol=1e-12, atol=0)
     for values in maps.values():

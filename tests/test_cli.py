@@ -12,8 +12,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from igbench import store
 from igbench.__main__ import main
+from igbench.records import store
 
 PHOTOS = Path(__file__).parent.parent / "igbench" / "data" / "photos"
 SMALL = ["method=[ig,ig_captum,saliency,random]", "metric=[completeness,srg,difference_from_ig]"]
@@ -239,7 +239,7 @@ def test_sweep_runs_each_and_goes_on(tmp_path):
         "metric=[completeness]",
         f"results_dir={tmp_path}",
     ]
-    log = logging.getLogger("igbench.loop")
+    log = logging.getLogger("igbench.evaluation.loop")
     assert main(words) == 0
     assert len(list((tmp_path / "digits_resnet").iterdir())) == 2
     assert not log.disabled, "Hydra leaves the loggers alone"

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from igbench import compare as gate
-from igbench.checks import InputError
-from igbench.rows import COSTS, Change, MetricSpec, Records, Row
+from igbench.errors import InputError
+from igbench.records import compare as gate
+from igbench.schema import COSTS, Change, MetricSpec, Records, Row
 from tests import synthetic
 
 UP = MetricSpec("up", "higher", -math.inf, math.inf, 1, "test", min_effect=0.005)

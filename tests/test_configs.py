@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from igbench import build, catalogue, configs
-from igbench.checks import InputError
+from igbench.cli import catalogue
+from igbench.config import build, compose
+from igbench.errors import InputError
 
-PLAIN = configs.compose([])
+PLAIN = compose.compose([])
 
 
 def included(said, config, at=""):
@@ -24,15 +25,15 @@ def included(said, config, at=""):
     return lost
 
 
-@pytest.mark.parametrize("name", configs.choices("experiment"))
+@pytest.mark.parametrize("name", compose.choices("experiment"))
 def test_experiment_composes_and_changes_something(name):
-    config = configs.compose([f"experiment={name}"])
+    config = compose.compose([f"experiment={name}"])
     assert config["name"] == name
-    said = yaml.safe_load((configs.FOLDER / "experiment" / f"{name}.yaml").read_text())
+    said = yaml.safe_load((compose.FOLDER / "experiment" / f"{name}.yaml").read_text())
     # It may also say something of methods and metrics that are not chosen by default.
     groups = {g: [*config[g], *said.get(g, {})] for g in ("method", "metric")}
     chosen = [f"{g}=[{','.join(dict.fromkeys(names))}]" for g, names in groups.items()]
-    config = configs.compose([f"experiment={name}", *chosen])
+    config = compose.compose([f"experiment={name}", *chosen])
     assert included(said, config) == []
     for entry in config["metric"]:
         build.construct(config["metric"][entry], f"metric.{entry}")
@@ -40,8 +41,8 @@ def test_experiment_composes_and_changes_something(name):
 
 @pytest.mark.parametrize("group", ["model", "data", "baseline", "engine"])
 def test_single_choices_compose(group):
-    for name in configs.choices(group):
-        node = configs.compose([f"{group}={name}"])[group]
+    for name in compose.choices(group):
+        node = compose.compose([f"{group}={name}"])[group]
         assert callable(build.locate(node["_target_"], group))
 
 
@@ -52,7 +53,7 @@ def test_default_is_the_offline_experiment():
 
 
 def test_command_line_wins_over_the_experiment():
-    config = configs.compose(
+    config = compose.compose(
         ["experiment=digits_resnet", "limit=3", "method=[ig,random]", "method.ig.n_steps=7"]
     )
     assert config["limit"] == 3
@@ -74,7 +75,7 @@ def test_command_line_wins_over_the_experiment():
 )
 def test_unknown_words_name_the_nearest(words, message):
     with pytest.raises(InputError, match=message) as caught:
-        configs.compose(words)
+        compose.compose(words)
     assert "\n" not in str(caught.value)
 
 
@@ -98,7 +99,7 @@ def test_unknown_words_name_the_nearest(words, message):
 )
 def test_bad_values_are_refused_before_any_work(words, message):
     with pytest.raises(InputError, match=message) as caught:
-        build.experiment(configs.compose(words))
+        build.experiment(compose.compose(words))
     assert "\n" not in str(caught.value)
 
 
@@ -111,8 +112,8 @@ def test_targets_that_do_not_exist():
 
 def test_catalogue_lists_everything():
     text = catalogue.text()
-    for group in configs.GROUPS:
-        for name in configs.choices(group):
+    for group in compose.GROUPS:
+        for name in compose.choices(group):
             assert f"  {name} " in text
     assert "↑" in catalogue.text("metrics")
     with pytest.raises(InputError, match="unknown group"):
@@ -120,9 +121,9 @@ def test_catalogue_lists_everything():
 
 
 def test_reference_runs_can_be_read():
-    from igbench import store
+    from igbench.records import store
 
-    folders = sorted((configs.FOLDER.parent / "experiments").glob("*/reference"))
+    folders = sorted((compose.FOLDER.parent / "experiments").glob("*/reference"))
     assert folders
     for folder in folders:
         records = store.read(folder)
@@ -132,9 +133,9 @@ def test_reference_runs_can_be_read():
 
 @pytest.mark.parametrize("name", ["sensitivity-n", "Sensitivity-N", "SensitivityN"])
 def test_a_bare_sensitivity_n_is_that_of_ancona_and_says_so_once(name, caplog, monkeypatch):
-    monkeypatch.setattr(configs, "_said", set())
+    monkeypatch.setattr(compose, "_said", set())
     for _ in range(2):
-        config = configs.compose([f"metric=[completeness,{name}]"])
+        config = compose.compose([f"metric=[completeness,{name}]"])
         assert list(config["metric"]) == ["completeness", "sensitivity_n"]
     said = [r.getMessage() for r in caplog.records if "Ancona" in r.getMessage()]
     assert len(said) == 1
@@ -143,10 +144,10 @@ def test_a_bare_sensitivity_n_is_that_of_ancona_and_says_so_once(name, caplog, m
 
 
 def test_names_that_are_not_ambiguous_stay(caplog):
-    assert list(configs.compose(["metric=[max_sensitivity_n]"])["metric"]) == ["max_sensitivity_n"]
+    assert list(compose.compose(["metric=[max_sensitivity_n]"])["metric"]) == ["max_sensitivity_n"]
     assert not caplog.records
 
 
 def test_the_key_that_is_wrong_is_the_one_that_is_named():
     with pytest.raises(InputError, match=r"unknown key 'method.occlusion.window'"):
-        configs.compose(["method=[ig,occlusion]", "method.occlusion.window=3"])
+        compose.compose(["method=[ig,occlusion]", "method.occlusion.window=3"])

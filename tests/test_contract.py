@@ -10,17 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench import build, configs, keyed
-from igbench.attr.integrate import input_gradient
+from igbench.config import build, compose
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric, mismatch
+from igbench.core.score import Score
 from igbench.data.digits import digits
-from igbench.isolate import attributions_of
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score, mismatch
+from igbench.evaluation.isolation import attributions_of
+from igbench.integration.integrate import input_gradient
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 from tests.data.helpers import toy_model
 
-METHODS = configs.choices("method")
-METRICS = configs.choices("metric")
+METHODS = compose.choices("method")
+METRICS = compose.choices("metric")
 LOCAL = MethodSpec("local", "", "local", signed=True)
 GLOBAL = MethodSpec("global", "", "global", signed=True)
 INDIFFERENT = {
@@ -62,7 +64,7 @@ DATA = replace(
 
 @pytest.fixture(scope="module")
 def config():
-    return configs.compose(
+    return compose.compose(
         [
             "experiment=digits_resnet",
             f"method=[{','.join(METHODS)}]",
@@ -195,9 +197,9 @@ def test_what_a_metric_draws_is_in_its_standard_error(config, name, monkeypatch)
     maps = {k: replace(a, values=tied(a.values)) for k, a in maps_for(b).items()}
     asked = []
     for place in ("generator", "global_state"):
-        plain = getattr(keyed, place)
+        plain = getattr(rng, place)
         monkeypatch.setattr(
-            keyed, place, lambda *args, plain=plain: asked.append(args) or plain(*args)
+            rng, place, lambda *args, plain=plain: asked.append(args) or plain(*args)
         )
     found = measured(m, b, maps)
     other = replace(b, seed=6)
@@ -280,8 +282,8 @@ def test_metric_has_a_full_definition(config, name):
 
 @pytest.mark.parametrize("group", ["method", "metric"])
 def test_file_name_is_the_name_in_tables(group):
-    for name in configs.choices(group):
-        text = (configs.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
+    for name in compose.choices(group):
+        text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
         keys = [line.rstrip(":") for line in text.splitlines() if line[:1].isalpha()]
         assert keys == [name]
         assert text.startswith("# ")

@@ -9,9 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from igbench import configs, keyed, loop, runner
-from igbench.attr.integrate import integrated_gradients
-from igbench.types import Attribution, Batch, Metric
+from igbench.config import compose
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch, Metric
+from igbench.evaluation import loop
+from igbench.integration.integrate import integrated_gradients
+from igbench.run import runner
 from tests.pretend import FAR, Far, Mixed, moved, pretended
 from tests.test_contract import (
     GLOBAL,
@@ -58,7 +61,7 @@ def test_the_pretended_device_refuses_what_a_device_refuses():
         with pytest.raises(Mixed, match="left on the host"):
             torch.where(torch.ones(6, dtype=torch.bool), x, x)
         with pytest.raises(Mixed, match="generator"):
-            torch.rand(3, generator=keyed.generator(0, "", ""), device=FAR)
+            torch.rand(3, generator=rng.generator(0, "", ""), device=FAR)
         with pytest.raises(Mixed, match="no array"):
             x.numpy()
         assert isinstance(x + torch.ones(()) + 1, Far)
@@ -194,7 +197,7 @@ SCORES = "metric=[completeness,infidelity,sensitivity_n,max_sensitivity,converge
 
 def values_of(*words: str) -> dict[tuple[str, str, str], float]:
     """Scores of a small run by method, metric and sample; costs left out."""
-    job = runner.job(configs.compose([*WORDS, MAPS, SCORES, *words]))
+    job = runner.job(compose.compose([*WORDS, MAPS, SCORES, *words]))
     costs = ("seconds", "peak_memory")
     found = loop.run(job.experiment).rows
     return {(r.method, r.metric, r.sample_id): r.value for r in found if r.metric not in costs}
@@ -224,7 +227,7 @@ def test_cuda_gives_what_the_cpu_gives(words, tolerance):
 
 @cuda
 def test_cuda_with_channels_last():
-    job = runner.job(configs.compose([*WORDS, MAPS, SCORES, "device=cuda"]))
+    job = runner.job(compose.compose([*WORDS, MAPS, SCORES, "device=cuda"]))
     e = job.experiment
     last = replace(e, model=replace(e.model, channels_last=not e.model.channels_last))
     values = [

@@ -24,13 +24,17 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from igbench import configs, lock, loop, parts, report, runner, sourcecode, store, throughput
+from igbench import report
 from igbench.__main__ import main
+from igbench.config import compose
 from igbench.data.photographs import PHOTOS
-from igbench.metrics.deletion import Deletion
+from igbench.evaluation import batch_size, loop
+from igbench.metrics.faithfulness.removal import Deletion
 from igbench.models import digits_resnet
+from igbench.records import store
 from igbench.report import html, plots
-from igbench.rows import COSTS
+from igbench.run import checkpoint, fingerprint, lock, runner
+from igbench.schema import COSTS
 from tests import faults
 from tests.test_runner import assert_same, only_run
 
@@ -326,7 +330,7 @@ def test_results_that_become_read_only(out, whole, capsys, monkeypatch, at_shard
 def test_read_only_cache(out, whole, monkeypatch, caplog):
     trained = digits_resnet.digits_resnet().module
     monkeypatch.setattr(digits_resnet, "train", lambda data, recipe: trained)
-    monkeypatch.setattr(throughput, "_search", lambda *args: 16)
+    monkeypatch.setattr(batch_size, "_search", lambda *args: 16)
     monkeypatch.setenv("IGBENCH_CACHE", "/proc/igbench")
     words = [*RUN, "batch_size=auto", f"results_dir={out}"]
     with caplog.at_level(logging.WARNING):
@@ -360,13 +364,13 @@ def test_no_hard_links(out, whole, monkeypatch):
 
 @pytest.mark.parametrize(
     ("how", "suffix"),
-    [(how, parts.ROWS) for how in ("cut", "flip", "empty", "lost", "unreadable")]
-    + [("flip", parts.MAPS), ("flip", parts.SEAL), ("lost", parts.SEAL)],
+    [(how, checkpoint.ROWS) for how in ("cut", "flip", "empty", "lost", "unreadable")]
+    + [("flip", checkpoint.MAPS), ("flip", checkpoint.SEAL), ("lost", checkpoint.SEAL)],
 )
 def test_damaged_shard(out, whole, monkeypatch, caplog, how, suffix):
     words = [*RUN, f"results_dir={out}"]
     stopped(words, monkeypatch)
-    key = runner.job(configs.compose(words)).shards[0].key
+    key = runner.job(compose.compose(words)).shards[0].key
     (path,) = [p for p in out.rglob(f"{key}*{suffix}") if p.name.count(".") == 1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
@@ -388,7 +392,7 @@ def test_damaged_shard(out, whole, monkeypatch, caplog, how, suffix):
     with caplog.at_level(logging.WARNING):
         goes_on(words, out, whole, found=1)
     # Without its seal a shard was never finished: nothing to warn of.
-    told = (how, suffix) != ("lost", parts.SEAL)
+    told = (how, suffix) != ("lost", checkpoint.SEAL)
     assert ("samples 0 to 1 are done again" in caplog.text) == told
 
 
@@ -432,7 +436,7 @@ def test_damaged_memory_of_batch_sizes(tmp_path, out, whole, monkeypatch, caplog
     else:
         memory.write_bytes(content)
     monkeypatch.setenv("IGBENCH_CACHE", str(folder))
-    monkeypatch.setattr(throughput, "_search", lambda *args: 16)
+    monkeypatch.setattr(batch_size, "_search", lambda *args: 16)
     words = [*RUN, "batch_size=auto", f"results_dir={out}"]
     stopped(words, monkeypatch)
     goes_on(words, out, whole, found=2)
@@ -676,7 +680,7 @@ def test_a_lock_is_left(out, whole, capsys, monkeypatch, owner):
     words = [*RUN, f"results_dir={out}"]
     stopped(words, monkeypatch)
     capsys.readouterr()
-    path = runner.job(configs.compose(words)).partial / lock.NAME
+    path = runner.job(compose.compose(words)).partial / lock.NAME
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           check=True, capture_output=True, text=True)  # fmt: skip
     said = {
@@ -722,7 +726,7 @@ def test_the_clock_goes_back(out, whole, monkeypatch):
     assert second.run.created == "2011-01-01T00:00:00+00:00", "what the clock said is on record"
     assert second.run.environment["engine"]["found"] == 2
     assert_same(second, whole)
-    assert runner.job(configs.compose(words)).finished() == newest
+    assert runner.job(compose.compose(words)).finished() == newest
 
 
 def test_other_weights_between_attempts(tmp_path, out, whole, monkeypatch):
@@ -759,9 +763,9 @@ def test_another_metric_between_attempts(out, whole, monkeypatch, how):
     words = [*RUN, f"results_dir={out}"]
     stopped(words, monkeypatch)
     if how == "code":
-        real = sourcecode.of_metric
+        real = fingerprint.of_metric
         monkeypatch.setattr(
-            sourcecode, "of_metric", lambda m: "new" if isinstance(m, Deletion) else real(m)
+            fingerprint, "of_metric", lambda m: "new" if isinstance(m, Deletion) else real(m)
         )
     else:
         spec = Deletion.spec.fget

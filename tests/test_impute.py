@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench import impute
-from igbench.checks import InputError
+from igbench.errors import InputError
+from igbench.metrics.faithfulness import imputation
 
 # Direct solves of a well-conditioned system of some hundred unknowns: rounding of 1e-16 times the
 # size of the values (below 100) times the condition number (below 1e3 for holes of this size).
@@ -35,7 +35,7 @@ def test_c25_ramp_comes_back_where_the_mask_is_interior(share):
     removed = mask(17, 13, share)
     assert bool(removed.any())
     broken = torch.where(removed, torch.full_like(x, 1e6), x)
-    torch.testing.assert_close(impute.linear(broken, removed), x, **EXACT)
+    torch.testing.assert_close(imputation.linear(broken, removed), x, **EXACT)
 
 
 def test_c25_constant_comes_back_at_the_border_too():
@@ -43,7 +43,7 @@ def test_c25_constant_comes_back_at_the_border_too():
     assert bool(removed[0].any())
     x = torch.full((3, 12, 9), 0.7, dtype=torch.float64)
     broken = torch.where(removed, torch.zeros_like(x), x)
-    torch.testing.assert_close(impute.linear(broken, removed), x, **EXACT)
+    torch.testing.assert_close(imputation.linear(broken, removed), x, **EXACT)
 
 
 def test_single_pixels_by_hand():
@@ -52,12 +52,12 @@ def test_single_pixels_by_hand():
     centre[1, 1] = True
     # edges 1, 9, 25, 49; corners 0, 4, 36, 64
     expected = (1 + 9 + 25 + 49) / 6 + (0 + 4 + 36 + 64) / 12
-    assert float(impute.linear(x, centre)[0, 1, 1]) == pytest.approx(expected, rel=1e-14)
+    assert float(imputation.linear(x, centre)[0, 1, 1]) == pytest.approx(expected, rel=1e-14)
     corner = torch.zeros(3, 3, dtype=torch.bool)
     corner[0, 0] = True
     # edges 1 and 9, corner 16: weights 2, 2, 1 of 5
     expected = (2 * 1 + 2 * 9 + 16) / 5
-    assert float(impute.linear(x, corner)[0, 0, 0]) == pytest.approx(expected, rel=1e-14)
+    assert float(imputation.linear(x, corner)[0, 0, 0]) == pytest.approx(expected, rel=1e-14)
 
 
 def relaxed(x: Tensor, removed: Tensor, sweeps: int = 4000) -> Tensor:
@@ -86,30 +86,32 @@ def test_agrees_with_relaxation():
     g = torch.Generator().manual_seed(4)
     x = torch.rand(2, 6, 5, generator=g, dtype=torch.float64)
     removed = mask(6, 5, 0.5, interior=False, seed=2)
-    torch.testing.assert_close(impute.linear(x, removed), relaxed(x, removed), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        imputation.linear(x, removed), relaxed(x, removed), rtol=0, atol=1e-10
+    )
 
 
 def test_noise_goes_to_removed_pixels_alone():
     x, removed = ramp(8, 8), mask(8, 8, 0.5)
     noise = torch.ones_like(x)
-    difference = impute.linear(x, removed, noise) - impute.linear(x, removed)
+    difference = imputation.linear(x, removed, noise) - imputation.linear(x, removed)
     torch.testing.assert_close(difference, removed.double().expand_as(x), **EXACT)
-    kept = impute.linear(x, removed, noise)[:, ~removed]
+    kept = imputation.linear(x, removed, noise)[:, ~removed]
     assert torch.equal(kept, x[:, ~removed])
 
 
 def test_keeps_dtype_and_leaves_the_input_alone():
     x = ramp(6, 6).float()
     before = x.clone()
-    assert impute.linear(x, mask(6, 6, 0.5)).dtype == torch.float32
+    assert imputation.linear(x, mask(6, 6, 0.5)).dtype == torch.float32
     assert torch.equal(x, before)
     nothing = torch.zeros(6, 6, dtype=torch.bool)
-    assert torch.equal(impute.linear(x, nothing), x)
+    assert torch.equal(imputation.linear(x, nothing), x)
 
 
 def test_what_cannot_be_imputed_is_refused():
     x = ramp(4, 4)
     with pytest.raises(InputError, match="nothing to impute from"):
-        impute.linear(x, torch.ones(4, 4, dtype=torch.bool))
+        imputation.linear(x, torch.ones(4, 4, dtype=torch.bool))
     with pytest.raises(InputError, match="mask"):
-        impute.linear(x, torch.zeros(4, 5, dtype=torch.bool))
+        imputation.linear(x, torch.zeros(4, 5, dtype=torch.bool))

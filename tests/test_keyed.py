@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from igbench import features, keyed, perturb
-from igbench.checks import InputError
+from igbench.core import features, perturb, rng
+from igbench.errors import InputError
 
 
 def test_every_part_of_the_key_counts():
     keys = {
-        keyed.key(seed, purpose, sample, draw)
+        rng.key(seed, purpose, sample, draw)
         for seed in (0, 1)
         for purpose in ("a", "b")
         for sample in ("x", "y", "x1")
@@ -24,7 +24,7 @@ def test_every_part_of_the_key_counts():
 
 def test_known_key_on_every_machine():
     # blake2b of "0<US>noise<US>cat<US>0", 8 bytes, big endian, shifted right by one.
-    assert keyed.key(0, "noise", "cat") == KNOWN
+    assert rng.key(0, "noise", "cat") == KNOWN
 
 
 KNOWN = 3423113509401457333
@@ -34,7 +34,7 @@ def test_global_state_is_seeded_and_restored():
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     draws = []
     for _ in range(2):
-        with keyed.global_state(3, "shap", "cat"):
+        with rng.global_state(3, "shap", "cat"):
             draws.append((float(torch.rand(1)), float(np.random.rand())))  # noqa: NPY002
     assert draws[0] == draws[1]
     assert torch.equal(torch_state, torch.random.get_rng_state())

@@ -20,17 +20,20 @@ import torch
 from PIL import Image
 from torch import nn
 
-from igbench import api, build, configs, crew, loading, loop, runner
+from igbench import api
 from igbench.__main__ import main
-from igbench.checks import InputError, SampleError
+from igbench.config import build, compose
+from igbench.core.model import Model, Preprocess
 from igbench.data.digits import digit_id, digits, load_split
 from igbench.data.imagenet import imagenet
 from igbench.data.photographs import photographs
-from igbench.engine import Work
-from igbench.engine.serial import Serial
-from igbench.loading import Loading
-from igbench.shards import shards
-from igbench.sources import Model, Preprocess
+from igbench.errors import InputError, SampleError
+from igbench.evaluation import loader_workers, loading, loop
+from igbench.evaluation.loading import Loading
+from igbench.run import runner
+from igbench.run.executors.base import Work
+from igbench.run.executors.serial import Serial
+from igbench.run.shards import shards
 from tests.test_loop import N, data, experiment
 
 CPU = torch.device("cpu")
@@ -131,7 +134,7 @@ def test_a_view_is_sent_alone():
 
 
 def test_spawned_processes(monkeypatch):
-    monkeypatch.setattr(crew, "START", "spawn")
+    monkeypatch.setattr(loader_workers, "START", "spawn")
     given = source("digits", None)
     assert_equal(loaded(given, Loading()), loaded(given, Loading(1, 1, 60)))
     with (
@@ -188,7 +191,7 @@ def test_the_serial_engine_loads_across_shards(tmp_path, monkeypatch):
 def test_how_samples_are_loaded_is_no_part_of_keys():
     words = ["experiment=digits_resnet", "limit=3", "batch_size=4", "metric=[completeness]"]
     jobs = [
-        runner.job(configs.compose([*words, *more]))
+        runner.job(compose.compose([*words, *more]))
         for more in ([], ["loading.workers=2", "loading.prefetch=5", "loading.timeout=null"])
     ]
     assert [job.experiment.loading for job in jobs] == [
@@ -241,7 +244,7 @@ def test_a_load_that_hangs_is_a_failed_sample(workers):
 
 def test_a_load_that_holds_its_process(monkeypatch):
     """Not even a thread can give it up; the process is replaced."""
-    monkeypatch.setattr(crew, "GRACE", 1.0)
+    monkeypatch.setattr(loader_workers, "GRACE", 1.0)
     given = troubled(hold_everything)
     expected = [*loaded(data(), Loading())]
     expected[2] = "loading took longer than 0.5 s"
@@ -283,16 +286,20 @@ def test_a_process_whose_connection_is_gone_before_it_is(monkeypatch):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def receive(loader, device, asked, answers):
-        process = multiprocessing.get_context(crew.START).Process(target=dying)
+        process = multiprocessing.get_context(loader_workers.START).Process(target=dying)
         process.start()
         answers.put((process,))
         answers.put(ConnectionResetError(104, "Connection reset by peer"))
 
-    monkeypatch.setattr(crew, "_receive", receive)
-    members = crew.Crew(
-        crew.Limited(data().load, 60), range(N), processes=1, ahead=1, device=torch.device("cpu")
+    monkeypatch.setattr(loader_workers, "_receive", receive)
+    members = loader_workers.Crew(
+        loader_workers.Limited(data().load, 60),
+        range(N),
+        processes=1,
+        ahead=1,
+        device=torch.device("cpu"),
     )
-    with pytest.raises(crew.LostError, match="was killed by SIGKILL; out of memory"):
+    with pytest.raises(loader_workers.LostError, match="was killed by SIGKILL; out of memory"):
         members.receive()
     members.dismiss()
 
@@ -505,7 +512,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert "loading.workers=-1" in capsys.readouterr().err
     assert main([*words, "loading.worker=1"]) == 2
     assert "'loading.workers'" in capsys.readouterr().err
-    config = configs.compose(words[1:])
+    config = compose.compose(words[1:])
     with pytest.raises(InputError, match="'workers'"):
         build.experiment({**config, "loading": {"worker": 1}})
     assert build.experiment({**config, "loading": None}).loading == Loading()

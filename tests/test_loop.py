@@ -9,19 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from igbench import baselines, loop, plan
-from igbench.checks import InputError, SampleError
-from igbench.experiment import Experiment, specs
+from igbench import baselines
+from igbench.core.dataset import Data
+from igbench.core.model import Model
+from igbench.errors import InputError, SampleError
+from igbench.evaluation import cost, loop
+from igbench.evaluation.experiment import Experiment, specs
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Random
 from igbench.methods.integrated_gradients import IntegratedGradients
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.deletion import Deletion
-from igbench.metrics.infidelity import Infidelity
-from igbench.metrics.sensitivity_n import SensitivityN
-from igbench.metrics.srg import SymmetricRelevanceGain
-from igbench.rows import COSTS, MethodSpec
-from igbench.sources import Data, Model
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.faithfulness.correlation import SensitivityN
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
+from igbench.schema import COSTS, MethodSpec
 from tests import closed_form as cf
 
 N = 6
@@ -222,7 +223,7 @@ def test_a_metric_that_fails_takes_nothing_with_it():
     @dataclass(frozen=True)
     class BadObservation(Completeness):
         @property
-        def observation_key(self):
+        def sharing_key(self):
             return "bad observation"
 
         def observe(self, batch):
@@ -286,7 +287,7 @@ def test_parameters_are_as_before():
 
 def test_estimate_counts_what_the_run_needs():
     e = experiment(convergence=2)
-    guess = plan.estimate(e)
+    guess = cost.estimate(e)
     e.model.module.calls = 0
     results = loop.run(e)
     forward = sum(s["forward"] for s in results.stages.values())

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from igbench import memory
+from igbench.core import memory
 
 GLIBC = memory._libc() is not None
 needs_glibc = pytest.mark.skipif(not GLIBC, reason="the allocator is not that of glibc")

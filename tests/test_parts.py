@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from igbench import lock, loop, parts, store
-from igbench.checks import InputError
-from igbench.rows import Point, Row
-from igbench.shards import shards
+from igbench.errors import InputError
+from igbench.evaluation import loop
+from igbench.records import store
+from igbench.run import checkpoint, lock
+from igbench.run.shards import shards
+from igbench.schema import Point, Row
 from tests import closed_form as cf
 from tests.test_loop import N, data, experiment
 
@@ -42,13 +44,13 @@ def kept(tmp_path):
     e = experiment(data=data(x), batch=2, keep_maps=3, convergence=1)
     plan = shards(e)
     for shard in reversed(plan):
-        parts.execute(e, shard, tmp_path)
+        checkpoint.execute(e, shard, tmp_path)
     return e, plan, tmp_path
 
 
 def test_joined_shards_are_the_whole_run(kept):
     e, plan, folder = kept
-    whole, found = loop.run(e), parts.joined(folder, plan, "name", list(e.methods))
+    whole, found = loop.run(e), checkpoint.joined(folder, plan, "name", list(e.methods))
     assert sorted(plain(found.rows)) == sorted(plain(store.table(Row, whole.rows)))
     assert sorted(plain(found.points)) == sorted(plain(store.table(Point, whole.points)))
     assert found.curves == {name: sorted(owners) for name, owners in whole.curves.items()}
@@ -66,7 +68,9 @@ def test_joined_shards_are_the_whole_run(kept):
             assert found.stages[name][kind] == cost[kind]
 
 
-@pytest.mark.parametrize("suffix", [parts.ROWS, parts.CURVES, parts.MAPS, parts.SEAL])
+@pytest.mark.parametrize(
+    "suffix", [checkpoint.ROWS, checkpoint.CURVES, checkpoint.MAPS, checkpoint.SEAL]
+)
 @pytest.mark.parametrize("how", ["flip", "cut", "lose"])
 def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
     _, plan, folder = kept
@@ -78,21 +82,21 @@ def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
     if how == "lose":
         path.unlink()
     with caplog.at_level(logging.WARNING):
-        assert parts.missing(folder, plan) == plan[:1]
-    assert not list(folder.glob(f"{plan[0].key}*")) or suffix == parts.SEAL
+        assert checkpoint.missing(folder, plan) == plan[:1]
+    assert not list(folder.glob(f"{plan[0].key}*")) or suffix == checkpoint.SEAL
     # Without its seal a shard was never finished: nothing to warn of.
-    assert ("damaged" in caplog.text) == (not (suffix == parts.SEAL and how == "lose"))
+    assert ("damaged" in caplog.text) == (not (suffix == checkpoint.SEAL and how == "lose"))
     with pytest.raises(InputError, match="repeat the command"):
-        parts.joined(folder, plan, "name")
+        checkpoint.joined(folder, plan, "name")
 
 
 def test_a_seal_that_says_something_else(kept, caplog):
     _, plan, folder = kept
-    path = folder / f"{plan[0].stem}{parts.SEAL}"
+    path = folder / f"{plan[0].stem}{checkpoint.SEAL}"
     seal = json.loads(path.read_text())
     seal["samples"][0]["target"] += 1
     path.write_text(json.dumps(seal))
-    assert parts.missing(folder, plan) == plan[:1]
+    assert checkpoint.missing(folder, plan) == plan[:1]
     assert "damaged" in caplog.text
 
 
@@ -100,7 +104,7 @@ def test_a_shard_under_another_name_does_not_count(kept):
     _, plan, folder = kept
     for path in list(folder.glob(f"{plan[1].key}*")):
         path.replace(folder / path.name.replace(plan[1].key, plan[0].key))
-    assert parts.missing(folder, plan) == plan[:2]
+    assert checkpoint.missing(folder, plan) == plan[:2]
 
 
 def test_a_full_disk_is_one_line(tmp_path):
@@ -109,7 +113,7 @@ def test_a_full_disk_is_one_line(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as if 100 bytes were left
     try:
         with pytest.raises(InputError, match=r"cannot keep samples 0 to 1 in .*repeat") as caught:
-            parts.execute(e, shards(e)[0], tmp_path / "shards")
+            checkpoint.execute(e, shards(e)[0], tmp_path / "shards")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)

@@ -10,25 +10,32 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igbench import baselines, build, configs, fast, precision, shards, store
+from igbench import baselines
 from igbench.__main__ import main
-from igbench.attr.integrate import input_gradient
-from igbench.checks import InputError, SampleError
-from igbench.experiment import Experiment
-from igbench.fast import Compiled, Quick
+from igbench.config import build, compose
+from igbench.core import inference
+from igbench.core.batch import Batch
+from igbench.core.dataset import Data
+from igbench.core.inference import Compiled, InferenceOptions
+from igbench.core.model import Model
+from igbench.core.score import Score
+from igbench.errors import InputError, SampleError
+from igbench.evaluation import precision
+from igbench.evaluation.experiment import Experiment
+from igbench.integration.integrate import input_gradient
 from igbench.methods.grad_cam import GradCam
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_exact import ExactIntegratedGradients
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.infidelity import Infidelity
-from igbench.sources import Data, Model
-from igbench.types import Batch, Score
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.records import store
+from igbench.run import shards
 from tests.test_contract import batch as contract_batch
 from tests.test_contract import maps_for, measured
 
 FINE = 1 + 2.0**-9
 """A weight that bf16, with 8 significant bits, rounds to 1."""
-BF16 = Quick("bf16")
+BF16 = InferenceOptions("bf16")
 
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -45,7 +52,7 @@ def draws(score: Score, x: Tensor, **how: bool) -> Tensor:
     return score.evaluate_draws(len(x), None, lambda draw: x[draw], **how)
 
 
-def float_batch(quick: Quick, smooth: bool = True) -> Batch:
+def float_batch(quick: InferenceOptions, smooth: bool = True) -> Batch:
     b = contract_batch(smooth)
     score = Score(b.score.model.float(), rows=64, quick=quick)
     return replace(b, score=score, x=b.x.float(), baseline=b.baseline.float())
@@ -70,7 +77,7 @@ def test_other_readouts_keep_it():
 
 
 def test_metrics_of_perturbations_change_and_completeness_does_not():
-    full, low = float_batch(Quick()), float_batch(BF16)
+    full, low = float_batch(InferenceOptions()), float_batch(BF16)
     for m, same in ((Completeness(), True), (Infidelity("subset", draws=32), False)):
         a, b = (measured(m, one, maps_for(one))["ig"].value for one in (full, low))
         assert torch.equal(a, b) == same
@@ -92,7 +99,7 @@ def line(x: Tensor) -> Data:
     return Data("line", "table", (1,), ids, labels, load, "element", None, (0.0,), None, "made up")
 
 
-def experiment(quick: Quick) -> Experiment:
+def experiment(quick: InferenceOptions) -> Experiment:
     model = Model("scale", scale(), ("a",), "", "0", "made up")
     data = line(torch.ones(8, 1))
     return Experiment("e", model, data, {}, {}, baselines.Zero(), quick=quick)
@@ -110,17 +117,17 @@ def test_the_error_is_what_rounding_makes_of_it():
 
 
 def test_nothing_is_measured_where_nothing_differs():
-    found = precision.report(experiment(Quick()))
+    found = precision.report(experiment(InferenceOptions()))
     assert found == {"forwards": "float32", "compile": ""}
     assert precision.words(found) == ""
 
 
 def test_precision_and_compiler_decide_rows():
     module = scale()
-    kinds = [Quick(), BF16, Quick(compiled=Compiled(module, "eager"))]
+    kinds = [InferenceOptions(), BF16, InferenceOptions(compiled=Compiled(module, "eager"))]
     keys = {shards.shards(experiment(quick))[0].key for quick in kinds}
     assert len(keys) == 3
-    again = shards.shards(experiment(Quick(compiled=Compiled(scale(), "eager"))))[0].key
+    again = shards.shards(experiment(InferenceOptions(compiled=Compiled(scale(), "eager"))))[0].key
     assert again in keys, "the object itself does not count"
 
 
@@ -136,7 +143,7 @@ def test_precision_and_compiler_decide_rows():
 def test_what_does_not_fit_is_one_line(words, message):
     small = ["experiment=digits_resnet", "limit=1", "batch_size=1"]
     with pytest.raises(InputError, match=message) as error:
-        build.experiment(configs.compose([*small, *words]))
+        build.experiment(compose.compose([*small, *words]))
     assert "\n" not in str(error.value)
 
 
@@ -152,9 +159,9 @@ def test_a_run_says_and_keeps_how_far_off_it_is(tmp_path: Path, capsys):
 
 
 def test_compiled_models_give_the_same():
-    module = float_batch(Quick()).score.model
+    module = float_batch(InferenceOptions()).score.model
     compiled = Compiled(module, "eager")
-    x = float_batch(Quick()).x
+    x = float_batch(InferenceOptions()).x
     torch.testing.assert_close(compiled(x), module(x), rtol=1e-6, atol=1e-6)
     assert not compiled.broken
 
@@ -166,8 +173,10 @@ def test_what_looks_inside_uses_the_model_itself(monkeypatch):
         return lambda x: calls.append(len(x)) or module(x)
 
     monkeypatch.setattr(torch, "compile", compile_)
-    plain = float_batch(Quick(), smooth=False)
-    quick = float_batch(Quick(compiled=Compiled(plain.score.model, "inductor")), smooth=False)
+    plain = float_batch(InferenceOptions(), smooth=False)
+    quick = float_batch(
+        InferenceOptions(compiled=Compiled(plain.score.model, "inductor")), smooth=False
+    )
     quick = replace(quick, score=Score(plain.score.model, rows=64, quick=quick.score.quick))
     for m in (GradCam("features"), ExactIntegratedGradients(), IDGI(4)):
         assert torch.equal(m(quick), m(plain))
@@ -185,7 +194,7 @@ def test_where_compilation_fails_the_model_is_used_as_it_is(monkeypatch, caplog)
 
     monkeypatch.setattr(torch, "compile", lambda module, backend: fails)
     compiled = Compiled(scale(), "inductor")
-    score = Score(compiled.module, quick=Quick(compiled=compiled))
+    score = Score(compiled.module, quick=InferenceOptions(compiled=compiled))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert draws(score, torch.ones(2, 1)).tolist() == [FINE] * 2
@@ -193,7 +202,7 @@ def test_where_compilation_fails_the_model_is_used_as_it_is(monkeypatch, caplog)
         "compile=inductor does not work here (RuntimeError: no C++ compiler); the model is used "
         "as it is"
     ]
-    found = precision.report(replace(experiment(Quick()), quick=score.quick))
+    found = precision.report(replace(experiment(InferenceOptions()), quick=score.quick))
     assert found["fallback"] == "RuntimeError: no C++ compiler"
     assert "not compiled" in precision.words(found)
 
@@ -214,7 +223,7 @@ def test_running_out_of_memory_halves_the_rows(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", lambda module, backend: fits)
     compiled = Compiled(scale(), "inductor")
-    score = Score(compiled.module, rows=8, quick=Quick(compiled=compiled))
+    score = Score(compiled.module, rows=8, quick=InferenceOptions(compiled=compiled))
     assert draws(score, torch.ones(5, 1)).tolist() == [1.0] * 5
     assert score.rows == 2
     assert not compiled.broken
@@ -227,11 +236,14 @@ def switches() -> tuple[bool, bool]:
 def test_switches_of_tf32_are_put_back():
     before = switches()
     cuda = torch.device("cuda")
-    with fast.full_precision(cuda):
+    with inference.full_precision(cuda):
         assert switches() == (False, False)
-        with Quick("tf32").arithmetic(cuda):
+        with InferenceOptions("tf32").arithmetic(cuda):
             assert switches() == (True, True)
         assert switches() == (False, False)
     assert switches() == before
-    with fast.full_precision(torch.device("cpu")), Quick("tf32").arithmetic(torch.device("cpu")):
+    with (
+        inference.full_precision(torch.device("cpu")),
+        InferenceOptions("tf32").arithmetic(torch.device("cpu")),
+    ):
         assert switches() == before

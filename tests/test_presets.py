@@ -8,9 +8,9 @@ import inspect
 import pytest
 import yaml
 
-from igbench import build, configs
+from igbench.config import build, compose
 
-PRESETS = [name for name in configs.choices("preset") if name != "none"]
+PRESETS = [name for name in compose.choices("preset") if name != "none"]
 FREE = {
     "completeness": {"relative"},
     "infidelity": {"perturbation", "draws", "sides", "normalize"},
@@ -28,13 +28,13 @@ FREE = {
 
 
 def said(name: str) -> dict:
-    return yaml.safe_load((configs.FOLDER / "preset" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((compose.FOLDER / "preset" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("experiment", configs.choices("experiment"))
+@pytest.mark.parametrize("experiment", compose.choices("experiment"))
 def test_preset_wins_over_the_experiment(name, experiment):
-    config = configs.compose([f"experiment={experiment}", f"preset={name}"])
+    config = compose.compose([f"experiment={experiment}", f"preset={name}"])
     own = said(name)
     assert set(config["metric"]) == set(own["metric"])
     for metric, values in own["metric"].items():
@@ -46,7 +46,7 @@ def test_preset_wins_over_the_experiment(name, experiment):
     for line in own["defaults"]:
         (override, value), *_ = line.items()
         if override == "override /baseline":
-            expected = configs.compose([f"baseline={value}"])["baseline"]
+            expected = compose.compose([f"baseline={value}"])["baseline"]
             assert config["baseline"] == expected
 
 
@@ -58,7 +58,7 @@ def test_preset_fixes_every_free_choice(name):
 
 @pytest.mark.parametrize("metric", FREE)
 def test_free_choices_are_all_there_are(metric):
-    node = yaml.safe_load((configs.FOLDER / "metric" / f"{metric}.yaml").read_text())[metric]
+    node = yaml.safe_load((compose.FOLDER / "metric" / f"{metric}.yaml").read_text())[metric]
     target = build.locate(node["_target_"], metric)
     assert dataclasses.is_dataclass(target)
     unused = {"scale", "features"} if metric == "infidelity" else set()
@@ -66,20 +66,20 @@ def test_free_choices_are_all_there_are(metric):
 
 
 def test_the_default_fixes_nothing():
-    assert configs.compose(["preset=none"]) == configs.compose([])
+    assert compose.compose(["preset=none"]) == compose.compose([])
 
 
 def test_words_after_a_preset_win():
     words = ["preset=rise", "metric=[deletion,srg]", "metric.deletion.step=1"]
-    config = configs.compose(words)
+    config = compose.compose(words)
     assert set(config["metric"]) == {"deletion", "srg"}
     assert config["metric"]["deletion"]["step"] == 1
     assert config["metric"]["deletion"]["occluder"] == "zero"
 
 
 def test_preset_is_on_the_record():
-    assert configs.compose(["preset=rise"])["preset"] == "rise"
-    assert configs.compose([])["preset"] == "none"
+    assert compose.compose(["preset=rise"])["preset"] == "rise"
+    assert compose.compose([])["preset"] == "none"
 
 
 def test_numbers_are_those_of_the_papers():
@@ -100,7 +100,7 @@ def test_numbers_are_those_of_the_papers():
 def test_defaults_of_captum_and_quantus_are_theirs():
     from captum.metrics import infidelity, sensitivity_max
 
-    from igbench.metrics.quantus_bridge import metric_class
+    from igbench.metrics.quantus import metric_class
 
     def default(function, name):
         return inspect.signature(function).parameters[name].default

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from igbench.progress import _lines, duration, progress
+from igbench.cli.progress import _lines, duration, progress
 
 
 def test_a_line_a_minute_with_the_time_left():

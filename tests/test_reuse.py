@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from igbench import loop, plan, store
 from igbench.__main__ import main
+from igbench.evaluation import cost, loop
+from igbench.records import store
 from tests.test_runner import SMALL, assert_same
 
 WORDS = [w for w in SMALL if not w.startswith("metric=")]
@@ -103,7 +104,7 @@ def test_a_stopped_run_gives_its_shards_to_another(tmp_path, asked, monkeypatch)
         return run(experiment, *rest, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(plan, "estimate", lambda e: plan.Estimate(0, 0, 0.0))
+        patch.setattr(cost, "estimate", lambda e: cost.Estimate(0, 0, 0.0))
         patch.setattr(loop, "run", stop)
         assert main([*WORDS, TWO, f"results_dir={tmp_path}"]) == 130
     asked.clear()

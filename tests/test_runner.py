@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from igbench import configs, lock, runner, store
 from igbench.__main__ import main
+from igbench.config import compose
+from igbench.records import store
+from igbench.run import lock, runner
 from tests.faults import trouble
 
 SMALL = [
@@ -116,7 +118,7 @@ def test_overwrite_runs_it_again_beside_the_other(finished, tmp_path):
 
 def test_two_at_once(finished, tmp_path, capsys):
     words, _ = finished
-    config = configs.compose([*words, f"results_dir={tmp_path}"])
+    config = compose.compose([*words, f"results_dir={tmp_path}"])
     job = runner.job(config)
     with lock.held(job.partial):
         assert main([*words, f"results_dir={tmp_path}"]) == 2
@@ -131,7 +133,7 @@ def test_engines_are_told_what_was_measured(tmp_path):
             given.append(work)
 
     words = [w for w in SMALL if not w.startswith("batch_size")]
-    job = runner.job(configs.compose([*words, f"results_dir={tmp_path}"]))
+    job = runner.job(compose.compose([*words, f"results_dir={tmp_path}"]))
     assert job.config["batch_size"] == "auto"
     runner._work(job, Engine(), job.shards[1:], None, runner.build.experiment)
     assert given[0].config["batch_size"] == job.experiment.rows

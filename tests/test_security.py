@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from igbench import compare, store
 from igbench.__main__ import main
+from igbench.records import compare, store
 from igbench.report import write_report
-from igbench.rows import Records
+from igbench.schema import Records
 from tests.synthetic import make_points, make_records, make_rows, make_run
 
 PACKAGE = Path(__file__).parent.parent / "igbench"
@@ -121,10 +121,11 @@ def results(tmp_path_factory) -> Path:
     words = ["experiment=digits_resnet", "limit=2", "convergence=1", "keep_maps=2", "batch_size=4"]
     words += ["method=[random]", "metric=[deletion]", f"results_dir={where}", "samples_at_once=1"]
     assert main(words) == 0
-    from igbench import configs, parts, runner
+    from igbench.config import compose
+    from igbench.run import checkpoint, runner
 
-    job = runner.job(configs.compose([*words, "seed=1"]))
-    parts.execute(job.experiment, job.shards[0], job.pieces)
+    job = runner.job(compose.compose([*words, "seed=1"]))
+    checkpoint.execute(job.experiment, job.shards[0], job.pieces)
     if before is None:
         del os.environ["IGBENCH_CACHE"]
     return where

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from igbench import baselines, parts, sourcecode
+from igbench import baselines
 from igbench.methods.controls import Random
 from igbench.methods.integrated_gradients import IntegratedGradients
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.deletion import Deletion
-from igbench.metrics.srg import SymmetricRelevanceGain
-from igbench.shards import described, foundation, identity, shards
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
+from igbench.run import checkpoint, fingerprint
+from igbench.run.shards import described, foundation, identity, shards
 from tests.test_loop import data, experiment, model
 
 
@@ -111,33 +111,33 @@ def test_addresses_do_not():
 
 
 def test_code_that_all_rows_depend_on():
-    assert sourcecode.shared([]) == sourcecode.shared([Random()]), "part of the package"
-    assert sourcecode.shared([]) != sourcecode.shared([parts, test_code_counts, Mine()])
+    assert fingerprint.shared([]) == fingerprint.shared([Random()]), "part of the package"
+    assert fingerprint.shared([]) != fingerprint.shared([checkpoint, test_code_counts, Mine()])
 
 
 def test_code_counts(tmp_path, monkeypatch):
     """A changed file changes the metrics that import it, and no others."""
     package = tmp_path / "igbench"
-    shutil.copytree(Path(sourcecode.__file__).parent, package)
-    before = {name: sourcecode.of_metric(m) for name, m in SOME.items()}
-    shared = sourcecode.shared([])
-    monkeypatch.setattr(sourcecode, "_PACKAGE", package)
-    monkeypatch.setattr(sourcecode, "_METRICS", package / "metrics")
-    own = sourcecode._own
+    shutil.copytree(Path(fingerprint.__file__).parent, package)
+    before = {name: fingerprint.of_metric(m) for name, m in SOME.items()}
+    shared = fingerprint.shared([])
+    monkeypatch.setattr(fingerprint, "_PACKAGE", package)
+    monkeypatch.setattr(fingerprint, "_METRICS", package / "metrics")
+    own = fingerprint._own
     moved = {
-        path: package / path.relative_to(Path(sourcecode.__file__).parent)
+        path: package / path.relative_to(Path(fingerprint.__file__).parent)
         for m in SOME.values()
         for path in own(m)
     }
-    monkeypatch.setattr(sourcecode, "_own", lambda part: {moved[p] for p in own(part)})
-    sourcecode._imported.cache_clear()
-    assert {name: sourcecode.of_metric(m) for name, m in SOME.items()} == before
+    monkeypatch.setattr(fingerprint, "_own", lambda part: {moved[p] for p in own(part)})
+    fingerprint._imported.cache_clear()
+    assert {name: fingerprint.of_metric(m) for name, m in SOME.items()} == before
 
     def changed(path):
         kept = (package / path).read_text()
         (package / path).write_text(kept + "\n# changed\n")
-        found = {n for n, m in SOME.items() if sourcecode.of_metric(m) != before[n]}
-        whole = sourcecode.shared([]) != shared
+        found = {n for n, m in SOME.items() if fingerprint.of_metric(m) != before[n]}
+        whole = fingerprint.shared([]) != shared
         (package / path).write_text(kept)
         return found, whole
 
@@ -146,7 +146,7 @@ def test_code_counts(tmp_path, monkeypatch):
     assert changed("metrics/functional/common.py") == (set(), False)
     assert changed("perturb.py") == (set(), True)
     assert changed("report/plots.py") == (set(), False)
-    sourcecode._imported.cache_clear()
+    fingerprint._imported.cache_clear()
 
 
 SOME = {"completeness": Completeness(), "deletion": Deletion(4), "srg": SymmetricRelevanceGain(4)}

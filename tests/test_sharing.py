@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from igbench.types import Attribution
+from igbench.core.batch import Attribution
 from tests.test_contract import GLOBAL, METRICS, Simple, batch, config, metric
 
 FREE = {
@@ -57,9 +57,9 @@ def rows(config, names: list[str], methods: int) -> int:
     seen: dict[object, object] = {}
     for name in names:
         m = metric(config, name)
-        if m.observation_key not in seen:
-            seen[m.observation_key] = m.observe(b)
-        m.measure(b, maps, seen[m.observation_key])
+        if m.sharing_key not in seen:
+            seen[m.sharing_key] = m.observe(b)
+        m.measure(b, maps, seen[m.sharing_key])
     return b.score.cost.forward + b.score.cost.backward
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from igbench import slurm
 from igbench.__main__ import COMMANDS, USAGE, main
-from igbench.checks import InputError
-from igbench.engine.ray import Ray
+from igbench.cli import slurm
+from igbench.errors import InputError
+from igbench.run.executors.ray import Ray
 
 GOLDEN = Path(__file__).parent / "golden" / "igbench.sbatch"
 WORDS = [

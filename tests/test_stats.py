@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from igbench import stats
-from igbench.checks import InputError
-from igbench.rows import MethodSpec, MetricSpec, Row
+from igbench.errors import InputError
+from igbench.records import stats
+from igbench.schema import MethodSpec, MetricSpec, Row
 from tests import synthetic
 
 UP = MetricSpec("up", "higher", 0, 1, 1, "test")

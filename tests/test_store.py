@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from igbench import stats, store
-from igbench.checks import InputError
-from igbench.rows import SCHEMA_VERSION, Point, Row
+from igbench.errors import InputError
+from igbench.records import stats, store
+from igbench.schema import SCHEMA_VERSION, Point, Row
 from tests import synthetic
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from igbench import throughput
-from igbench.attr.integrate import integrated_gradients
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.evaluation import batch_size
+from igbench.integration.integrate import integrated_gradients
 from tests import closed_form as cf
 
 MILLI = 0.001
@@ -35,7 +35,7 @@ class Timed(nn.Module):
 
 
 def best(model, tmp_path):
-    return throughput.best_rows(
+    return batch_size.best_rows(
         Score(model),
         torch.ones(1, 4),
         None,
@@ -69,7 +69,7 @@ class Stalling(Timed):
 @pytest.mark.parametrize("call", range(1, 30))
 def test_a_slow_moment_of_the_machine_changes_nothing(tmp_path, monkeypatch, call):
     """Each timing is one forward and one gradient here, and the median is of three."""
-    monkeypatch.setattr(throughput, "LASTING", 0.0)
+    monkeypatch.setattr(batch_size, "LASTING", 0.0)
     assert best(Stalling({call}), tmp_path) == 2
 
 
@@ -77,7 +77,7 @@ def test_what_lasts_counts_and_not_a_burst(tmp_path):
     """4 ms for a call: a timing goes on until 50 ms are over."""
     model = Timed(4.0, lambda n: 0.0)
     best(model, tmp_path)
-    assert model.calls.count(1) == 2 * 7 * (1 + throughput.ROUNDS)
+    assert model.calls.count(1) == 2 * 7 * (1 + batch_size.ROUNDS)
 
 
 def test_the_first_call_of_a_size_is_not_counted(tmp_path):
@@ -95,7 +95,7 @@ def test_an_answer_for_one_allocator_is_not_one_for_another(tmp_path, monkeypatc
         (False, Timed(1.0, lambda n: 7.0 * n), 4),
         (True, Timed(1.0, lambda n: n**1.5), 2),
     ):
-        monkeypatch.setattr(throughput, "keeps_freed", lambda kept=kept: kept)
+        monkeypatch.setattr(batch_size, "keeps_freed", lambda kept=kept: kept)
         assert best(model, tmp_path) == rows
 
 
@@ -181,7 +181,7 @@ def test_other_errors_are_not_swallowed():
 
 def test_frozen_model_is_restored(tmp_path):
     net = cf.small_net()
-    throughput.best_rows(
+    batch_size.best_rows(
         Score(net), cf.images(1), torch.tensor([0]), memory=tmp_path / "rows.json", weights="w"
     )
     assert all(p.requires_grad for p in net.parameters())

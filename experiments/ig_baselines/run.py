@@ -21,11 +21,12 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from igbench import build, configs
-from igbench.attr.integrate import integrated_gradients
-from igbench.metrics.srg import SymmetricRelevanceGain
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Score, frozen
+from igbench.config import build, compose
+from igbench.core.batch import Attribution, Batch
+from igbench.core.score import Score, frozen
+from igbench.integration.integrate import integrated_gradients
+from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
+from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
 GAIN = SymmetricRelevanceGain(1 / 14, "zero", "probability")
@@ -45,7 +46,7 @@ def maps_of(photographs: int) -> tuple[dict[str, Tensor], pd.DataFrame, list[np.
     """Attributions by baseline, a line for each photograph and baseline, and the pictures."""
     found, lines, pictures = {}, [], []
     for name in BASELINES:
-        experiment = build.experiment(configs.compose([f"limit={photographs}", f"baseline={name}"]))
+        experiment = build.experiment(compose.compose([f"limit={photographs}", f"baseline={name}"]))
         data, module = experiment.data, experiment.model.module
         x = torch.stack([data.load(i) for i in range(photographs)])
         pictures = [data.display(one) for one in x] if data.display else []

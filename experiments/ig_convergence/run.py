@@ -18,11 +18,11 @@ import seaborn as sns
 import torch
 from torch import Tensor
 
-from igbench import build, configs
-from igbench.attr.adaptive import adaptive_integrated_gradients
-from igbench.attr.exact import exact_integrated_gradients
-from igbench.attr.integrate import integrated_gradients
-from igbench.types import Score, frozen
+from igbench.config import build, compose
+from igbench.core.score import Score, frozen
+from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.integration.exact import exact_integrated_gradients
+from igbench.integration.integrate import integrated_gradients
 
 HERE = Path(__file__).parent
 RULES = ("left", "middle", "trapezoid", "gauss_legendre", "clenshaw_curtis", "log_middle")
@@ -67,7 +67,7 @@ def errors(
 def digits(count: int) -> list[dict[str, object]]:
     """Held-out digits against the exact integral."""
     words = ["experiment=digits_resnet", f"limit={count}", "dtype=float64", "batch_size=256"]
-    experiment = build.experiment(configs.compose(words))
+    experiment = build.experiment(compose.compose(words))
     x = torch.stack([experiment.data.load(i) for i in range(count)]).double()
     module = experiment.model.module.double()
     score = Score(module, rows=256)
@@ -98,7 +98,7 @@ def digits(count: int) -> list[dict[str, object]]:
 
 def photographs(count: int) -> list[dict[str, object]]:
     """Photographs against 513 log_middle nodes."""
-    experiment = build.experiment(configs.compose([f"limit={count}"]))
+    experiment = build.experiment(compose.compose([f"limit={count}"]))
     x = torch.stack([experiment.data.load(i) for i in range(count)])
     module = experiment.model.module
     score = Score(module, rows=experiment.rows, channels_last=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from igbench import features as feature_units
-from igbench import keyed
-from igbench.attr.integrate import integrated_gradients
+from igbench.core import features as feature_units
+from igbench.core import rng
+from igbench.core.batch import Batch
+from igbench.core.model import Model, Preprocess
+from igbench.core.score import Score
 from igbench.data.photographs import photographs
-from igbench.sources import Model, Preprocess
-from igbench.types import Batch, Score
+from igbench.integration.integrate import integrated_gradients
 
 SIDE, PATCH, SCALE = 32, 4, 0.6
 PARTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -24,7 +25,7 @@ class Planted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         count = (SIDE // PATCH) ** 2
-        g = keyed.generator(0, "planted weights", "")
+        g = rng.generator(0, "planted weights", "")
         weights = 2 * torch.rand(count, generator=g, dtype=torch.float64) - 1
         self.register_buffer("weights", SCALE * weights)
         self.eval()
@@ -79,7 +80,7 @@ def maps_of(batch: Batch, truth: Tensor) -> dict[str, Tensor]:
             for draw in range(DRAWS):
                 maps[f"{kind} {part} {draw}"] = torch.stack(
                     [
-                        corrupted(phi, kind, part, keyed.generator(0, f"{kind} {part}", s, draw))
+                        corrupted(phi, kind, part, rng.generator(0, f"{kind} {part}", s, draw))
                         for phi, s in zip(truth, batch.sample_ids, strict=True)
                     ]
                 )

@@ -31,11 +31,11 @@ import torch
 from planted import DRAWS, KINDS, PARTS, PATCH, load, maps_of
 from torch import Tensor
 
-from igbench import build, configs
 from igbench.certify.certificates import configured
-from igbench.report import style
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Metric
+from igbench.config import build, compose
+from igbench.core.batch import Attribution, Batch, Metric
+from igbench.report import styles
+from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
 UNITS = {"features": f"patch:{PATCH}", "step": 1}
@@ -86,7 +86,7 @@ def scores(batch: Batch, maps: dict[str, Tensor]) -> pd.DataFrame:
     spec = MethodSpec("map", "", "global", signed=True)
     given = {name: Attribution(values, spec) for name, values in maps.items()}
     lines = []
-    for name in configs.choices("metric"):
+    for name in compose.choices("metric"):
         if name in LEFT_OUT:
             continue
         node = configured(name)
@@ -134,8 +134,8 @@ def draw(means: pd.DataFrame, pairs: int) -> None:
     colours = matplotlib.colors.LinearSegmentedColormap.from_list(
         "detection", ["#d55e00", "#ffffff", "#0173b2"]
     )
-    with style.style():
-        figure = style.canvas(10.5, 0.8 + 0.27 * len(means))
+    with styles.style():
+        figure = styles.canvas(10.5, 0.8 + 0.27 * len(means))
         panels = figure.subplots(1, len(KINDS), sharey=True)
         for axes, kind in zip(panels, KINDS, strict=True):
             sns.heatmap(
@@ -147,19 +147,19 @@ def draw(means: pd.DataFrame, pairs: int) -> None:
                 fmt=".2f",
                 annot_kws={"size": 6.5},
                 linewidths=0.5,
-                yticklabels=[style.label(m) for m in means.index],
+                yticklabels=[styles.label(m) for m in means.index],
                 cbar=False,
                 ax=axes,
             )
             said = "noise, as a share of their spread" if kind == "noisy" else "part of the patches"
             axes.set(xlabel=said, ylabel="")
             axes.tick_params(length=0, axis="y", rotation=0)
-            style.panel_title(axes, titles[kind])
+            styles.panel_title(axes, titles[kind])
         figure.suptitle(
             f"Share of {pairs} pairs in which the true map is scored better (0.5: chance)",
             fontsize=9,
         )
-        style.save(figure, HERE / "detection", svg=False, dpi=150)
+        styles.save(figure, HERE / "detection", svg=False, dpi=150)
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from igbench import keyed
-from igbench.metrics.quantus_bridge import metric_class, quiet
+from igbench.core import rng
+from igbench.metrics.quantus import metric_class, quiet
 
 
 class Linear(nn.Module):
@@ -29,7 +29,7 @@ class Linear(nn.Module):
 
 def quantus_unsafe(samples: int = 10) -> pd.DataFrame:
     """What the others say of a linear model with positive weights, its exact map and worse ones."""
-    g = keyed.generator(0, "linear", "")
+    g = rng.generator(0, "linear", "")
     w = 0.1 + torch.rand(1, 1, 8, 8, generator=g)
     x = 0.1 + torch.rand(samples, 1, 8, 8, generator=g)
     exact, gradient = (x * w).double().numpy(), w.expand_as(x).double().numpy()
@@ -37,7 +37,7 @@ def quantus_unsafe(samples: int = 10) -> pd.DataFrame:
 
     def ask(name: str, phi: np.ndarray, size: int = samples, **arguments: Any) -> np.ndarray:
         fixed = {"disable_warnings": True, "return_aggregate": False, "perturb_baseline": 0.0}
-        with quiet(), keyed.global_state(0, name, ""):
+        with quiet(), rng.global_state(0, name, ""):
             metric = metric_class(name)(**{**fixed, **arguments})
             inputs = x.double().numpy().copy()
             found = metric(

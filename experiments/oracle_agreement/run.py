@@ -23,16 +23,18 @@ from captum.metrics import infidelity, sensitivity_max
 from known_answers import quantus_unsafe
 from torch import Tensor
 
-from igbench import build, captum, configs, keyed, metrics
-from igbench import features as feature_units
-from igbench.attr.integrate import integrated_gradients
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.functional import measure
-from igbench.metrics.infidelity import Infidelity
-from igbench.metrics.max_sensitivity import MaxSensitivity
-from igbench.metrics.quantus_bridge import Quantus
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Score, frozen
+from igbench import captum, metrics
+from igbench.config import build, compose
+from igbench.core import features as feature_units
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch
+from igbench.core.score import Score, frozen
+from igbench.integration.integrate import integrated_gradients
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.quantus import Quantus
+from igbench.metrics.robustness.sensitivity import MaxSensitivity
+from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
 RUNS = 2000
@@ -44,7 +46,7 @@ Explain = Callable[[Tensor, Tensor | None], Tensor]
 def load(count: int) -> tuple[Batch, Tensor, Explain]:
     """Digits with their predicted classes, their maps, and what makes the maps; float64."""
     words = ["experiment=digits_resnet", f"limit={count}", "dtype=float64", "batch_size=64"]
-    experiment = build.experiment(configs.compose(words))
+    experiment = build.experiment(compose.compose(words))
     data, module = experiment.data, experiment.model.module.double()
     x = torch.stack([data.load(i) for i in range(count)]).double()
     with torch.no_grad():
@@ -92,7 +94,7 @@ def captum_infidelity(batch: Batch, phi: Tensor) -> list[dict[str, object]]:
     own, theirs = Infidelity(perturbation="subset", draws=50), []
     pixels = feature_units.resolve("pixel", tuple(batch.x.shape[1:]))
     for i, sample_id in enumerate(batch.sample_ids):
-        g = keyed.generator(batch.seed, "infidelity", sample_id)
+        g = rng.generator(batch.seed, "infidelity", sample_id)
         gone = feature_units.spread(torch.rand(50, pixels.count, generator=g) < 0.5, pixels)
 
         def remove(inputs: Tensor, gone: Tensor = gone) -> tuple[Tensor, Tensor]:
@@ -109,8 +111,7 @@ def captum_infidelity(batch: Batch, phi: Tensor) -> list[dict[str, object]]:
                 n_perturb_samples=50,
             )
         )
-    ours = measure(
-        own,
+    ours = own(
         module,
         batch.x,
         phi,
@@ -161,8 +162,7 @@ def _adding(deltas: Tensor) -> Callable[[Tensor], Tensor]:
 
 def with_ours(metric: Any, batch: Batch, phi: Tensor, explain: Explain) -> Tensor:
     """A metric of ours, or one of Quantus through the bridge."""
-    found = measure(
-        metric,
+    found = metric(
         batch.score.model,
         batch.x,
         phi,

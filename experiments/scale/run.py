@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from igbench import store
+from igbench.core.model import Model, Preprocess
 from igbench.data.photographs import PHOTOS
 from igbench.models.weights import state_hash
-from igbench.sources import Model, Preprocess
+from igbench.records import store
 
 HERE = Path(__file__).parent
 SIDE = 96

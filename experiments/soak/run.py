@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from igbench import store
-from igbench.rows import Records
+from igbench.records import store
+from igbench.schema import Records
 
 HERE = Path(__file__).parent
 SHARDS = 16

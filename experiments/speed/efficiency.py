@@ -28,10 +28,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from igbench import build, configs, memory, plan, runner
-from igbench.attr.integrate import input_gradient
-from igbench.experiment import Experiment
-from igbench.types import Score, frozen
+from igbench.config import build, compose
+from igbench.core import memory
+from igbench.core.score import Score, frozen
+from igbench.evaluation import cost
+from igbench.evaluation.experiment import Experiment
+from igbench.integration.integrate import input_gradient
+from igbench.run import runner
 
 HERE = Path(__file__).parent
 ROWS = (1, 2, 4, 8, 16)
@@ -77,7 +80,7 @@ def alone(experiment: Experiment) -> Alone:
 
 def throughput() -> pd.DataFrame:
     """Rows per second of the model of imagenet_lite by rows in a call, over some seconds."""
-    model = alone(build.experiment(configs.compose(["limit=1"])))
+    model = alone(build.experiment(compose.compose(["limit=1"])))
     lines = []
     with frozen(model.score.model):
         for rows in ROWS:
@@ -99,7 +102,7 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
         out: File for the rows and seconds of the model alone (JSON).
     """
     memory.keep_freed()
-    job = runner.job(configs.compose([f"results_dir={folder}"]))
+    job = runner.job(compose.compose([f"results_dir={folder}"]))
     model = alone(job.experiment)
     spent = {"forwards": [0, 0.0], "gradients": [0, 0.0], "outside": 0.0}
 
@@ -113,7 +116,7 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
 
     @contextmanager
     def watch(pieces: int) -> Iterator[Callable[[str], None]]:
-        plan.estimate(job.experiment)
+        cost.estimate(job.experiment)
         yield probe
 
     runner.finish(job, watch=watch)

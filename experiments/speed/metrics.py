@@ -23,15 +23,17 @@ import torch
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 
-from igbench import build, configs, memory, perturb
-from igbench import features as feature_units
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.infidelity import Infidelity
-from igbench.metrics.max_sensitivity import MaxSensitivity
-from igbench.metrics.pixel_flipping import PixelFlipping
-from igbench.metrics.quantus_bridge import metric_class, quiet
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score, frozen
+from igbench.config import build, compose
+from igbench.core import features as feature_units
+from igbench.core import memory, perturb
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Score, frozen
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.removal import PixelFlipping
+from igbench.metrics.quantus import metric_class, quiet
+from igbench.metrics.robustness.sensitivity import MaxSensitivity
+from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
 METHODS = (
@@ -80,7 +82,7 @@ def load(photographs: int) -> tuple[Batch, dict[str, Attribution], nn.Module]:
         "method.occlusion.arguments.sliding_window_shapes=[3,56,56]",
         "method.occlusion.arguments.strides=[3,56,56]",
     ]
-    experiment = build.experiment(configs.compose(words))
+    experiment = build.experiment(compose.compose(words))
     module = experiment.model.module
     x = torch.stack([experiment.data.load(i) for i in range(photographs)])
     with torch.no_grad():

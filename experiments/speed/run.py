@@ -19,11 +19,11 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
-from igbench import build, configs
-from igbench.attr.adaptive import adaptive_integrated_gradients
-from igbench.attr.integrate import integrated_gradients
-from igbench.experiment import Experiment
-from igbench.types import Score, frozen
+from igbench.config import build, compose
+from igbench.core.score import Score, frozen
+from igbench.evaluation.experiment import Experiment
+from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.integration.integrate import integrated_gradients
 
 HERE = Path(__file__).parent
 STEPS = (16, 32, 50, 100, 200, 300, 400)
@@ -34,7 +34,7 @@ REFERENCE = 800
 
 def load(photographs: int) -> tuple[Experiment, Tensor, Tensor]:
     """The experiment imagenet_lite, its photographs and their predicted classes."""
-    experiment = build.experiment(configs.compose([f"limit={photographs}"]))
+    experiment = build.experiment(compose.compose([f"limit={photographs}"]))
     x = torch.stack([experiment.data.load(i) for i in range(photographs)])
     with torch.inference_mode():
         target = torch.cat([experiment.model.module(one[None]).argmax(dim=1) for one in x])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from igbench.captum import tuples
 from igbench.captum.tuples import Baselines, Target, Tensors
-from igbench.checks import InputError, positive, same_shape
+from igbench.errors import InputError, check_positive, check_same_shape
 
 Perturb = Callable[..., tuple[Tensors, Tensors]]
 
@@ -80,7 +80,7 @@ def infidelity(
             times, then the second, and so on.  Returns (perturbations, perturbed inputs), each a
             tensor or, for several inputs, a tuple.  It draws from wherever it likes, as a rule
             torch's global generator; its draws, and so the score, then depend on the batch and on
-            `max_examples_per_batch`.  `igbench.metrics.infidelity` has draws that do not.
+            `max_examples_per_batch`.  `igbench.metrics.faithfulness.infidelity` has draws that do not.
         inputs: Tensor (B, *F), or a tuple of them.
         attributions: In the shapes of the inputs.
         baselines: Handed to `perturb_func`: a number, a tensor (B, *F) or (1, *F), or a tuple.
@@ -99,10 +99,10 @@ def infidelity(
     maps = tuples.as_tuple("attributions", attributions)
     starts = None if baselines is None else tuples.as_baselines(baselines, xs)
     arguments = tuples.as_arguments(additional_forward_args)
-    positive("n_perturb_samples", n_perturb_samples)
+    check_positive("n_perturb_samples", n_perturb_samples)
     _one_each("attributions", maps, xs)
     for i, (phi, x) in enumerate(zip(maps, xs, strict=True)):
-        same_shape(f"attribution {i}", phi, x)
+        check_same_shape(f"attribution {i}", phi, x)
     n = len(xs[0])
     limit = tuples.row_limit(max_examples_per_batch, xs, arguments)
     together = max(1, (max_examples_per_batch or n * n_perturb_samples) // n)

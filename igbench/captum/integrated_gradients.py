@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from igbench.captum import steps, tuples
 from igbench.captum.tuples import Baseline, Baselines, Target, Tensors
-from igbench.types import frozen
+from igbench.core.score import frozen
 
 
 class IntegratedGradients(GradientAttribution):
@@ -70,7 +70,7 @@ class IntegratedGradients(GradientAttribution):
                 tensors have examples on axis 0 and are repeated over steps.
             n_steps: Number of gradients for each example.
             method: "gausslegendre", "riemann_left", "riemann_right", "riemann_middle",
-                "riemann_trapezoid", "captum_trapezoid", or a rule of `igbench.attr.quadrature`.
+                "riemann_trapezoid", "captum_trapezoid", or a rule of `igbench.integration.quadrature`.
             internal_batch_size: Largest number of rows (examples times steps) in one call of the
                 model.  Examples are cut apart only where every tensor has one entry for each.
             return_convergence_delta: Also return (B,): the sum of all attributions of an example

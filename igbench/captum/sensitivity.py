@@ -12,7 +12,7 @@ from torch import Tensor
 
 from igbench.captum import tuples
 from igbench.captum.tuples import Tensors
-from igbench.checks import InputError, positive
+from igbench.errors import InputError, check_positive
 
 
 def default_perturb_func(inputs: Tensors, perturb_radius: float = 0.02) -> tuple[Tensor, ...]:
@@ -72,7 +72,7 @@ def sensitivity_max(
         InputError: No draws, an unknown norm, shapes that do not fit.
     """
     xs = tuples.as_tuple("inputs", inputs)
-    positive("n_perturb_samples", n_perturb_samples)
+    check_positive("n_perturb_samples", n_perturb_samples)
     order = _order(norm_ord)
     n = len(xs[0])
     together = _draws_together(n, n_perturb_samples, max_examples_per_batch)
@@ -127,7 +127,7 @@ def _lacks_examples(masks: tuple[Any, ...], xs: tuple[Tensor, ...]) -> bool:
 def _draws_together(n: int, draws: int, limit: int | None) -> int:
     if limit is None:
         return draws
-    positive("max_examples_per_batch", limit)
+    check_positive("max_examples_per_batch", limit)
     if limit < n:
         warnings.warn(
             f"max_examples_per_batch is {limit}, fewer than the {n} examples; calls of "

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from igbench.attr import quadrature
 from igbench.captum.tuples import Baseline, cuts
-from igbench.checks import InputError, known_name
+from igbench.errors import InputError, check_choice
+from igbench.integration import quadrature
 
 RULES = {
     "gausslegendre": "gauss_legendre",
@@ -24,7 +24,7 @@ RULES = {
 
 def weights_and_nodes(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights and nodes (n,) of a rule, by Captum's name or by ours."""
-    known_name("method", method, (*RULES, *quadrature.RULES))
+    check_choice("method", method, (*RULES, *quadrature.RULES))
     nodes, weights = quadrature.nodes_and_weights(RULES.get(method, method), n_steps)
     return weights, nodes
 

@@ -14,7 +14,7 @@ import torch
 from captum._utils.common import _run_forward
 from torch import Tensor
 
-from igbench.checks import InputError
+from igbench.errors import InputError
 
 Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
 Baseline: TypeAlias = Tensor | int | float

@@ -2,7 +2,7 @@
 
 from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.certificates import Certificate, certify, obtain, table
-from igbench.certify.ladder import NOT_ORDERED, Ladder, ladder_table, ladders
+from igbench.certify.ordering import NOT_ORDERED, Ladder, ladder_table, ladders
 from igbench.certify.record import on_record
 
 __all__ = [

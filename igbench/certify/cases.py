@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from igbench.certify.models import Function, Map
-from igbench.types import Batch
+from igbench.core.batch import Batch
 
 EXACT = 1e-12
 """Relative to the larger of 1 and the answer: a sum of at most 1,000 terms of this size, each

@@ -11,12 +11,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from igbench import build, checks, configs
 from igbench.certify.cases import NO_CLOSED_FORM, Case
-from igbench.certify.faithful import FAITHFUL
-from igbench.certify.steady import STEADY
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Metric, Score
+from igbench.certify.cases_faithfulness import FAITHFUL
+from igbench.certify.cases_robustness import STEADY
+from igbench.config import build, compose
+from igbench.core.batch import Attribution, Batch, Measurement, Metric
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice
+from igbench.schema import MethodSpec
 
 CASES: tuple[Case, ...] = (*FAITHFUL, *STEADY)
 STANDARD_ERRORS = 5
@@ -78,9 +80,9 @@ def certify(metrics: Sequence[str] | None = None) -> list[Certificate]:
     Raises:
         InputError: An unknown name.
     """
-    known = configs.choices("metric")
+    known = compose.choices("metric")
     for name in metrics or ():
-        checks.known_name("metric", name, known)
+        check_choice("metric", name, known)
     found = []
     for name in metrics or known:
         cases = [case for case in CASES if case.metric == name]
@@ -96,12 +98,12 @@ def run(case: Case) -> Certificate:
     """The certificate of one case; an error of the metric is a note."""
     try:
         measurement = obtain(case)
-    except (checks.InputError, RuntimeError) as error:
+    except (InputError, RuntimeError) as error:
         return Certificate(case.metric, case.title, case.expected, math.nan, 0, str(error))
     tolerance = case.tolerance * max(1.0, abs(case.expected))
     if case.drawn:
         if measurement.std_error is None:
-            raise checks.InputError(f"{case.metric} has no standard error, but the case is drawn.")
+            raise InputError(f"{case.metric} has no standard error, but the case is drawn.")
         tolerance = STANDARD_ERRORS * float(measurement.std_error[0])
     value = float(measurement.value[0])
     note = measurement.reason if math.isnan(value) else ""
@@ -125,7 +127,7 @@ def obtain(case: Case) -> Measurement:
 
 def configured(metric: str) -> dict[str, Any]:
     """The node of a file in conf/metric."""
-    path = configs.FOLDER / "metric" / f"{metric}.yaml"
+    path = compose.FOLDER / "metric" / f"{metric}.yaml"
     return dict(yaml.safe_load(path.read_text(encoding="utf-8"))[metric])
 
 
@@ -141,6 +143,6 @@ def table(certificates: Sequence[Certificate]) -> str:
             f"| {c.metric} | {said} | {c.expected:.10g} | {c.obtained:.10g} | {c.error:.1g} | "
             f"{c.tolerance:.1g} | {'yes' if c.ok else '**no**'} |"
         )
-    without = [n for n in configs.choices("metric") if n in NO_CLOSED_FORM]
+    without = [n for n in compose.choices("metric") if n in NO_CLOSED_FORM]
     lines += [""] + [f"No closed form, {NO_CLOSED_FORM[name]}: {name}." for name in without]
     return "\n".join(lines).rstrip()

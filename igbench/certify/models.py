@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from igbench.attr.integrate import input_gradient
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.integrate import input_gradient
 
 Function = Callable[[Tensor], Tensor]
 Map = Callable[[Batch], Tensor]

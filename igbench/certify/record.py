@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from igbench import configs
 from igbench.certify.cases import NO_CLOSED_FORM
 from igbench.certify.certificates import certify
-from igbench.certify.ladder import RUNGS, ladders
+from igbench.certify.ordering import RUNGS, ladders
+from igbench.config import compose
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def on_record(metrics: Iterable[str]) -> dict[str, Any]:
         "cases": one entry for each case; "ladders": for each metric that has an order; "without":
         names and why they have no case.
     """
-    names, known = list(metrics), configs.choices("metric")
+    names, known = list(metrics), compose.choices("metric")
     own = [name for name in names if name in known]
     found, climbed = (certify(own), ladders(own)) if own else ([], [])
     for wrong in [c.metric for c in found if not c.ok] + [c.metric for c in climbed if not c.ok]:

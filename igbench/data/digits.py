@@ -9,9 +9,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from igbench import checks, keyed
-from igbench.checks import InputError
-from igbench.sources import Data, Model
+from igbench.core import rng
+from igbench.core.dataset import Data
+from igbench.core.model import Model
+from igbench.errors import InputError, check_positive
 
 SPLIT_SEED = 0
 HELD_OUT = 0.2
@@ -56,7 +57,7 @@ def load_split() -> Digits:
     images = torch.from_numpy(bunch.images / 16).float().unsqueeze(1)
     labels = torch.from_numpy(bunch.target).long()
     order = sorted(
-        range(len(labels)), key=lambda i: keyed.key(SPLIT_SEED, "digits split", digit_id(i))
+        range(len(labels)), key=lambda i: rng.key(SPLIT_SEED, "digits split", digit_id(i))
     )
     held_out: set[int] = set()
     for k in range(10):
@@ -89,7 +90,7 @@ def digits(model: Model, *, limit: int | None) -> Data:
             "model=digits_resnet, or data=photographs for this model."
         )
     if limit is not None:
-        checks.positive("limit", limit)
+        check_positive("limit", limit)
     split = load_split()
     chosen = list(split.held_out[:limit])
     return Data(

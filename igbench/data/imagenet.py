@@ -10,11 +10,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from igbench import checks
-from igbench.checks import InputError
+from igbench.core.dataset import Data
+from igbench.core.model import Model
 from igbench.data import images
 from igbench.data.images import Entry
-from igbench.sources import Data, Model
+from igbench.errors import InputError, suggestion
 
 WNID = re.compile(r"n[0-9]{8}")
 """A WordNet identifier, the name of an ImageNet class folder."""
@@ -84,7 +84,7 @@ class Classes:
         """What was expected, and the nearest names."""
         return (
             "expected a class name of the model, a WNID such as n02123045, or an index from 0 to "
-            f"{len(self.names) - 1}.{checks.suggestion(text, self.names)}"
+            f"{len(self.names) - 1}.{suggestion(text, self.names)}"
         )
 
 

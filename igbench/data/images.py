@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
-from igbench import checks
-from igbench.checks import InputError, SampleError
-from igbench.sources import Data, Model, Preprocess
+from igbench.core.dataset import Data
+from igbench.core.model import Model, Preprocess
+from igbench.errors import InputError, SampleError, check_positive
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def image_data(
     """
     preprocess = require_photographs(model, name)
     if limit is not None:
-        checks.positive("limit", limit)
+        check_positive("limit", limit)
     _check_entries(entries, model)
     ordered = [entries[i] for i in spread([e.sample_id for e in entries])]
     chosen = ordered[:limit]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from igbench.checks import InputError
+from igbench.core.dataset import Data
+from igbench.core.model import Model
 from igbench.data import images
-from igbench.sources import Data, Model
+from igbench.errors import InputError
 
 PHOTOS = Path(__file__).parent / "photos"
 """The photographs of the package; authors, sources and licences are in its `credits.csv`."""

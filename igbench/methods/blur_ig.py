@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.blur_path import blur_path
-from igbench.attr.monotone import along
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.blur_path import blur_path
+from igbench.integration.monotone import along
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from igbench import keyed
-from igbench.checks import InputError
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core import rng
+from igbench.core.batch import Batch
+from igbench.errors import InputError
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Captum:
         attribution: Name of the class in `captum.attr`, for example "Occlusion".
         title: Human-readable name.
         reference: Paper.
-        kind: "global" or "local", see `igbench.rows.MethodSpec`.
+        kind: "global" or "local", see `igbench.schema.MethodSpec`.
         signed: False where the map is a magnitude.
         role: "method" or "oracle".
         arguments: Arguments of `attribute`; lists become tuples.
@@ -70,7 +70,7 @@ class Captum:
             if batch.target is not None:
                 own["additional_forward_args"] = (batch.target[i : i + 1],)
             x = batch.x[i : i + 1].detach().clone().requires_grad_()
-            with keyed.global_state(batch.seed, f"captum.{self.attribution}", sample_id):
+            with rng.global_state(batch.seed, f"captum.{self.attribution}", sample_id):
                 maps.append(explainer.attribute(x, **own).detach().to(batch.x.dtype))
         return torch.cat(maps)
 

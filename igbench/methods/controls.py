@@ -9,10 +9,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from igbench import keyed
-from igbench.checks import InputError
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core import rng
+from igbench.core.batch import Batch
+from igbench.errors import InputError
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Random:
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
         shape = batch.x.shape[1:]
-        return keyed.per_sample(
+        return rng.per_sample(
             lambda g: torch.randn(shape, generator=g, dtype=torch.float64),
             batch.seed,
             "method.random",

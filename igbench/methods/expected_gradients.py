@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.expected import expected_gradients
-from igbench.checks import InputError
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.errors import InputError
+from igbench.integration.expected import expected_gradients
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from igbench.checks import InputError
+from igbench.core.batch import Batch
+from igbench.errors import InputError
 from igbench.methods.captum import attribution_class
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)

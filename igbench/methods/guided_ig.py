@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.guided import guided_integrated_gradients
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.guided import guided_integrated_gradients
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
 class GuidedIG:
-    """Guided Integrated Gradients, see `igbench.attr.guided`.
+    """Guided Integrated Gradients, see `igbench.integration.guided`.
 
     Args:
         fraction: Share of the features that move together, lowest gradients first.

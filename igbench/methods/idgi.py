@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.idgi import important_direction
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.idgi import important_direction
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
 class IDGI:
-    """IDGI on the straight line, see `igbench.attr.idgi`.
+    """IDGI on the straight line, see `igbench.integration.idgi`.
 
     Complete by construction; features with x_i = x'_i still get a share, and it is not linear in
     f.

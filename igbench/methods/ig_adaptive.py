@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.adaptive import adaptive_integrated_gradients
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.schema import MethodSpec
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class AdaptiveIntegratedGradients:
-    """As many gradients as each example needs, see `igbench.attr.adaptive`.
+    """As many gradients as each example needs, see `igbench.integration.adaptive`.
 
     Examples that are not within the tolerance at `max_steps` are named in the log; their gap is in
     the completeness metric, their cost in the rows.

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from igbench import baselines as references
-from igbench import checks
-from igbench.attr.integrate import integrated_gradients
-from igbench.checks import InputError
-from igbench.rows import MethodSpec
-from igbench.sources import Data
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.core.dataset import Data
+from igbench.errors import InputError, check_baseline_differs
+from igbench.integration.integrate import integrated_gradients
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class AveragedIG:
 
     Args:
         baselines: Names from `igbench.baselines.NAMED`, or baselines.
-        rule: Quadrature rule, see `igbench.attr.quadrature`.
+        rule: Quadrature rule, see `igbench.integration.quadrature`.
         n_steps: Gradients for each sample and baseline.
         data: What black, white and the pool are.  An experiment gives its own.
     """
@@ -67,7 +66,7 @@ class AveragedIG:
         for entry in self.baselines:
             make = references.named(entry) if isinstance(entry, str) else entry
             start = make(batch.x, batch.sample_ids, self.data, batch.seed)
-            checks.baseline_differs(batch.x, start, batch.sample_ids)
+            check_baseline_differs(batch.x, start, batch.sample_ids)
             total += integrated_gradients(
                 batch.score,
                 batch.x,

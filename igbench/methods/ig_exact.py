@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.exact import exact_integrated_gradients
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.exact import exact_integrated_gradients
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.integrate import integrated_gradients
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.integrate import integrated_gradients
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class IntegratedGradients:
     """Integrated Gradients (Sundararajan, Taly and Yan 2017, eq. 1) on the straight line.
 
     Args:
-        rule: Quadrature rule, see `igbench.attr.quadrature`.
+        rule: Quadrature rule, see `igbench.integration.quadrature`.
         n_steps: Gradients for each sample.
     """
 

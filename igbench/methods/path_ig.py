@@ -31,9 +31,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.monotone import Curve, Power, along
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.monotone import Curve, Power, along
+from igbench.schema import MethodSpec
 
 
 def power_curve(batch: Batch) -> Curve:
@@ -46,7 +46,7 @@ class PathIG:
     """The gradient integrated along curves of the caller's own (Friedman 2004).
 
     For example `PathIG(lambda b: Power(b.x, b.baseline, powers))`, or `Waypoints` through given
-    points, see `igbench.attr.monotone`.
+    points, see `igbench.integration.monotone`.
 
     Args:
         curve: Maps a batch to its curves; each may depend on its own sample alone.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from igbench.attr.expected import smooth_integrated_gradients
-from igbench.rows import MethodSpec
-from igbench.types import Batch
+from igbench.core.batch import Batch
+from igbench.integration.expected import smooth_integrated_gradients
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class SmoothIG:
     Args:
         draws: Noisy copies of each sample.
         noise: Standard deviation of the noise, as a share of max - min of each sample.
-        rule: Quadrature rule, see `igbench.attr.quadrature`.
+        rule: Quadrature rule, see `igbench.integration.quadrature`.
         n_steps: Gradients for each copy; a sample costs draws x n_steps.
     """
 

@@ -1,47 +1,121 @@
-"""Metrics: one file each, and the same as plain functions."""
+"""Metrics of attributions: classes, and the same as plain functions."""
 
-from igbench.metrics.functional import (
-    aic,
-    aopc,
-    avg_sensitivity,
-    baseline_sensitivity,
-    completeness,
-    complexity,
-    comprehensiveness,
-    convergence_error,
-    deletion,
-    dummy,
-    effective_complexity,
-    efficient_mprt,
-    faithfulness_correlation,
-    faithfulness_estimate,
-    implementation_invariance,
-    infidelity,
-    input_invariance,
-    insertion,
-    linearity,
-    local_lipschitz,
-    max_sensitivity,
-    max_sensitivity_n,
-    monotonicity_correlation,
-    mprt,
-    pixel_flipping,
-    pointing_game,
-    random_logit,
-    relevance_mass,
-    relevance_rank,
-    road,
-    sensitivity_n,
-    sic,
-    smooth_mprt,
-    sparseness,
-    srg,
-    sufficiency,
+from igbench.metrics.agreement import Difference
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.axiomatic.convergence import ConvergenceError
+from igbench.metrics.axiomatic.dummy import Dummy
+from igbench.metrics.axiomatic.invariance import ImplementationInvariance, InputInvariance
+from igbench.metrics.axiomatic.linearity import Linearity
+from igbench.metrics.base import BaseMetric, as_function
+from igbench.metrics.faithfulness.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
 )
+from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.information import Aic, Sic
+from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
+from igbench.metrics.faithfulness.removal import (
+    Aopc,
+    Deletion,
+    Insertion,
+    PixelFlipping,
+    SymmetricRelevanceGain,
+)
+from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
+from igbench.metrics.quantus import Quantus
+from igbench.metrics.randomisation.logit import RandomLogit
+from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
+from igbench.metrics.robustness.baselines import BaselineSensitivity
+from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
+
+aic = as_function(Aic, "aic")
+abpc = as_function(Aopc, "abpc", order="difference")
+aopc = as_function(Aopc, "aopc")
+avg_sensitivity = as_function(AvgSensitivity, "avg_sensitivity")
+baseline_sensitivity = as_function(BaselineSensitivity, "baseline_sensitivity")
+completeness = as_function(Completeness, "completeness")
+complexity = as_function(Complexity, "complexity")
+comprehensiveness = as_function(Comprehensiveness, "comprehensiveness")
+convergence_error = as_function(ConvergenceError, "convergence_error")
+deletion = as_function(Deletion, "deletion")
+difference = as_function(Difference, "difference")
+dummy = as_function(Dummy, "dummy")
+effective_complexity = as_function(EffectiveComplexity, "effective_complexity")
+efficient_mprt = as_function(EfficientMprt, "efficient_mprt")
+faithfulness_correlation = as_function(FaithfulnessCorrelation, "faithfulness_correlation")
+faithfulness_estimate = as_function(FaithfulnessEstimate, "faithfulness_estimate")
+implementation_invariance = as_function(ImplementationInvariance, "implementation_invariance")
+infidelity = as_function(Infidelity, "infidelity")
+input_invariance = as_function(InputInvariance, "input_invariance")
+insertion = as_function(Insertion, "insertion")
+linearity = as_function(Linearity, "linearity")
+local_lipschitz = as_function(LocalLipschitz, "local_lipschitz")
+max_sensitivity = as_function(MaxSensitivity, "max_sensitivity")
+max_sensitivity_n = as_function(MaxSensitivityN, "max_sensitivity_n")
+monotonicity_correlation = as_function(MonotonicityCorrelation, "monotonicity_correlation")
+mprt = as_function(Mprt, "mprt")
+pixel_flipping = as_function(PixelFlipping, "pixel_flipping")
+pointing_game = as_function(PointingGame, "pointing_game")
+random_logit = as_function(RandomLogit, "random_logit")
+relevance_mass = as_function(RelevanceMass, "relevance_mass")
+relevance_rank = as_function(RelevanceRank, "relevance_rank")
+road = as_function(Road, "road")
+sensitivity_n = as_function(SensitivityN, "sensitivity_n")
+sic = as_function(Sic, "sic")
+smooth_mprt = as_function(SmoothMprt, "smooth_mprt")
+sparseness = as_function(Sparseness, "sparseness")
+srg = as_function(SymmetricRelevanceGain, "srg")
+sufficiency = as_function(Sufficiency, "sufficiency")
 
 __all__ = [
+    "Aic",
+    "Aopc",
+    "AvgSensitivity",
+    "BaseMetric",
+    "BaselineSensitivity",
+    "Completeness",
+    "Complexity",
+    "Comprehensiveness",
+    "ConvergenceError",
+    "Deletion",
+    "Difference",
+    "Dummy",
+    "EffectiveComplexity",
+    "EfficientMprt",
+    "FaithfulnessCorrelation",
+    "FaithfulnessEstimate",
+    "ImplementationInvariance",
+    "Infidelity",
+    "InputInvariance",
+    "Insertion",
+    "Linearity",
+    "LocalLipschitz",
+    "MaxSensitivity",
+    "MaxSensitivityN",
+    "MonotonicityCorrelation",
+    "Mprt",
+    "PixelFlipping",
+    "PointingGame",
+    "Quantus",
+    "RandomLogit",
+    "RelevanceMass",
+    "RelevanceRank",
+    "Road",
+    "SensitivityN",
+    "Sic",
+    "SmoothMprt",
+    "Sparseness",
+    "Sufficiency",
+    "SymmetricRelevanceGain",
+    "abpc",
     "aic",
     "aopc",
+    "as_function",
     "avg_sensitivity",
     "baseline_sensitivity",
     "completeness",
@@ -49,6 +123,7 @@ __all__ = [
     "comprehensiveness",
     "convergence_error",
     "deletion",
+    "difference",
     "dummy",
     "effective_complexity",
     "efficient_mprt",

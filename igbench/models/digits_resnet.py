@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from igbench import keyed
-from igbench.checks import InputError
+from igbench.core import rng
+from igbench.core.model import Model
 from igbench.data.digits import Digits, load_split
+from igbench.errors import InputError
 from igbench.models import weights
-from igbench.sources import Model
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def train(data: Digits, recipe: Recipe) -> nn.Module:
         The module in float32 and eval mode.
     """
     module = _initial(recipe).train()
-    shuffle = keyed.generator(recipe.seed, "training order", "digits_resnet")
+    shuffle = rng.generator(recipe.seed, "training order", "digits_resnet")
     chosen = torch.tensor(data.train)
     images, labels = data.images[chosen].double(), data.labels[chosen]
     optimizer = torch.optim.SGD(
@@ -168,7 +168,7 @@ def _initial(recipe: Recipe) -> nn.Module:
     """Uniform weights of variance 2 / fan-in, drawn in float64 for the sake of equal bits."""
     with weights.untouched_rng():
         module = DigitsResNet().double()
-    draws = keyed.generator(recipe.seed, "initial weights", "digits_resnet")
+    draws = rng.generator(recipe.seed, "initial weights", "digits_resnet")
     for tensor in module.parameters():
         if tensor.dim() > 1:
             bound = math.sqrt(6 / tensor[0].numel())

@@ -13,9 +13,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from igbench.checks import InputError
+from igbench.core.model import Model, Preprocess
+from igbench.errors import InputError
 from igbench.models import weights
-from igbench.sources import Model, Preprocess
 
 SIZES = {0: 224, 1: 240, 2: 260}
 """Side of the input of each variant, in pixels."""

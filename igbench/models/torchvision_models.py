@@ -15,10 +15,9 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
 
-from igbench import checks
-from igbench.checks import InputError
+from igbench.core.model import Model, Preprocess
+from igbench.errors import InputError, check_choice, suggestion
 from igbench.models import weights as weights_files
-from igbench.sources import Model, Preprocess
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def torchvision_model(*, arch: str = "resnet50", weights: str = PAPER_WEIGHTS) -
 
     Source: for ResNet, He et al. 2016, "Deep Residual Learning" (CVPR).
     """
-    checks.known_name("arch", arch, list_models(module=torchvision.models))
+    check_choice("arch", arch, list_models(module=torchvision.models))
     known = get_model_weights(arch)
     if weights in known.__members__:
         entry = known[weights]
@@ -85,7 +84,7 @@ def _given_file(weights: str, arch: str, known: list[str]) -> Path:
         return path
     raise InputError(
         f"unknown weights {weights!r} of {arch}; known: {', '.join(known)}, or the path of a state "
-        f"dict.{checks.suggestion(weights, known)}"
+        f"dict.{suggestion(weights, known)}"
     )
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from igbench.checks import InputError
+from igbench.errors import InputError
 
 COUNTER = "num_batches_tracked"
 """Last part of the name of batch norm's step counter: no influence in eval mode."""

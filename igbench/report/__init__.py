@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from igbench.rows import Records
+from igbench.schema import Records
 
 __all__ = ["write_report"]
 
@@ -30,8 +30,8 @@ def write_report(records: Records) -> Path:
         ValueError: The records have no folder.
     """
     # Imported here, so that `igbench.report` can be named without loading matplotlib.
-    from igbench.report import heatmaps, html, plots, render, style, tables
-    from igbench.stats import summarise
+    from igbench.records.stats import summarise
+    from igbench.report import heatmaps, html, plots, render, styles, tables
 
     if not records.folder:
         raise ValueError("the records have no folder; read them with store.read, or set folder=.")
@@ -48,7 +48,7 @@ def write_report(records: Records) -> Path:
     written = plots.write(plots.figures(records, summary), folder / "plots")
     grid, maps = heatmaps.grid(records), None
     if grid is not None:
-        (picture,) = style.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
+        (picture,) = styles.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
         maps = heatmaps.webp(picture)
 
     svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}

@@ -10,8 +10,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau
 
-from igbench.report import style
-from igbench.rows import Run
+from igbench.report import styles
+from igbench.schema import Run
 
 
 def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
@@ -24,10 +24,10 @@ def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
     if len(taus) < 3 or not (counts.to_numpy() >= 3).any():
         return None
     size = 1.5 + 0.46 * len(taus)
-    figure = style.canvas(size + 1.1, size)
+    figure = styles.canvas(size + 1.1, size)
     axes = figure.subplots()
     names = [str(m) for m in taus]
-    shown = taus.rename(index=style.label, columns=style.label)
+    shown = taus.rename(index=styles.label, columns=styles.label)
     above = np.triu(np.ones_like(taus, dtype=bool))
     sns.heatmap(shown.iloc[1:, :-1], mask=above[1:, :-1], vmin=-1, vmax=1, cmap="RdBu", annot=True,
                 fmt=".2f", square=True, linewidths=1, annot_kws={"fontsize": 7},
@@ -35,12 +35,12 @@ def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
     axes.set_xticks(
-        axes.get_xticks(), [style.label(m) for m in names[:-1]], rotation=35, ha="right"
+        axes.get_xticks(), [styles.label(m) for m in names[:-1]], rotation=35, ha="right"
     )
     axes.tick_params(axis="y", rotation=0)
     used = counts.to_numpy()[above.T & ~np.eye(len(taus), dtype=bool)]
     span = f"{used.min()}" if used.min() == used.max() else f"{used.min()} to {used.max()}"
-    style.panel_title(axes, f"Rank agreement ({span} methods)")
+    styles.panel_title(axes, f"Rank agreement ({span} methods)")
     return figure
 
 
@@ -50,8 +50,8 @@ def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     Returns:
         Two square frames by metric; tau is NaN where fewer than three methods have both metrics.
     """
-    metrics = [m for m in style.metric_names(run) if run.metrics[m].direction != "none"]
-    methods = [m for m in style.method_names(run) if run.methods[m].role == "method"]
+    metrics = [m for m in styles.metric_names(run) if run.metrics[m].direction != "none"]
+    methods = [m for m in styles.method_names(run) if run.methods[m].role == "method"]
     means = lines[lines["metric"].isin(metrics)].pivot_table(
         index="method", columns="metric", values="mean", dropna=False
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from igbench.report.cells import Cell, Table
-from igbench.rows import Run
+from igbench.report.table import Cell, Table
+from igbench.schema import Run
 
 
 def tables(run: Run) -> list[Table]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from igbench.report.cells import Cell, Table, line_name, methods_of
-from igbench.rows import COSTS, Records, Run
+from igbench.report.table import Cell, Table, line_name, methods_of
+from igbench.schema import COSTS, Records, Run
 
 COST_HEADS = {
     "forward_rows": "forwards",

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
-from igbench.report import style
-from igbench.rows import Run
+from igbench.report import styles
+from igbench.schema import Run
 
 REMOVAL = {
     "deletion": "Deletion ↓",
@@ -36,8 +36,8 @@ def removal(run: Run, points: pd.DataFrame) -> Figure | None:
     panels = [p for p, names in REMOVAL_LINES.items() if present & set(names)]
     if not panels:
         return None
-    count = len(style.method_names(run, points["method"]))
-    figure = style.canvas(style.FULL_WIDTH, 2.35 + 0.13 * count)
+    count = len(styles.method_names(run, points["method"]))
+    figure = styles.canvas(styles.FULL_WIDTH, 2.35 + 0.13 * count)
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
         of_panel = points[points["curve"].isin(REMOVAL_LINES[panel])]
@@ -53,7 +53,7 @@ def removal(run: Run, points: pd.DataFrame) -> Figure | None:
 
 def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> None:
     both = {"srg_lif", "srg_mif"} <= set(points["curve"])
-    for method in style.method_names(run, points["method"]):
+    for method in styles.method_names(run, points["method"]):
         _removal_lines(axes, run, points[points["method"] == method], method, both)
     axes.grid()
     added = panel == "insertion"
@@ -61,7 +61,7 @@ def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> No
     title = REMOVAL[panel]
     if panel == "srg":
         title += " (LIF solid, MIF dashed)" if both else " (LIF)"
-    style.panel_title(axes, title)
+    styles.panel_title(axes, title)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1, handlelength=2.2,
                 title="area between" if both else "area under the mean curve",
                 title_fontsize=7, labelspacing=0.25)  # fmt: skip
@@ -69,8 +69,8 @@ def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> No
 
 def _removal_lines(axes: Axes, run: Run, points: pd.DataFrame, method: str, both: bool) -> None:
     """One method's curve, or its two; oracles are thin and dotted, as they lie on another's."""
-    look = style.looks(run.methods).get(method, style.UNKNOWN)
-    oracle = style.role(run, method) == "oracle"
+    look = styles.looks(run.methods).get(method, styles.UNKNOWN)
+    oracle = styles.role(run, method) == "oracle"
     usual = "-" if both and not oracle else look["linestyle"]
     areas: dict[str, float] = {}
     for curve, of_curve in points.groupby("curve"):
@@ -87,7 +87,7 @@ def _removal_lines(axes: Axes, run: Run, points: pd.DataFrame, method: str, both
         value = next(iter(areas.values()))
     text = f"{value:.3f}".replace("-", "−")
     axes.plot([], [], color=look["color"], linestyle=usual, linewidth=0.9 if oracle else 1.4,
-              label=f"{style.label(method)}  {text}")  # fmt: skip
+              label=f"{styles.label(method)}  {text}")  # fmt: skip
 
 
 def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
@@ -123,20 +123,20 @@ def sensitivity_n(run: Run, points: pd.DataFrame) -> Figure | None:
     points = points[points["curve"] == "sensitivity_n"]
     if points.empty:
         return None
-    looks = style.looks(run.methods)
-    figure = style.canvas(4.8, 2.7)
+    looks = styles.looks(run.methods)
+    figure = styles.canvas(4.8, 2.7)
     axes = figure.subplots()
-    for method in style.method_names(run, points["method"]):
-        look = looks.get(method, style.UNKNOWN)
+    for method in styles.method_names(run, points["method"]):
+        look = looks.get(method, styles.UNKNOWN)
         line = mean_curve(points[points["method"] == method])
         axes.fill_between(line.index, line["low"], line["high"], color=look["color"], alpha=0.13,
                           linewidth=0)  # fmt: skip
-        axes.plot(line.index, line["mean"], label=style.label(method), ms=3.5, **look)
+        axes.plot(line.index, line["mean"], label=styles.label(method), ms=3.5, **look)
     _subset_axis(axes, points["x"])
     axes.axhline(0, color="#4d4d4d", linewidth=0.7)
     axes.set_ylabel("Pearson correlation (mean, 95 %)")
     axes.grid()
-    style.panel_title(axes, "Sensitivity-n ↑")
+    styles.panel_title(axes, "Sensitivity-n ↑")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -146,7 +146,7 @@ def _subset_axis(axes: Axes, x: pd.Series) -> None:
     axes.set_xlabel("fraction of features removed" if fraction else "features removed, n")
     if float(x.min()) > 0 and float(x.max()) / float(x.min()) > 20:
         axes.set_xscale("log")
-        style.log_ticks(axes.xaxis, between=(1.0, 2.0, 5.0) if fraction else (1.0,))
+        styles.log_ticks(axes.xaxis, between=(1.0, 2.0, 5.0) if fraction else (1.0,))
 
 
 def convergence(points: pd.DataFrame) -> Figure | None:
@@ -163,19 +163,19 @@ def convergence(points: pd.DataFrame) -> Figure | None:
     if not panels:
         return None
     rules = list(dict.fromkeys(points.loc[points["curve"].isin(panels), "method"]))
-    figure = style.canvas(3.4 * len(panels) + (1.2 if len(panels) == 1 else 0.2), 2.5)
+    figure = styles.canvas(3.4 * len(panels) + (1.2 if len(panels) == 1 else 0.2), 2.5)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, curve in zip(all_axes, panels, strict=True):
         of_curve = points[points["curve"] == curve]
         for i, rule in enumerate(rules):
             of_rule = of_curve[of_curve["method"] == rule]
-            _quartiles(axes, of_rule, i, style.label(rule))
+            _quartiles(axes, of_rule, i, styles.label(rule))
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        style.log_ticks(axes.xaxis, base=2)
+        styles.log_ticks(axes.xaxis, base=2)
         axes.set_xlabel("steps")
         axes.grid()
-        style.panel_title(axes, names[curve])
+        styles.panel_title(axes, names[curve])
     all_axes[0].set_ylabel("median over samples, quartiles")
     all_axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -187,7 +187,7 @@ def _quartiles(axes: Axes, points: pd.DataFrame, i: int, name: str) -> None:
     line = groups.quantile(np.array([0.25, 0.5, 0.75])).unstack()
     if line.empty:
         return
-    colour = style.METHOD_COLOURS[i % len(style.METHOD_COLOURS)]
+    colour = styles.METHOD_COLOURS[i % len(styles.METHOD_COLOURS)]
     axes.fill_between(line.index, line[0.25], line[0.75], color=colour, alpha=0.14, linewidth=0)
-    axes.plot(line.index, line[0.5], color=colour, marker=style.MARKERS[i % len(style.MARKERS)],
+    axes.plot(line.index, line[0.5], color=colour, marker=styles.MARKERS[i % len(styles.MARKERS)],
               ms=3.5, label=name)  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from igbench.report import style
-from igbench.report.cells import Cell, Table
-from igbench.rows import MetricSpec, Run
+from igbench.report import styles
+from igbench.report.table import Cell, Table
+from igbench.schema import MetricSpec, Run
 
 
 def definitions_table(run: Run) -> Table:
@@ -40,7 +40,7 @@ def methods_table(run: Run) -> Table:
                 "signed" if run.methods[name].signed else "magnitude",
                 run.methods[name].reference,
             )
-            for name in style.method_names(run)
+            for name in styles.method_names(run)
         },
     )  # fmt: skip
 

@@ -16,8 +16,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
-from igbench.report import style
-from igbench.rows import MethodSpec, Records, Run
+from igbench.report import styles
+from igbench.schema import MethodSpec, Records, Run
 
 Scale = Literal["per_map", "per_row"]
 
@@ -56,22 +56,22 @@ def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
         scale: "per_map", or "per_row": the largest limit among the maps of a photograph.
     """
     inputs: Mapping[str, np.ndarray] = records.maps.get("inputs", {})
-    methods = style.method_names(records.run)
+    methods = styles.method_names(records.run)
     methods = [m for m in methods if records.maps.get(m)]
     ordered = [s["sample_id"] for s in records.run.samples if s.get("sample_id") in inputs]
     chosen = (ordered or list(inputs))[:MOST_PHOTOGRAPHS]
     if not chosen or not methods:
         return None
     size = min(1.15, max(0.8, 10.5 / (len(methods) + 1)))
-    with style.style():
-        figure = style.canvas(0.95 + size * (len(methods) + 1), 0.8 + size * len(chosen))
+    with styles.style():
+        figure = styles.canvas(0.95 + size * (len(methods) + 1), 0.8 + size * len(chosen))
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
         parts: Any = figure.subfigures(2, 1, height_ratios=(size * len(chosen) + 0.2, 0.6))
         axes = parts[0].subplots(len(chosen), len(methods) + 1, squeeze=False)
         for row, sample in zip(axes, chosen, strict=True):
             _draw_row(row, records, sample, methods, scale)
-        for column, head in zip(axes[0], ["Input", *map(style.label, methods)], strict=True):
+        for column, head in zip(axes[0], ["Input", *map(styles.label, methods)], strict=True):
             column.set_title(textwrap.fill(head, 13), fontsize=7.5, pad=3)
         _legend(parts[1], {records.run.methods[m].signed for m in methods}, scale)
     return figure
@@ -171,7 +171,7 @@ def row_label(run: Run, sample: str) -> str:
     name = known.get("target_name") or (
         f"class {known['target']}" if known.get("target") is not None else sample
     )
-    lines = [textwrap.fill(style.plain(str(name)), 14)]
+    lines = [textwrap.fill(styles.plain(str(name)), 14)]
     if known.get("probability") is not None:
         lines.append(f"p = {float(known['probability']):.2f}")
     elif known.get("score") is not None:

@@ -14,9 +14,9 @@ import jinja2
 import pandas as pd
 
 from igbench.report import render
-from igbench.report.cells import Table
-from igbench.report.finding import finding
-from igbench.rows import Records, Run
+from igbench.report.narrative import narrative
+from igbench.report.table import Table
+from igbench.schema import Records, Run
 
 TITLES = {
     "metrics": ("Scores by metric", "Mean of every method with its 95 % bootstrap interval."),
@@ -73,7 +73,7 @@ def page(
 
     Args:
         records: A run.
-        summary: One line for each model, method and metric, from `igbench.stats.summarise`.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
         tables: From `igbench.report.tables.tables`.
         plots: File name to SVG.
         maps: The grid of maps as WebP, or None.
@@ -89,7 +89,7 @@ def page(
     return environment.get_template("template.html.j2").render(
         run=run,
         models=", ".join(dict.fromkeys(map(str, summary["model"]))),
-        finding=finding(run, summary),
+        narrative=narrative(run, summary),
         tables={table.name: render.to_html(table) for table in tables},
         pictures=[_picture(name, svg) for name, svg in plots.items()],
         maps=data_uri(maps, "image/webp") if maps else "",

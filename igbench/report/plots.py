@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from igbench.report import agreement, curves, style
-from igbench.report.placement import Spot, place_labels
-from igbench.rows import MetricSpec, Records, Run
+from igbench.report import agreement, curves, styles
+from igbench.report.label_layout import Spot, place_labels
+from igbench.schema import MetricSpec, Records, Run
 
 GRADIENT_COST = 3.0
 """Forward passes that one gradient costs: itself forward, and about twice that backward."""
@@ -28,7 +28,7 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
 
     Args:
         records: A run.
-        summary: One line for each model, method and metric, from `igbench.stats.summarise`.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
     """
     models = list(dict.fromkeys([*summary["model"], *records.curves["model"]]))
     made: dict[str, Figure] = {}
@@ -39,7 +39,7 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         for name, figure in _of_model(records.run, lines, of_model).items():
             if figure is not None:
                 if len(models) > 1:
-                    figure.suptitle(style.plain(str(model)), fontsize=9)
+                    figure.suptitle(styles.plain(str(model)), fontsize=9)
                 made[name + suffix] = figure
     return made
 
@@ -53,13 +53,13 @@ def _of_model(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, 
         "convergence": lambda: curves.convergence(points),
         "metric_agreement": lambda: agreement.metric_agreement(run, lines),
     }
-    with style.style():
+    with styles.style():
         return {name: make() for name, make in makers.items()}
 
 
 def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write every figure as PNG and SVG; returns the paths."""
-    return [path for name, figure in made.items() for path in style.save(figure, folder / name)]
+    return [path for name, figure in made.items() for path in styles.save(figure, folder / name)]
 
 
 def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
@@ -68,22 +68,22 @@ def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
     The dashed line is the random control.  A panel whose means are positive and span more than a
     factor of 50 has a logarithmic axis, and dots in place of bars.
     """
-    metrics = [m for m in style.metric_names(run) if m in set(lines["metric"])]
+    metrics = [m for m in styles.metric_names(run) if m in set(lines["metric"])]
     if not metrics:
         return None
-    methods = style.method_names(run, lines["method"])
+    methods = styles.method_names(run, lines["method"])
     wide = min(4, len(metrics)) if len(metrics) != 5 else 3
     high = math.ceil(len(metrics) / wide)
-    figure = style.canvas(style.FULL_WIDTH, high * (0.65 + 0.165 * len(methods)))
+    figure = styles.canvas(styles.FULL_WIDTH, high * (0.65 + 0.165 * len(methods)))
     panels = figure.subplots(high, wide, squeeze=False, sharey=True)
     for axes, metric in zip(panels.flat, metrics, strict=False):
         values = lines[lines["metric"] == metric].set_index("method").reindex(methods)
         _bars(axes, run, values, logarithmic(run.metrics[metric], values["mean"]))
-        style.panel_title(axes, style.metric_label(metric, run.metrics[metric]))
+        styles.panel_title(axes, styles.metric_label(metric, run.metrics[metric]))
     for axes in list(panels.flat)[len(metrics) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
-        axes.set_yticks(range(len(methods)), [style.label(m) for m in methods])
+        axes.set_yticks(range(len(methods)), [styles.label(m) for m in methods])
     panels[0, 0].invert_yaxis()
     figure.supxlabel(_bars_legend(run, methods), fontsize=7, color="#4d4d4d")
     return figure
@@ -92,7 +92,7 @@ def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
 def _bars_legend(run: Run, methods: list[str]) -> str:
     parts = ["mean with 95 % interval"]
     parts += ["dashed line: random control"] if "random" in methods else []
-    oracles = any(style.role(run, m) == "oracle" for m in methods)
+    oracles = any(styles.role(run, m) == "oracle" for m in methods)
     parts += ["hatched: independent implementation"] if oracles else []
     return "; ".join(parts)
 
@@ -133,9 +133,9 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
 
 def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) -> None:
     mean = float(line["mean"])
-    colour = style.looks(run.methods).get(method, style.UNKNOWN)["color"]
+    colour = styles.looks(run.methods).get(method, styles.UNKNOWN)["color"]
     if not log:
-        hatched = style.role(run, method) == "oracle"
+        hatched = styles.role(run, method) == "oracle"
         axes.barh(i, mean, height=0.72, color="white" if hatched else colour, edgecolor=colour,
                   hatch="/////" if hatched else "", linewidth=0.8 if hatched else 0)  # fmt: skip
     error = None
@@ -151,7 +151,7 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     A gradient counts as `GRADIENT_COST` forwards: rows that are differentiated were evaluated too,
     so cost = forwards + (GRADIENT_COST - 1) * backwards.
     """
-    metric = style.headline(run)
+    metric = styles.headline(run)
     wide = lines.pivot(index="method", columns="metric", values=["mean", "low", "high"])
     needed = [("mean", c) for c in (metric, "forward_rows", "backward_rows")]
     if not metric or any(column not in wide.columns for column in needed):
@@ -161,28 +161,28 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
         return None
     counts, quality = wide["mean"], wide.xs(metric, axis=1, level="metric")
     cost = counts["forward_rows"] + (GRADIENT_COST - 1) * counts["backward_rows"]
-    looks = style.looks(run.methods)
-    figure = style.canvas(4.8, 3.1)
+    looks = styles.looks(run.methods)
+    figure = styles.canvas(4.8, 3.1)
     axes = figure.subplots()
     spots = []
-    for method in style.method_names(run, wide.index.to_series().astype(str)):
-        look, x = looks.get(method, style.UNKNOWN), max(1.0, float(cost[method]))
+    for method in styles.method_names(run, wide.index.to_series().astype(str)):
+        look, x = looks.get(method, styles.UNKNOWN), max(1.0, float(cost[method]))
         numbers: Any = quality.loc[method]
         mean, low, high = (float(numbers[k]) for k in ("mean", "low", "high"))
         low, high = min(mean, low), max(mean, high)  # NaN bounds become the mean
-        ring = style.role(run, method) == "oracle"  # around the point that it should coincide with
+        ring = styles.role(run, method) == "oracle"  # around the point that it should coincide with
         axes.errorbar(x, mean, yerr=[[mean - low], [high - mean]], fmt=look["marker"],
                       ms=9 if ring else 5.5, color=look["color"], elinewidth=1,
                       markerfacecolor="none" if ring else look["color"],
                       markeredgecolor=look["color"] if ring else "white",
                       markeredgewidth=0.8 if ring else 0.5)  # fmt: skip
-        spots.append(Spot(x, mean, low, high, look["color"], style.label(method)))
+        spots.append(Spot(x, mean, low, high, look["color"], styles.label(method)))
     axes.set_xscale("log")
-    style.log_ticks(axes.xaxis)
+    styles.log_ticks(axes.xaxis)
     axes.margins(x=0.12, y=0.1)
     free = "; 0 is drawn at 1" if (cost < 1).any() else ""
     axes.set_xlabel(f"forward passes for one attribution (a gradient is {GRADIENT_COST:g}{free})")
-    axes.set_ylabel(f"{style.metric_label(metric, run.metrics[metric])} (mean, 95 % interval)")
+    axes.set_ylabel(f"{styles.metric_label(metric, run.metrics[metric])} (mean, 95 % interval)")
     axes.grid()
     place_labels(axes, spots)
     return figure

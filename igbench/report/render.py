@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from igbench.report.cells import Cell, Table
+from igbench.report.table import Cell, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from igbench.report import certificates, style
-from igbench.report.cells import Cell, Table, decimals, line_name, mean_text, methods_of
+from igbench.report import certificates, styles
 from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
-from igbench.rows import Records, Run
+from igbench.report.table import Cell, Table, decimals, line_name, mean_text, methods_of
+from igbench.schema import Records, Run
 
 
 def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
@@ -37,9 +37,9 @@ def scores_table(run: Run, summary: pd.DataFrame) -> Table:
 
     Args:
         run: Definitions and samples.
-        summary: One line for each model, method and metric, from `igbench.stats.summarise`.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
     """
-    metrics = [m for m in style.metric_names(run) if m in set(summary["metric"])]
+    metrics = [m for m in styles.metric_names(run) if m in set(summary["metric"])]
     models = list(dict.fromkeys(summary["model"]))
     lines = [(o, m) for o in models for m in methods_of(run, summary, o)]
     records: list[dict[Any, Any]] = summary.to_dict("records")

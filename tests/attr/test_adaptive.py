@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from igbench.attr.adaptive import adaptive_integrated_gradients
-from igbench.attr.exact import exact_integrated_gradients
-from igbench.attr.integrate import integrated_gradients
-from igbench.checks import InputError
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.integration.exact import exact_integrated_gradients
+from igbench.integration.integrate import integrated_gradients
 from tests import closed_form as cf
 from tests.attr.test_exact import mlp
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from igbench.attr.adaptive import adaptive_integrated_gradients
-from igbench.attr.exact import exact_integrated_gradients
-from igbench.attr.integrate import integrated_gradients
-from igbench.attr.quadrature import RULES
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.integration.exact import exact_integrated_gradients
+from igbench.integration.integrate import integrated_gradients
+from igbench.integration.quadrature import RULES
 
 UNBIASED = [r for r in RULES if r != "captum_trapezoid"]
 seeds = st.integers(0, 10_000)

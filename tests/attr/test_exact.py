@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from igbench.attr.exact import exact_integrated_gradients
-from igbench.attr.integrate import integrated_gradients
-from igbench.checks import InputError
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.exact import exact_integrated_gradients
+from igbench.integration.integrate import integrated_gradients
 from tests import closed_form as cf
 
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench import keyed
-from igbench.attr.expected import (
+from igbench.core import rng
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.expected import (
     expected_gradients,
     noisy_copy,
     smooth_integrated_gradients,
     spread_positions,
 )
-from igbench.attr.integrate import input_gradient, integrated_gradients
-from igbench.checks import InputError
-from igbench.types import Score
+from igbench.integration.integrate import input_gradient, integrated_gradients
 from tests import closed_form as cf
 
 DIAGONAL = torch.diag(torch.tensor([1.0, 2, 3], dtype=torch.float64))
@@ -86,7 +86,7 @@ def test_sum_is_the_change_from_the_mean_output_of_the_pool():
 
 def test_positions_fill_every_cell_once():
     references, alphas = 5, 4
-    a = spread_positions(references, alphas, keyed.generator(0, "test", "a"))
+    a = spread_positions(references, alphas, rng.generator(0, "test", "a"))
     cells = (a * references * alphas).floor().long()
     assert sorted(cells.flatten().tolist()) == list(range(20))
     assert (a * alphas).floor().tolist() == [[0, 1, 2, 3]] * references
@@ -95,7 +95,7 @@ def test_positions_fill_every_cell_once():
 @pytest.mark.parametrize("references", [1, 3])
 def test_position_of_a_reference_is_uniform(references):
     # Mean and variance of uniform numbers over 4,000 keys, within five standard errors.
-    keys = [keyed.generator(0, "u", str(i)) for i in range(4000)]
+    keys = [rng.generator(0, "u", str(i)) for i in range(4000)]
     draws = torch.stack([spread_positions(references, 1, k)[-1, 0] for k in keys])
     assert abs(float(draws.mean()) - 0.5) < 5 * (1 / 12 / 4000) ** 0.5
     assert abs(float(draws.var()) - 1 / 12) < 5 * (1 / 180 / 4000) ** 0.5

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from igbench.attr.guided import advance, guided_integrated_gradients
-from igbench.attr.integrate import input_gradient, integrated_gradients
-from igbench.checks import InputError
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.guided import advance, guided_integrated_gradients
+from igbench.integration.integrate import input_gradient, integrated_gradients
 from tests import closed_form as cf
 
 

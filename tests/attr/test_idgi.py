@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from igbench.attr.idgi import important_direction
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.integration.idgi import important_direction
 from tests import closed_form as cf
 
 TIGHT = {"rtol": 0, "atol": 1e-13}

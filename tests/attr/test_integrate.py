@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench.attr.convergence import on_grid
-from igbench.attr.integrate import integrated_gradients, path_integrals
-from igbench.attr.paths import Line
-from igbench.attr.quadrature import RULES, nodes_and_weights
-from igbench.checks import InputError
-from igbench.types import Score, frozen
+from igbench.core.score import Score, frozen
+from igbench.errors import InputError
+from igbench.integration.convergence import on_grid
+from igbench.integration.integrate import integrated_gradients, path_integrals
+from igbench.integration.paths import Line
+from igbench.integration.quadrature import RULES, nodes_and_weights
 from tests import closed_form as cf
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}

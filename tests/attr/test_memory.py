@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from igbench import memory
+from igbench.core import memory
 
 SCRIPT = """
 import torch

@@ -7,11 +7,11 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor
 
-from igbench.attr.blur_path import blur_path
-from igbench.attr.integrate import integrated_gradients
-from igbench.attr.monotone import Curve, Power, Waypoints, along
-from igbench.checks import InputError
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.blur_path import blur_path
+from igbench.integration.integrate import integrated_gradients
+from igbench.integration.monotone import Curve, Power, Waypoints, along
 from tests import closed_form as cf
 
 ZERO = cf.row(0, 0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from igbench.captum import infidelity, infidelity_perturb_func_decorator
-from igbench.checks import InputError
+from igbench.errors import InputError
 from tests import closed_form as cf
 
 # Both sum the same products of order one, Captum in float64 here as well.

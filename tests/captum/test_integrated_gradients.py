@@ -11,9 +11,9 @@ from captum.attr import LayerIntegratedGradients, NoiseTunnel
 from captum.attr._utils.batching import _batch_attribution
 from torch import Tensor, nn
 
-from igbench.attr.quadrature import RULES
 from igbench.captum import IntegratedGradients
-from igbench.checks import InputError
+from igbench.errors import InputError
+from igbench.integration.quadrature import RULES
 from tests import closed_form as cf
 
 UNBIASED = ["riemann_left", "riemann_right", "riemann_middle", "gausslegendre"]

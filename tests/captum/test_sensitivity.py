@@ -13,7 +13,7 @@ from torch import Tensor
 
 from igbench.captum import IntegratedGradients, sensitivity_max
 from igbench.captum.sensitivity import default_perturb_func
-from igbench.checks import InputError
+from igbench.errors import InputError
 from tests import closed_form as cf
 
 # The same numbers summed by another norm function; ours in float64.

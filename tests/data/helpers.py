@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from igbench.sources import Model, Preprocess
+from igbench.core.model import Model, Preprocess
 
 
 @contextmanager

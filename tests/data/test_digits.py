@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from igbench.checks import InputError
+from igbench.core.dataset import Data
+from igbench.core.model import Model
 from igbench.data.digits import digits, display, load_split
-from igbench.sources import Data, Model
+from igbench.errors import InputError
 from tests.data.helpers import same_rng, toy_model
 
 FIRST = ("digit-0293", "digit-0262", "digit-1752", "digit-1760")

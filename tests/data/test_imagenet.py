@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from igbench.checks import InputError, SampleError
+from igbench.core.dataset import Data
 from igbench.data import imagenet as module
 from igbench.data.imagenet import imagenet
-from igbench.sources import Data
+from igbench.errors import InputError, SampleError
 from tests.data.helpers import picture, same_rng, toy_model
 
 

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torchvision.models import ResNet18_Weights
 
-from igbench.checks import InputError, SampleError
+from igbench.core.dataset import Data
+from igbench.core.model import Preprocess
 from igbench.data import images
 from igbench.data.images import Entry, image_data
-from igbench.sources import Data, Preprocess
+from igbench.errors import InputError, SampleError
 from tests.data.helpers import picture, same_rng, toy_model
 
 PAPER = Preprocess(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")

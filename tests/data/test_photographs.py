@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from igbench.checks import InputError
 from igbench.data.photographs import PHOTOS, photographs
+from igbench.errors import InputError
 from tests.data.helpers import picture, same_rng, toy_model
 
 

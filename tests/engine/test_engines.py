@@ -9,12 +9,13 @@ import warnings
 import pytest
 import torch
 
-from igbench import configs, parts, runner
 from igbench.__main__ import main
-from igbench.checks import InputError
-from igbench.engine import Work
-from igbench.engine import ray as ray_engine
-from igbench.engine.serial import Serial
+from igbench.config import compose
+from igbench.errors import InputError
+from igbench.run import checkpoint, runner
+from igbench.run.executors import ray as ray_engine
+from igbench.run.executors.base import Work
+from igbench.run.executors.serial import Serial
 from tests import faults
 from tests.faults import trouble
 from tests.test_runner import SMALL, assert_same, only_run
@@ -30,12 +31,12 @@ pytestmark = pytest.mark.usefixtures("cache")
 def test_serial_sets_threads_and_puts_them_back(tmp_path):
     seen = []
     before = torch.get_num_threads()
-    job = runner.job(configs.compose([*SMALL, f"results_dir={tmp_path}"]))
+    job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
     work = Work(job.experiment, runner.build.experiment, job.config, job.shards[:1], job.pieces)
     Serial(threads=before + 1).run(work, lambda text: seen.append(torch.get_num_threads()))
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
-    assert parts.count(job.pieces, job.shards) == 1
+    assert checkpoint.count(job.pieces, job.shards) == 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
@@ -60,11 +61,11 @@ def test_room():
 
 
 def test_a_worker_that_sees_something_else(tmp_path):
-    job = runner.job(configs.compose(SMALL))
+    job = runner.job(compose.compose(SMALL))
     make = runner.build.experiment
     with pytest.raises(InputError, match="other weights"):
         ray_engine.Worker(make, job.config, str(tmp_path), "0", torch.get_num_threads())
-    other = runner.job(configs.compose([*SMALL, "limit=2"]))
+    other = runner.job(compose.compose([*SMALL, "limit=2"]))
     weights = job.experiment.model.weights_hash
     worker = ray_engine.Worker(make, other.config, str(tmp_path), weights, torch.get_num_threads())
     with pytest.raises(InputError, match="other samples"):
@@ -129,7 +130,7 @@ def test_a_shard_that_always_kills_its_worker(cluster, tmp_path, capsys):
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
 def test_a_worker_that_cannot_be_built(cluster, tmp_path):
-    job = runner.job(configs.compose([*SMALL, f"results_dir={tmp_path}"]))
+    job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
     work = Work(job.experiment, faults.broken, job.config, job.shards, job.pieces)
     with pytest.raises(InputError, match="no such file here; copy it"):
         ray_engine.Ray(workers=1).run(work, lambda text: None)

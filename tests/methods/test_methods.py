@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from igbench.checks import InputError
+from igbench.core.batch import Batch
+from igbench.core.score import Score
+from igbench.errors import InputError
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
 from igbench.methods.grad_cam import GradCam
-from igbench.types import Batch, Score
 from tests import closed_form as cf
 
 

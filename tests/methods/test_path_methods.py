@@ -10,11 +10,14 @@ import torch
 import yaml
 from torch import nn
 
-from igbench import api, baselines, build, configs
-from igbench.attr.integrate import integrated_gradients
-from igbench.attr.monotone import Power
-from igbench.checks import InputError
+from igbench import api, baselines
+from igbench.config import build, compose
+from igbench.core.batch import Batch, Method
+from igbench.core.score import Score
 from igbench.data.digits import digits
+from igbench.errors import InputError
+from igbench.integration.integrate import integrated_gradients
+from igbench.integration.monotone import Power
 from igbench.methods.blur_ig import BlurIG
 from igbench.methods.captum import Captum
 from igbench.methods.expected_gradients import ExpectedGradients
@@ -23,7 +26,6 @@ from igbench.methods.idgi import IDGI
 from igbench.methods.ig_averaged import AveragedIG
 from igbench.methods.path_ig import PathIG
 from igbench.methods.smooth_ig import SmoothIG
-from igbench.types import Batch, Method, Score
 from tests import closed_form as cf
 from tests.data.helpers import toy_model
 
@@ -48,7 +50,7 @@ def digit_batch() -> Batch:
 
 @pytest.mark.parametrize("name", OURS)
 def test_configurations_name_every_argument_with_its_default(name):
-    node = yaml.safe_load((configs.FOLDER / "method" / f"{name}.yaml").read_text())[name]
+    node = yaml.safe_load((compose.FOLDER / "method" / f"{name}.yaml").read_text())[name]
     made = build.construct(node, name)
     assert made == type(made)()
     assert set(node) - {"_target_"} == set(vars(made)) - {"pool", "data"}
@@ -94,7 +96,7 @@ def test_without_a_pool_there_is_one_clear_line():
 
 def test_the_data_bring_their_pool_from_the_configuration():
     names = "method=[expected_gradients,ig_averaged,ig]"
-    config = configs.compose(["experiment=digits_resnet", names, "limit=3", "batch_size=4"])
+    config = compose.compose(["experiment=digits_resnet", names, "limit=3", "batch_size=4"])
     toy = {"names": list("0123456789"), "preprocess": None}
     config["model"] = {"_target_": "tests.data.helpers.toy_model", **toy}
     made = build.experiment(config)
@@ -203,7 +205,7 @@ def test_c20_smoothgrad_of_relu_is_a_normal_probability():
 
 
 def test_smoothgrad_as_configured_keeps_the_sign():
-    node = configs.compose(["experiment=digits_resnet", "method=[smoothgrad]"])["method"]
+    node = compose.compose(["experiment=digits_resnet", "method=[smoothgrad]"])["method"]
     method = build.construct(node["smoothgrad"], "smoothgrad")
     found = method(batch_of(nn.Sequential(nn.Flatten(), Negative()).eval(), torch.rand(2, 1, 8, 8)))
     assert method.spec.kind == "local"

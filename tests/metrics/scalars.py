@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igbench.attr.integrate import input_gradient
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Output, Score
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Output, Score
+from igbench.integration.integrate import input_gradient
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 
 # Some ten roundings of 1.1e-16 of numbers below 10, then differences and quotients of size 1.

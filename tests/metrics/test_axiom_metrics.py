@@ -11,23 +11,27 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from igbench import metrics
-from igbench.attr.integrate import input_gradient, integrated_gradients
-from igbench.checks import InputError
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Score
 from igbench.data.digits import digits
+from igbench.errors import InputError
+from igbench.integration.integrate import input_gradient, integrated_gradients
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
-from igbench.methods.given import Given
+from igbench.methods.custom import CallableMethod
 from igbench.methods.grad_cam import GradCam
 from igbench.methods.integrated_gradients import IntegratedGradients
-from igbench.metrics.baseline_sensitivity import BaselineSensitivity, bare
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.convergence_error import ConvergenceError
-from igbench.metrics.dummy import Dummy
-from igbench.metrics.implementation_invariance import ImplementationInvariance, rewritten
-from igbench.metrics.input_invariance import InputInvariance
-from igbench.metrics.linearity import Combined, Linearity
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.axiomatic.convergence import ConvergenceError
+from igbench.metrics.axiomatic.dummy import Dummy
+from igbench.metrics.axiomatic.invariance import (
+    ImplementationInvariance,
+    InputInvariance,
+    rewritten,
+)
+from igbench.metrics.axiomatic.linearity import Combined, Linearity
+from igbench.metrics.robustness.baselines import BaselineSensitivity, bare
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 from tests.data.helpers import toy_model
 
@@ -437,7 +441,7 @@ EVERY = [
 @pytest.mark.parametrize("metric", EVERY)
 def test_maps_without_a_method_that_sees_the_change_are_refused(metric):
     batch = photographs()
-    given = Given(lambda x, t: x, kind="global")
+    given = CallableMethod(lambda x, t: x, kind="global")
     for method, message in [(given, "does not notice"), (None, "needs the method itself")]:
         maps = {"m": Attribution(batch.x, GLOBAL, explain=method)}
         with pytest.raises(InputError, match=message):

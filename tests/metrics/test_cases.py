@@ -16,32 +16,33 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igbench.attr.integrate import integrated_gradients
-from igbench.checks import InputError
-from igbench.features import resolve
+from igbench.core.batch import Batch, Metric
+from igbench.core.features import resolve
+from igbench.core.score import Output, Score
+from igbench.errors import InputError
+from igbench.integration.integrate import integrated_gradients
 from igbench.methods.captum import Captum
 from igbench.methods.grad_cam import GradCam
-from igbench.metrics.aopc import Aopc
-from igbench.metrics.avg_sensitivity import AvgSensitivity
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.complexity import Complexity
-from igbench.metrics.comprehensiveness import Comprehensiveness
-from igbench.metrics.deletion import Deletion
-from igbench.metrics.effective_complexity import EffectiveComplexity
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
-from igbench.metrics.infidelity import Infidelity
-from igbench.metrics.insertion import Insertion
-from igbench.metrics.local_lipschitz import LocalLipschitz
-from igbench.metrics.max_sensitivity import MaxSensitivity
-from igbench.metrics.max_sensitivity_n import MaxSensitivityN
-from igbench.metrics.pixel_flipping import PixelFlipping
-from igbench.metrics.road import Road
-from igbench.metrics.sensitivity_n import SensitivityN, pearson
-from igbench.metrics.sparseness import Sparseness
-from igbench.metrics.srg import SymmetricRelevanceGain
-from igbench.metrics.sufficiency import Sufficiency
-from igbench.types import Batch, Metric, Output, Score
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.faithfulness.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+    pearson,
+)
+from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.removal import (
+    Aopc,
+    Deletion,
+    Insertion,
+    PixelFlipping,
+    SymmetricRelevanceGain,
+)
+from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 from tests import closed_form as cf
 from tests.metrics.scalars import (
     EXACT,
@@ -247,7 +248,7 @@ class TestC16:
 
     @pytest.mark.parametrize("metric", [SensitivityN(n=1), FaithfulnessCorrelation(n=1)])
     def test_local_maps_are_refused(self, metric):
-        from igbench.metrics.functional import measure
+        from igbench.metrics.base import measure
 
         with pytest.raises(InputError, match="global"):
             measure(metric, cf.linear(1, 2, 3), ONES, ONES, kind="local")

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from igbench import metrics
-from igbench.attr.integrate import integrated_gradients
-from igbench.checks import InputError
-from igbench.types import Score
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.integrate import integrated_gradients
 from tests import closed_form as cf
 
 EXACT = {"rel": 1e-9, "abs": 1e-12}
@@ -265,9 +265,10 @@ def test_wrong_shape_and_nan_are_refused():
 
 
 def test_difference_to_another_map():
-    from igbench.metrics.difference import Difference
-    from igbench.rows import MethodSpec
-    from igbench.types import Attribution, Batch, Score
+    from igbench.core.batch import Attribution, Batch
+    from igbench.core.score import Score
+    from igbench.metrics.agreement import Difference
+    from igbench.schema import MethodSpec
 
     x = cf.row(1, 1, 1)
     batch = Batch(Score(cf.linear(*W)), x, torch.zeros_like(x), None, ("a",))

@@ -10,12 +10,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from igbench.checks import InputError
-from igbench.metrics.complexity import Complexity
-from igbench.metrics.effective_complexity import EffectiveComplexity
-from igbench.metrics.functional import measure
-from igbench.metrics.sparseness import Sparseness
-from igbench.types import Metric
+from igbench.core.batch import Metric
+from igbench.errors import InputError
+from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 from tests import closed_form as cf
 
 EXACT = {"rel": 1e-12, "abs": 1e-14}
@@ -24,7 +21,7 @@ ALL = [Sparseness(), Complexity(), EffectiveComplexity()]
 
 def of(metric: Metric, phi: Tensor, **common) -> list[float]:
     """The model is never asked."""
-    found = measure(metric, lambda x: x.flatten(1).sum(dim=1), phi, phi, **common)
+    found = metric(lambda x: x.flatten(1).sum(dim=1), phi, phi, **common)
     assert isinstance(found, Tensor)
     return found.tolist()
 

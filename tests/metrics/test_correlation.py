@@ -10,15 +10,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from igbench.checks import InputError
-from igbench.features import resolve
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
-from igbench.metrics.functional import measure
-from igbench.metrics.monotonicity_correlation import MonotonicityCorrelation
-from igbench.metrics.sensitivity_n import SensitivityN
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Metric, Score
+from igbench.core.batch import Attribution, Batch, Metric
+from igbench.core.features import resolve
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.metrics.faithfulness.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
+from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 
 EXACT = {"rel": 1e-9, "abs": 1e-12}
@@ -28,7 +30,7 @@ GLOBAL = MethodSpec("given", "", "global", signed=True)
 
 
 def value(metric: Metric, f, x: Tensor, phi: Tensor, **common) -> float:
-    found = measure(metric, f, x, phi, **common)
+    found = metric(f, x, phi, **common)
     assert isinstance(found, Tensor)
     return float(found)
 
@@ -53,7 +55,7 @@ class TestFaithfulnessCorrelation:
     def test_is_sensitivity_n_at_one_n_and_shares_its_model_rows(self):
         net, x, phi = cf.small_net(), cf.images(2), cf.images(2, seed=8)
         one, other = FaithfulnessCorrelation(n=0.3, subsets=20), SensitivityN(n=0.3, subsets=20)
-        assert one.observation_key == other.observation_key
+        assert one.sharing_key == other.sharing_key
         batch = Batch(Score(net), x, 0 * x, torch.tensor([0, 1]), ("a", "b"), "pixel", 3)
         maps = {"m": Attribution(phi, GLOBAL)}
         a = one.measure(batch, maps, other.observe(batch))["m"]
@@ -118,7 +120,7 @@ class TestFaithfulnessEstimate:
 
     def test_local_maps_are_refused(self):
         with pytest.raises(InputError, match="global"):
-            measure(FaithfulnessEstimate(), cf.linear(*W), X, X, kind="local")
+            FaithfulnessEstimate()(cf.linear(*W), X, X, kind="local")
 
 
 class TestMonotonicityCorrelation:

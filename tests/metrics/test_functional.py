@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from igbench import metrics
-from igbench.checks import InputError
+from igbench.errors import InputError
 from tests import closed_form as cf
 
 PLAIN = {
@@ -57,12 +57,12 @@ def test_with_the_method_itself(name):
 
 
 def test_every_metric_with_a_configuration_has_a_function():
-    from igbench import configs
+    from igbench.config import compose
 
     # aopc(order="difference"); compares methods of a run; measure(Quantus(...)).
     without = {"abpc", "difference_from_ig"}
-    without |= {name for name in configs.choices("metric") if name.startswith("quantus_")}
-    assert set(configs.choices("metric")) - without <= set(metrics.__all__)
+    without |= {name for name in compose.choices("metric") if name.startswith("quantus_")}
+    assert set(compose.choices("metric")) - without <= set(metrics.__all__)
 
 
 def test_baselines_keep_their_precision():

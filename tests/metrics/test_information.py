@@ -14,16 +14,15 @@ from scipy.interpolate import griddata
 from torch import Tensor
 
 from igbench import metrics
-from igbench.checks import InputError
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.dataset import Data
+from igbench.core.score import Score
 from igbench.data.digits import digits
-from igbench.metrics.aic import Aic
-from igbench.metrics.information import polyline
-from igbench.metrics.pictures import Levels, filled, levels_of, size
-from igbench.metrics.revealing import accuracy, marked, probability
-from igbench.metrics.sic import Sic
-from igbench.rows import MethodSpec
-from igbench.sources import Data
-from igbench.types import Attribution, Batch, Measurement, Score
+from igbench.errors import InputError
+from igbench.metrics.faithfulness.images import Levels, filled, levels_of, size
+from igbench.metrics.faithfulness.information import Aic, Sic, polyline
+from igbench.metrics.faithfulness.revealing import accuracy, marked, probability
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 from tests.data.helpers import toy_model
 
@@ -186,8 +185,8 @@ class TestModel:
     def test_both_share_one_pass(self):
         batch, own = noise(), maps(noise())
         sic, aic = Sic(data=data()), Aic(data=data())
-        assert sic.observation_key == aic.observation_key
-        assert sic.observation_key != Sic(start=0.1).observation_key
+        assert sic.sharing_key == aic.sharing_key
+        assert sic.sharing_key != Sic(start=0.1).sharing_key
         seen = sic.observe(batch)
         before = batch.score.cost.snapshot()
         first = sic.measure(batch, own, seen)

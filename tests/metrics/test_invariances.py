@@ -15,43 +15,38 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
-from igbench import perturb
-from igbench.attr.integrate import input_gradient
-from igbench.checks import InputError
+from igbench.core import perturb
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Score
 from igbench.data.digits import digits
-from igbench.metrics.aic import Aic
-from igbench.metrics.aopc import Aopc
-from igbench.metrics.avg_sensitivity import AvgSensitivity
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.complexity import Complexity
-from igbench.metrics.comprehensiveness import Comprehensiveness
-from igbench.metrics.deletion import Deletion
-from igbench.metrics.difference import Difference
-from igbench.metrics.effective_complexity import EffectiveComplexity
-from igbench.metrics.efficient_mprt import EfficientMprt
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
-from igbench.metrics.infidelity import Infidelity
-from igbench.metrics.insertion import Insertion
-from igbench.metrics.local_lipschitz import LocalLipschitz
-from igbench.metrics.max_sensitivity import MaxSensitivity
-from igbench.metrics.max_sensitivity_n import MaxSensitivityN
-from igbench.metrics.monotonicity_correlation import MonotonicityCorrelation
-from igbench.metrics.mprt import Mprt
-from igbench.metrics.pixel_flipping import PixelFlipping
-from igbench.metrics.pointing_game import PointingGame
-from igbench.metrics.random_logit import RandomLogit
-from igbench.metrics.relevance_mass import RelevanceMass
-from igbench.metrics.relevance_rank import RelevanceRank
-from igbench.metrics.road import Road
-from igbench.metrics.sensitivity_n import SensitivityN
-from igbench.metrics.sic import Sic
-from igbench.metrics.smooth_mprt import SmoothMprt
-from igbench.metrics.sparseness import Sparseness
-from igbench.metrics.srg import SymmetricRelevanceGain
-from igbench.metrics.sufficiency import Sufficiency
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score
+from igbench.errors import InputError
+from igbench.integration.integrate import input_gradient
+from igbench.metrics.agreement import Difference
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.faithfulness.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
+from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.information import Aic, Sic
+from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
+from igbench.metrics.faithfulness.removal import (
+    Aopc,
+    Deletion,
+    Insertion,
+    PixelFlipping,
+    SymmetricRelevanceGain,
+)
+from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
+from igbench.metrics.randomisation.logit import RandomLogit
+from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
+from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 from tests.data.helpers import toy_model
 from tests.test_contract import METRICS, batch, config, metric

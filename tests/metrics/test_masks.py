@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench import build, metrics
-from igbench.checks import InputError
+from igbench import metrics
+from igbench.config import build
 from igbench.data.digits import digits
-from igbench.metrics.pointing_game import PointingGame
-from igbench.metrics.relevance_mass import RelevanceMass
-from igbench.metrics.relevance_rank import RelevanceRank
+from igbench.errors import InputError
+from igbench.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
 from tests.data.helpers import toy_model
 
 TRIO = [PointingGame, RelevanceRank, RelevanceMass]
@@ -124,7 +123,8 @@ def test_masks_come_with_the_data(cls):
         build.construct(node, "metric.x", data=data)
     marked = replace(data, mask=lambda i: data.load(i)[0] > 0 if i else None)
     metric = build.construct(node, "metric.x", data=marked)
-    from igbench.types import Batch, Score
+    from igbench.core.batch import Batch
+    from igbench.core.score import Score
 
     x = torch.stack([data.load(i) for i in range(3)])
     batch = Batch(Score(f), x, 0 * x, None, data.sample_ids, "pixel", 0)

@@ -9,17 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench import impute
-from igbench.checks import InputError
-from igbench.metrics.aopc import Aopc
-from igbench.metrics.comprehensiveness import Comprehensiveness
-from igbench.metrics.deletion import Deletion
-from igbench.metrics.functional import measure
-from igbench.metrics.pixel_flipping import PixelFlipping
-from igbench.metrics.road import Road
-from igbench.metrics.sufficiency import Sufficiency
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Metric, Score
+from igbench.core.batch import Attribution, Batch, Measurement, Metric
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.metrics.faithfulness import imputation
+from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
+from igbench.metrics.faithfulness.removal import Aopc, Deletion, PixelFlipping
+from igbench.metrics.faithfulness.road import Road
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 
 EXACT = {"rel": 1e-9, "abs": 1e-12}
@@ -29,7 +26,7 @@ ONES, PHI = cf.row(1, 1, 1), cf.row(3, 2, 1)
 
 
 def value(metric: Metric, f, x: Tensor, phi: Tensor, **common) -> Tensor:
-    found = measure(metric, f, x, phi, **common)
+    found = metric(f, x, phi, **common)
     assert isinstance(found, Tensor)
     return found
 
@@ -128,8 +125,8 @@ class TestIdentities:
         torch.testing.assert_close(d, a - c, rtol=0, atol=1e-14)
 
     def test_curves_are_shared_with_deletion(self):
-        assert PixelFlipping(step=3).observation_key == Deletion(step=3).observation_key
-        assert Aopc(step=3, until=0.5).observation_key == Deletion(step=3).observation_key
+        assert PixelFlipping(step=3).sharing_key == Deletion(step=3).sharing_key
+        assert Aopc(step=3, until=0.5).sharing_key == Deletion(step=3).sharing_key
         b, phi = photographs(), cf.images(3, seed=9)
         maps = {"m": Attribution(phi, SPEC)}
         observation = Deletion(step=8).observe(b)
@@ -210,7 +207,7 @@ class TestRoad:
                 for k in (16, 32):
                     removed = torch.zeros(64, dtype=torch.bool)
                     removed[chosen[:k]] = True
-                    z = impute.linear(b.x[i], removed.view(8, 8))
+                    z = imputation.linear(b.x[i], removed.view(8, 8))
                     outs.append(float(probability.evaluate(z[None], b.target_of(i))))
                 halves.append(sum(outs) / 2)
             most, least = halves

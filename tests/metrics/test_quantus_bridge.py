@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from igbench import keyed
-from igbench.checks import InputError
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.functional import measure
-from igbench.metrics.quantus_bridge import Quantus, metric_class, quiet
-from igbench.metrics.sparseness import Sparseness
+from igbench.core import rng
+from igbench.errors import InputError
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
+from igbench.metrics.quantus import Quantus, metric_class, quiet
+from igbench.metrics.sparsity import Sparseness
 from tests import closed_form as cf
 
 COMMON = {"title": "t", "reference": "r", "direction": "higher"}
@@ -30,7 +29,7 @@ SPARSENESS = Quantus("Sparseness", **COMMON)
 
 def value(metric, phi, f=None, x=None, **common) -> list[float]:
     x = phi if x is None else x
-    return measure(metric, f or (lambda z: z.flatten(1).sum(dim=1)), x, phi, **common).tolist()
+    return metric(f or (lambda z: z.flatten(1).sum(dim=1)), x, phi, **common).tolist()
 
 
 def explain(x, target):
@@ -57,7 +56,7 @@ def test_the_number_is_that_of_quantus():
             return_aggregate=False,
         )
         for i, sample in enumerate("abc"):
-            with keyed.global_state(3, "quantus.FaithfulnessCorrelation", sample):
+            with rng.global_state(3, "quantus.FaithfulnessCorrelation", sample):
                 direct = theirs(
                     model=net,
                     x_batch=x[i : i + 1].float().double().numpy(),
@@ -72,7 +71,7 @@ def test_the_number_is_that_of_quantus():
 def test_it_estimates_what_ours_does():
     # Both draw sets of half of the elements; ours enumerates all 70 of them.
     f, x, phi = cf.ridge, cf.row(0.7, -0.4, 1, 2, 0.1, -1, 0.5, 0.3), cf.row(*range(8))
-    exact = float(measure(FaithfulnessCorrelation(n=4, subsets="all"), f, x, phi))
+    exact = float(FaithfulnessCorrelation(n=4, subsets="all")(f, x, phi))
     many = replace(CORRELATION, arguments={"nr_runs": 4000, "normalise": False})
     # Standard error of a correlation of 4,000 pairs: at most 1 / sqrt(4000).
     assert value(many, phi, f, x)[0] == pytest.approx(exact, abs=5 / math.sqrt(4000))
@@ -83,7 +82,7 @@ def test_baseline_of_the_sample_is_used():
     f, x, b = cf.product, cf.row(2, 3, 5, 7), cf.row(1, 2, 1, 2)
     phi = cf.row(4, -1, 2, 3)
     found = [value(CORRELATION, phi, f, x, baselines=base)[0] for base in (b, 0.0)]
-    exact = float(measure(FaithfulnessCorrelation(n=2, subsets="all"), f, x, phi, baselines=b))
+    exact = float(FaithfulnessCorrelation(n=2, subsets="all")(f, x, phi, baselines=b))
     assert found[0] == pytest.approx(exact, abs=5 / math.sqrt(30))
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 

@@ -14,20 +14,20 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from igbench import keyed, metrics
-from igbench.attr.integrate import input_gradient
-from igbench.checks import InputError
+from igbench import metrics
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.integrate import input_gradient
 from igbench.methods.controls import Edges
-from igbench.methods.given import Given
+from igbench.methods.custom import CallableMethod
 from igbench.methods.grad_cam import GradCam
-from igbench.metrics.efficient_mprt import EfficientMprt, entropy
-from igbench.metrics.mprt import Mprt
-from igbench.metrics.random_logit import RandomLogit
-from igbench.metrics.randomise import layers_in_order, network, stages
+from igbench.metrics.randomisation.logit import RandomLogit
+from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt, entropy
+from igbench.metrics.randomisation.network import layers_in_order, network, stages
 from igbench.metrics.similarity import Similarity
-from igbench.metrics.smooth_mprt import SmoothMprt
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 
 GLOBAL = MethodSpec("global", "", "global", signed=True)
@@ -204,7 +204,7 @@ class TestMprt:
         model = nn.Linear(6, 3, bias=False).double().eval()
         batch = vectors(model)
         size = float(model.weight.detach().square().mean().sqrt())
-        g = keyed.generator(5, "mprt", ".weight")
+        g = rng.generator(5, "mprt", ".weight")
         w = size * torch.randn(3, 6, generator=g, dtype=torch.float64)
         found = scored(Mprt(repeats=1), batch, InputTimesGradient())
         for i in range(3):
@@ -297,9 +297,7 @@ class TestSmooth:
         inputs = []
         for d in range(4):
             e = [
-                torch.randn(
-                    6, generator=keyed.generator(5, "smooth_mprt", s, d), dtype=torch.float64
-                )
+                torch.randn(6, generator=rng.generator(5, "smooth_mprt", s, d), dtype=torch.float64)
                 for s in batch.sample_ids
             ]
             inputs.append(batch.x + 0.1 * (high - low) * torch.stack(e))
@@ -383,7 +381,7 @@ class TestRandomLogit:
         batch = photographs()
         (other,) = RandomLogit(classes=1).observe(batch).classes
         clean, again = (Gradient()(replace(batch, target=t)) for t in (batch.target, other))
-        given = Given(
+        given = CallableMethod(
             lambda x, t: input_gradient(Score(cf.small_net()), x.detach(), t), kind="global"
         )
         for method in (Gradient(), given):
@@ -455,7 +453,7 @@ class TestSimilarity:
 @pytest.mark.parametrize("metric", [Mprt(), SmoothMprt(draws=1), EfficientMprt()])
 def test_what_cannot_be_randomised_is_refused(metric):
     batch = photographs()
-    given = Given(lambda x, t: x, kind="global")
+    given = CallableMethod(lambda x, t: x, kind="global")
     for method, message in [(given, "does not notice"), (None, "needs the method itself")]:
         maps = {"m": Attribution(batch.x, GLOBAL, explain=method)}
         with pytest.raises(InputError, match=message):

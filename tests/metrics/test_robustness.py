@@ -12,17 +12,15 @@ from captum.metrics import sensitivity_max
 from torch import Tensor
 
 from igbench.api import evaluate
-from igbench.attr.integrate import input_gradient
-from igbench.checks import InputError
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.integrate import input_gradient
 from igbench.methods.controls import Random
-from igbench.metrics.avg_sensitivity import AvgSensitivity
-from igbench.metrics.functional import measure
-from igbench.metrics.local_lipschitz import LocalLipschitz
-from igbench.metrics.max_sensitivity import MaxSensitivity
-from igbench.metrics.max_sensitivity_n import MaxSensitivityN
-from igbench.metrics.neighbours import Neighbourhood, copies
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score
+from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.neighbourhood import Neighbourhood, copies
+from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 
 LOCAL = MethodSpec("local", "", "local", signed=True)
@@ -232,7 +230,7 @@ class TestExplaining:
         method = Matrix(asked)
         maps = {"m": Attribution(method(b), LOCAL, explain=method)}
         family = [MaxSensitivity(), AvgSensitivity(), LocalLipschitz()]
-        assert len({m.observation_key for m in family}) == 1
+        assert len({m.sharing_key for m in family}) == 1
         observation = family[0].observe(b)
         shared = [m.measure(b, maps, observation)["m"].value for m in family]
         assert len(asked) == 2
@@ -261,7 +259,7 @@ class TestExplaining:
     )
     def test_a_map_alone_is_refused(self, metric):
         with pytest.raises(InputError, match="needs the method itself"):
-            measure(metric, cf.linear(*A), cf.row(1, 1, 1), cf.row(1, 1, 1))
+            metric(cf.linear(*A), cf.row(1, 1, 1), cf.row(1, 1, 1))
 
     @pytest.mark.parametrize(
         "metric", [MaxSensitivity(), AvgSensitivity(), MaxSensitivityN(n=1), LocalLipschitz()]

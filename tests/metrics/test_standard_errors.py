@@ -10,39 +10,39 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igbench.attr.integrate import input_gradient
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.features import resolve
+from igbench.core.score import Score
 from igbench.data.digits import digits
-from igbench.features import resolve
-from igbench.metrics.aopc import Aopc
-from igbench.metrics.avg_sensitivity import AvgSensitivity
-from igbench.metrics.baseline_sensitivity import BaselineSensitivity
-from igbench.metrics.completeness import Completeness
-from igbench.metrics.comprehensiveness import Comprehensiveness
-from igbench.metrics.deletion import Deletion
-from igbench.metrics.dummy import Dummy
-from igbench.metrics.efficient_mprt import EfficientMprt
-from igbench.metrics.errors import averaged, maxima_without_each, maximum, mean_of, repeated
-from igbench.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from igbench.metrics.faithfulness_estimate import FaithfulnessEstimate
-from igbench.metrics.infidelity import Infidelity
-from igbench.metrics.insertion import Insertion
-from igbench.metrics.linearity import Linearity
-from igbench.metrics.local_lipschitz import LocalLipschitz
-from igbench.metrics.max_sensitivity import MaxSensitivity
-from igbench.metrics.max_sensitivity_n import MaxSensitivityN
-from igbench.metrics.monotonicity_correlation import MonotonicityCorrelation
-from igbench.metrics.mprt import Mprt
-from igbench.metrics.pixel_flipping import PixelFlipping
-from igbench.metrics.quantus_bridge import Quantus
-from igbench.metrics.random_logit import RandomLogit
-from igbench.metrics.road import Road
-from igbench.metrics.sensitivity_n import SensitivityN
-from igbench.metrics.sic import Sic
-from igbench.metrics.smooth_mprt import SmoothMprt
-from igbench.metrics.srg import SymmetricRelevanceGain
-from igbench.metrics.sufficiency import Sufficiency
-from igbench.rows import MethodSpec
-from igbench.types import Attribution, Batch, Measurement, Method, Metric, Score
+from igbench.integration.integrate import input_gradient
+from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.axiomatic.dummy import Dummy
+from igbench.metrics.axiomatic.linearity import Linearity
+from igbench.metrics.faithfulness.correlation import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    SensitivityN,
+)
+from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
+from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.information import Sic
+from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
+from igbench.metrics.faithfulness.removal import (
+    Aopc,
+    Deletion,
+    Insertion,
+    PixelFlipping,
+    SymmetricRelevanceGain,
+)
+from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.monte_carlo import averaged, maxima_without_each, maximum, mean_of, repeated
+from igbench.metrics.quantus import Quantus
+from igbench.metrics.randomisation.logit import RandomLogit
+from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
+from igbench.metrics.robustness.baselines import BaselineSensitivity
+from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
+from igbench.schema import MethodSpec
 from tests import closed_form as cf
 from tests.data.helpers import toy_model
 from tests.metrics.scalars import EXACT, KINDS, Gradient, at, scored
@@ -301,8 +301,8 @@ class TestRepeats:
     def test_the_first_is_the_measurement_itself(self):
         b = replace(CURVED, seed=7)
         first, second = repeated(b, 2)
-        assert first.draws_seed == b.seed == 7
-        assert second.draws_seed != 7
+        assert first.metric_seed == b.seed == 7
+        assert second.metric_seed != 7
         assert second.seed == 7, "methods draw as before"
 
     def test_mean_error_and_curves(self):

@@ -7,11 +7,11 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
+from igbench.core.model import Model
 from igbench.data.digits import digits, load_split
 from igbench.models import digits_resnet as module
 from igbench.models import weights
 from igbench.models.digits_resnet import DigitsResNet, Recipe, digits_resnet, train
-from igbench.sources import Model
 from tests.data.helpers import same_rng
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from igbench.checks import InputError
+from igbench.core.model import Model
 from igbench.data.photographs import photographs
+from igbench.errors import InputError
 from igbench.models import efficientnet_lite as module
 from igbench.models.efficientnet_lite import efficientnet_lite
-from igbench.sources import Model
 from tests.data.helpers import same_rng
 
 

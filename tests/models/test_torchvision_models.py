@@ -7,10 +7,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from igbench.checks import InputError
+from igbench.core.model import Preprocess
+from igbench.errors import InputError
 from igbench.models import torchvision_models
 from igbench.models.torchvision_models import torchvision_model
-from igbench.sources import Preprocess
 from tests.data.helpers import same_rng
 
 FILE = "resnet18-f37072fd.pth"

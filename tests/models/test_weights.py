@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from igbench.checks import InputError
+from igbench.errors import InputError
 from igbench.models import weights
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from igbench import certify, report
-from igbench.metrics.deletion import Deletion
+from igbench.metrics.faithfulness.removal import Deletion
 from igbench.report import certificates, render
-from igbench.rows import Records
+from igbench.schema import Records
 from tests.synthetic import make_records
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from igbench.records.stats import summarise
 from igbench.report import html, write_report
-from igbench.report.finding import finding
-from igbench.rows import Records
-from igbench.stats import summarise
+from igbench.report.narrative import narrative
+from igbench.schema import Records
 from tests.synthetic import make_records
 
 EVIL = "<script>alert(1)</script>"
@@ -177,7 +177,7 @@ def summary_of(records: Records) -> pd.DataFrame:
 
 def test_finding_names_the_leader_and_what_it_ties_with() -> None:
     records = make_records()
-    said, counts = finding(records.run, summary_of(records))
+    said, counts = narrative(records.run, summary_of(records))
     assert "occlusion has the best mean of 6 methods: 0.4" in said
     assert "over 23 samples" in said
     assert "cannot be told apart from grad_cam and ig at 5 %" in said
@@ -190,28 +190,28 @@ def test_finding_names_the_leader_and_what_it_ties_with() -> None:
 
 def test_finding_of_a_clear_leader() -> None:
     records = make_records(shift={("ig", "srg"): 0.3})
-    said = finding(records.run, summary_of(records))[0]
+    said = narrative(records.run, summary_of(records))[0]
     assert "ig has the best mean of 6 methods: 0.70" in said
     assert "told apart from every other method; the next is occlusion" in said
     assert "has place" not in said
 
 
 def test_finding_says_when_the_samples_are_too_few() -> None:
-    said = finding(make_records().run, summary_of(make_records(samples=10)))[0]
+    said = narrative(make_records().run, summary_of(make_records(samples=10)))[0]
     # The smallest p of 10 pairs is 2 / 2**10; times 36 pairs of methods it exceeds 0.05.
     assert "cannot tell any two methods apart by this test" in said
-    said = finding(make_records().run, summary_of(make_records(samples=24)))[0]
+    said = narrative(make_records().run, summary_of(make_records(samples=24)))[0]
     assert "cannot tell any two" not in said
 
 
 def test_finding_says_when_chance_is_not_beaten() -> None:
     records = make_records(shift={("saliency", "srg"): -0.25})
-    said = finding(records.run, summary_of(records))[0]
+    said = narrative(records.run, summary_of(records))[0]
     assert "saliency cannot be called better than the random control (0.00" in said
 
 
 def test_finding_warns_of_limited_runs(evil: Records) -> None:
-    assert "limited to 8 samples" in finding(evil.run, summary_of(evil))[-1]
+    assert "limited to 8 samples" in narrative(evil.run, summary_of(evil))[-1]
 
 
 def test_report_of_empty_records_is_still_a_page(tmp_path: Path) -> None:

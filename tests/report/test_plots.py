@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from igbench.report import agreement, curves, heatmaps, plots, style
-from igbench.rows import MethodSpec, MetricSpec, Records
-from igbench.stats import summarise
+from igbench.records.stats import summarise
+from igbench.report import agreement, curves, heatmaps, plots, styles
+from igbench.schema import MethodSpec, MetricSpec, Records
 from tests.synthetic import METHODS, METRICS, make_records, sample_ids
 
 
@@ -57,7 +57,7 @@ def test_every_figure_is_made_without_touching_global_state(
 def test_files_are_the_same_each_time(records: Records, tmp_path: Path) -> None:
     written = []
     for _ in range(2):
-        with style.style():
+        with styles.style():
             figure = curves.sensitivity_n(records.run, records.curves)
         assert figure is not None
         paths = plots.write({"sensitivity_n": figure}, tmp_path)
@@ -71,7 +71,7 @@ def test_files_are_the_same_each_time(records: Records, tmp_path: Path) -> None:
 def test_bars_have_the_length_of_the_means(made: dict[str, Any], summary: pd.DataFrame) -> None:
     bars = panel(made["metrics"], "SRG ↑").patches
     means = summary[summary.metric == "srg"].set_index("method")["mean"]
-    order = style.method_names(make_records().run)
+    order = styles.method_names(make_records().run)
     assert [b.get_width() for b in bars] == pytest.approx([means[m] for m in order])
 
 
@@ -90,10 +90,10 @@ def test_logarithm_only_for_unbounded_metrics_with_a_wide_range() -> None:
 
 
 def test_one_look_for_each_method() -> None:
-    looks = style.looks(METHODS)
+    looks = styles.looks(METHODS)
     own = [looks[m]["color"] for m, s in METHODS.items() if s.role == "method"]
     assert len(set(own)) == len(own) == 6
-    assert looks["ig"]["color"] == style.METHOD_COLOURS[0]
+    assert looks["ig"]["color"] == styles.METHOD_COLOURS[0]
     for control in ("random", "edges"):
         red, green, blue = mpl.colors.to_rgb(looks[control]["color"])
         assert red == green == blue
@@ -102,7 +102,7 @@ def test_one_look_for_each_method() -> None:
 
 def test_many_methods_stay_distinct() -> None:
     many = {f"m{i}": MethodSpec("", "", "global", True) for i in range(20)}
-    looks = {(v["color"], str(v["linestyle"])) for v in style.looks(many).values()}
+    looks = {(v["color"], str(v["linestyle"])) for v in styles.looks(many).values()}
     assert len(looks) == 20
 
 
@@ -147,7 +147,7 @@ def test_legend_of_removal_curves_has_the_areas(made: dict[str, Any], records: R
 def test_srg_is_the_area_between_its_two_curves(records: Records) -> None:
     lif = records.curves[records.curves.curve == "srg_lif"]
     mif = lif.assign(curve="srg_mif", y=lif.y - 0.25)
-    with style.style():
+    with styles.style():
         figure = curves.removal(records.run, pd.concat([lif, mif]))
     assert figure is not None
     texts = [t.get_text() for t in panel(figure, "SRG").get_legend().get_texts()]
@@ -283,7 +283,7 @@ def test_row_labels_take_what_is_recorded(records: Records) -> None:
 
 
 def test_metric_labels() -> None:
-    assert style.metric_label("srg", METRICS["srg"]) == "SRG ↑"
-    assert style.label("efficient_mprt") == "Efficient MPRT"
-    assert style.label("smooth_ig") == "Smooth IG"
-    assert style.metric_label("own_thing", METRICS["difference_from_ig"]) == "Own thing"
+    assert styles.metric_label("srg", METRICS["srg"]) == "SRG ↑"
+    assert styles.label("efficient_mprt") == "Efficient MPRT"
+    assert styles.label("smooth_ig") == "Smooth IG"
+    assert styles.metric_label("own_thing", METRICS["difference_from_ig"]) == "Own thing"

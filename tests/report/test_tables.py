@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from igbench.report import cells, render, tables
-from igbench.report.cells import Cell, Table
-from igbench.rows import Records
-from igbench.stats import summarise
+from igbench.records.stats import summarise
+from igbench.report import render, table, tables
+from igbench.report.table import Cell, Table
+from igbench.schema import Records
 from tests.synthetic import METRICS, make_records
 
 
@@ -116,15 +116,15 @@ def test_undefined_and_failed_values_are_counted_and_explained(scores: Table) ->
     ],
 )
 def test_mean_text(mean: float, half: float, digits: int, text: str) -> None:
-    assert cells.mean_text(mean, half, digits) == text
+    assert table.mean_text(mean, half, digits) == text
 
 
 def test_decimals_show_two_digits_of_the_interval() -> None:
     def lines(half: float) -> pd.DataFrame:
         return pd.DataFrame({"low": [1 - half], "high": [1 + half]})
 
-    assert [cells.decimals(lines(h)) for h in (23.0, 2.3, 0.23, 0.023, 1e-7)] == [0, 1, 2, 3, 4]
-    assert cells.decimals(lines(math.nan)) == 4
+    assert [table.decimals(lines(h)) for h in (23.0, 2.3, 0.23, 0.023, 1e-7)] == [0, 1, 2, 3, 4]
+    assert table.decimals(lines(math.nan)) == 4
 
 
 def test_markdown_has_a_row_for_each_method(scores: Table) -> None:

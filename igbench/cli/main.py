@@ -1,0 +1,294 @@
+"""The command line: runs, and the sub-commands beside them."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import os
+import shlex
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from igbench.cli.progress import duration, progress
+from igbench.config import compose
+from igbench.errors import InputError, suggestion
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from igbench.evaluation.cost import Estimate
+    from igbench.run.runner import Job
+
+OK, REGRESSION, WRONG, USAGE, FAILED, STOPPED = 0, 1, 1, 2, 3, 130
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says when files cannot be written."""
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def main(words: list[str], commands: Sequence[str]) -> int:
+    """Hand the words to a sub-command, to Hydra (sweeps, --cfg, --info) or to a run."""
+    verbose = "-v" in words
+    words = [w for w in words if w != "-v"]
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        if words and words[0] in commands:
+            return _command(words)
+        if any(w.startswith("-") for w in words):
+            return _hydra(words)
+        if words and "=" not in words[0]:
+            raise InputError(
+                f"unknown command {words[0]!r}; known: {', '.join(commands)}, or key=value pairs "
+                f"for a run.{suggestion(words[0], commands)}"
+            )
+        return run(words)
+    except InputError as error:
+        if verbose:
+            raise
+        sys.stderr.write(f"igbench: {error}\n")
+        return USAGE
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"igbench: {stop or 'stopped; repeat the command to go on.'}\n")
+        return STOPPED
+    except OSError as error:
+        if verbose or error.errno not in _NO_ROOM:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(
+            f"igbench: {error.strerror}{where}; make room or set results_dir=PATH, and repeat the "
+            "command: what was done is kept.\n"
+        )
+        return USAGE
+
+
+def _command(words: list[str]) -> int:
+    try:
+        status = app(words, standalone_mode=False, prog_name="igbench")
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the argument parser
+            raise InputError(f"{error.format_message()} See igbench --help.") from error
+        raise
+    return int(status or 0)
+
+
+def _hydra(words: list[str]) -> int:
+    """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
+    import hydra
+
+    words = [compose.settled(word) for word in words]
+    plain = [w for w in words if "=" in w and "," not in w and not w.startswith("-")]
+    board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
+    worst = [OK]
+    job = sweep_job(board.absolute(), worst)
+    saved, sys.argv = sys.argv, ["igbench", *words]
+    try:
+        hydra.main(config_path=str(compose.FOLDER), config_name="run", version_base="1.3")(job)()
+        told = [int(path.suffix[1:]) for path in board.glob("*.*")]
+    finally:
+        sys.argv = saved
+        shutil.rmtree(board, ignore_errors=True)
+    return max(worst + told)
+
+
+def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
+    """What a launcher of Hydra calls for each run of a sweep, here or in another process.
+
+    Args:
+        board: Folder where each run leaves a file whose suffix is its exit status.
+        worst: The same, for runs in this process.
+    """
+
+    def job(config: DictConfig) -> None:
+        from omegaconf import OmegaConf
+
+        try:
+            plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+            status = run_config(compose.selected(plain), [])
+        except InputError as error:
+            sys.stderr.write(f"igbench: {error}\n")
+            status = USAGE
+        worst.append(status)
+        with suppress(OSError):  # results that cannot be written are an error of the run already
+            board.mkdir(parents=True, exist_ok=True)
+            (board / f"{uuid.uuid4().hex}.{status}").touch()
+
+    return job
+
+
+def run(overrides: Sequence[str]) -> int:
+    """Compose, run, write, report."""
+    return run_config(compose.compose(overrides), overrides)
+
+
+def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Run one resolved configuration; the exit status says whether cells failed."""
+    from igbench.core import memory
+    from igbench.evaluation import cost, precision
+    from igbench.records import store
+    from igbench.run import runner
+
+    memory.keep_freed()
+    console = Console(soft_wrap=True)
+    clock = time.perf_counter()
+    store.writable(Path(config["results_dir"]))
+    job = runner.job(config)
+    gc.freeze()  # what start-up made stays
+    gc.enable()
+
+    def watch(pieces: int) -> AbstractContextManager[Callable[[str], None]]:
+        console.print(_headline(job, cost.estimate(job.experiment)), highlight=False)
+        if told := precision.words(job.precision):
+            console.print(told, highlight=False)
+        return progress(console, pieces)
+
+    outcome = runner.finish(
+        job,
+        command=shlex.join(["python", "-m", "igbench", *overrides]),
+        overwrite=bool(config["overwrite"]),
+        watch=watch,
+    )
+    scores = (outcome.folder / "tables" / "scores.md").read_text(encoding="utf-8")
+    console.print(f"\n{scores}", highlight=False, markup=False)
+    took = duration(time.perf_counter() - clock)
+    said = "Finished before (overwrite=true runs it again)" if outcome.again else "Finished"
+    console.print(f"{said} in {took}. Report: {outcome.page}", highlight=False)
+    frame = store.scores(outcome.folder)
+    failed = frame[frame["status"] == "failed"]
+    if len(failed):
+        first = failed.iloc[0]
+        console.print(
+            f"{len(failed)} cells failed; the first: {first.method}, {first.metric}, "
+            f"{first.sample_id}: {first.reason}",
+            highlight=False,
+        )
+    return FAILED if len(failed) else OK
+
+
+def _headline(job: Job, cost: Estimate) -> str:
+    from igbench.run import checkpoint
+
+    experiment = job.experiment
+    found = checkpoint.count(job.pieces, job.shards)
+    share = 1 - found / len(job.shards)
+    resumed = f"; {found} of {len(job.shards)} shards are done already" if found else ""
+    return (
+        f"igbench {experiment.name}: {experiment.model.name} ({experiment.model.source}) on "
+        f"{experiment.device}; {len(experiment.data)} samples of {experiment.data.name}; "
+        f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
+        f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
+        f"estimated cost {cost.forward:,} forwards and {cost.backward:,} gradients, about "
+        f"{duration(cost.seconds * share)} in the model, up to {experiment.rows} rows a call"
+        f"{resumed}"
+    )
+
+
+@app.command("plan")
+def plan_(
+    words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
+) -> int:
+    """What a run would do and cost, and what of it is done already; runs nothing."""
+    from igbench.cli import plan
+    from igbench.core import memory
+    from igbench.run import runner
+
+    memory.keep_freed()
+    sys.stdout.write(plan.text(runner.job(compose.compose(words or []))) + "\n")
+    return OK
+
+
+@app.command("list")
+def list_(
+    group: Annotated[str, typer.Argument(help="experiments, methods, metrics, ...")] = "",
+) -> int:
+    """What exists, one line each, with direction and paper."""
+    from igbench.cli import catalogue
+
+    Console(soft_wrap=True).print(catalogue.text(group), highlight=False, markup=False)
+    return OK
+
+
+@app.command("report")
+def report_(
+    runs: Annotated[list[str], typer.Argument(help="run folders, or names of experiments")],
+    results_dir: Path = Path("results"),
+) -> int:
+    """Tables, plots and HTML again, from records alone."""
+    from igbench import report
+    from igbench.records import store
+
+    for name in runs:
+        folder = store.resolve(name, results_dir)
+        sys.stdout.write(f"{report.write_report(store.read(folder))}\n")
+    return OK
+
+
+@app.command("compare")
+def compare_(
+    base: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    new: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    results_dir: Path = Path("results"),
+    markdown: Annotated[bool, typer.Option("--markdown", help="print markdown")] = False,
+) -> int:
+    """Paired verdict for each model x method x metric."""
+    from igbench.records import compare, store
+
+    found = compare.compare(
+        store.read(store.resolve(base, results_dir)), store.read(store.resolve(new, results_dir))
+    )
+    shown = compare.format_markdown(found) if markdown else compare.format_text(found)
+    sys.stdout.write(f"{shown}\n")
+    return found.exit_code
+
+
+@app.command("slurm")
+def slurm_(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="key=value, as for a run, and slurm.key=value")
+    ] = None,
+) -> int:
+    """A script for sbatch that runs an experiment on the nodes of a cluster; runs nothing."""
+    from igbench.cli import slurm
+
+    sys.stdout.write(slurm.script(words or []))
+    return OK
+
+
+@app.command("doctor")
+def doctor_() -> int:
+    """What is installed, which device, which weights and data are at hand."""
+    from igbench.cli import doctor
+
+    sys.stdout.write(doctor.text() + "\n")
+    return OK
+
+
+@app.command("certify")
+def certify_(
+    metrics: Annotated[
+        list[str] | None, typer.Argument(help="names of metrics; all if none")
+    ] = None,
+) -> int:
+    """Every metric on models whose answer is known, and on a model with planted contributions."""
+    from igbench import certify
+
+    certificates, ladders = certify.certify(metrics), certify.ladders(metrics)
+    text = f"{certify.table(certificates)}\n\n{certify.ladder_table(ladders)}\n"
+    sys.stdout.write(text)
+    right = all(c.ok for c in certificates) and all(one.ok for one in ladders)
+    return OK if right else WRONG
+
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")

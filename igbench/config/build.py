@@ -1,0 +1,225 @@
+"""From configuration to objects: resolve each `_target_` and bind its arguments.
+
+A `_target_` is code that the configuration chooses to run; only configurations from the user's own
+folders are read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from igbench.core.dataset import Data
+from igbench.core.inference import PRECISIONS, Compiled, InferenceOptions
+from igbench.core.model import Model
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice, suggestion
+from igbench.evaluation import isolation, loading
+from igbench.evaluation.batch_size import best_rows
+from igbench.evaluation.experiment import Experiment
+from igbench.evaluation.loading import Loading
+from igbench.models.weights import cache_folder
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def experiment(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that a resolved configuration describes.
+
+    Raises:
+        InputError: Anything in it that cannot be used, with the key to change.
+    """
+    limit = _whole(config, "limit", least=1, optional=True)
+    check_choice("target", config["target"], ("prediction", "label"))
+    check_choice("dtype", config["dtype"], tuple(DTYPES))
+    check_choice("output", config["output"], ("logit", "probability", "log_probability"))
+    device = pick_device(config["device"])
+    seed = _whole(config, "seed", least=0) or 0
+    for group in ("method", "metric"):
+        if not config.get(group):
+            raise InputError(f"no {group} is chosen; give for example {group}=[{EXAMPLES[group]}].")
+    model: Model = construct(config["model"], "model")
+    data: Data = construct(config["data"], "data", model=model, limit=limit)
+    if len(data) == 0:
+        raise InputError(f"the data set {data.name!r} has no samples.")
+    return Experiment(
+        name=str(config["name"]),
+        model=model,
+        data=data,
+        methods={
+            name: construct(
+                _with_layer(node, model), f"method.{name}", data=data, pool=data.reference
+            )
+            for name, node in config["method"].items()
+        },
+        metrics={
+            name: construct(node, f"metric.{name}", data=data)
+            for name, node in config["metric"].items()
+        },
+        baseline=construct(config["baseline"], "baseline"),
+        output=config["output"],
+        target=config["target"],
+        seed=seed,
+        rows=_rows(config, model, data, device),
+        batch=_whole(config, "samples_at_once", least=1) or 1,
+        device=device,
+        dtype=DTYPES[config["dtype"]],
+        keep_maps=_whole(config, "keep_maps", least=0) or 0,
+        convergence=_whole(config, "convergence", least=0) or 0,
+        loading=_loading(config),
+        quick=_quick(config, model, device),
+    )
+
+
+EXAMPLES = {"method": "ig,occlusion", "metric": "completeness,srg"}
+
+
+def construct(node: Any, where: str, **extra: Any) -> Any:
+    """Call the `_target_` of a node with its other keys and `extra` as arguments.
+
+    Of `extra`, a target gets what it has parameters for: methods and metrics may take the `data`,
+    methods its `pool` of samples that are never evaluated.
+
+    Raises:
+        InputError: No such target, an unknown or missing argument, or a bad value.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise InputError(f"{where} has no _target_, the dotted name of what to build.")
+    target = locate(str(node["_target_"]), where)
+    arguments = {str(k): _fixed(v) for k, v in node.items() if k != "_target_"}
+    known = list(inspect.signature(target).parameters)
+    for name in arguments:
+        if name not in known:
+            shown = ", ".join(k for k in known if k not in extra)
+            raise InputError(
+                f"unknown key '{where}.{name}'; known: {shown}.{suggestion(name, known)}"
+            )
+    try:
+        return target(**arguments, **{k: v for k, v in extra.items() if k in known})
+    except TypeError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _fixed(value: Any) -> Any:
+    """Lists, as YAML has them, as tuples, which are hashable and cannot change."""
+    return tuple(_fixed(v) for v in value) if isinstance(value, list) else value
+
+
+_PUBLIC = {
+    "metrics": "igbench.metrics",
+    "methods": "igbench.methods",
+    "engine": "igbench.run.executors",
+}
+"""Where the classes of a room are public, by the beginning of a `_target_`."""
+
+
+def locate(name: str, where: str) -> Any:
+    """The object with a dotted name.
+
+    A class of metrics, methods or executors is found by its public name, whatever module of
+    igbench it was once defined in.
+    """
+    module, _, attribute = name.rpartition(".")
+    for old, public in _PUBLIC.items():
+        if module.startswith(f"igbench.{old}."):
+            found = getattr(importlib.import_module(public), attribute, None)
+            if inspect.isclass(found):
+                return found
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{where}._target_ {name!r} cannot be imported: {error}") from error
+
+
+def pick_device(name: str) -> torch.device:
+    """The device with a name; "auto" is the first of cuda, mps and cpu that exists."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1 or mps.") from (
+            error
+        )
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={name} is asked for, but no CUDA device is there; device=cpu.")
+    return device
+
+
+def _whole(
+    config: Mapping[str, Any], key: str, *, least: int, optional: bool = False
+) -> int | None:
+    value = config[key]
+    if value is None and optional:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{key}={value} must be a whole number of at least {least}.")
+    return value
+
+
+def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.device) -> int:
+    """Rows per call: as configured, or what was measured to be fastest for model and device."""
+    if config["batch_size"] != "auto":
+        return _whole(config, "batch_size", least=1) or 1
+    found = loading.first(data, _loading(config))
+    if found is None:
+        return 1
+    x = found[1][None].to(device, DTYPES[config["dtype"]])
+    module = model.module.to(x.device, x.dtype)
+    score = Score(module, config["output"], channels_last=model.channels_last)
+    target = torch.zeros(1, dtype=torch.int64, device=device)
+    memory = cache_folder(None) / "rows.json"
+    try:
+        return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
+    except InputError:
+        raise
+    except isolation.CAUGHT as error:  # the run tells which samples that happens to
+        log.warning(
+            "the model cannot be timed (%s): 1 row in a call; batch_size=N sets another number",
+            isolation.describe(error),
+        )
+        return 1
+
+
+def _loading(config: Mapping[str, Any]) -> Loading:
+    """How samples are loaded; what is not said is as `Loading` has it."""
+    node = config.get("loading") or {}
+    for name in node:
+        check_choice("key of loading", name, [f.name for f in fields(Loading)])
+    return Loading(**node)
+
+
+def _quick(config: Mapping[str, Any], model: Model, device: torch.device) -> InferenceOptions:
+    """What forwards of perturbed inputs may do to be faster."""
+    precision, backend = config.get("precision", "float32"), config.get("compile", False)
+    check_choice("precision", str(precision), PRECISIONS)
+    if precision != "float32" and config["dtype"] != "float32":
+        raise InputError(
+            f"precision={precision} lowers float32; with dtype={config['dtype']} use "
+            "precision=float32."
+        )
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(
+            f"precision=tf32 exists on CUDA alone, and the device is {device}; use "
+            "precision=float32 or bf16."
+        )
+    if not backend:
+        return InferenceOptions(precision)
+    name = "inductor" if backend is True else str(backend)
+    known = sorted({"eager", "aot_eager", *torch.compiler.list_backends()})
+    check_choice("backend for compile", name, known)
+    return InferenceOptions(precision, Compiled(model.module, name))
+
+
+def _with_layer(node: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
+    return {**node, "layer": model.cam_layer} if node.get("layer") == "auto" else node

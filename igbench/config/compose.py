@@ -1,0 +1,139 @@
+"""From words on a command line to one resolved configuration.  With `cli`, all that knows Hydra."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from igbench.errors import InputError, suggestion
+
+_PACKAGE = Path(__file__).parent.parent
+FOLDER = (
+    _PACKAGE / "conf" if (_PACKAGE / "conf" / "run.yaml").is_file() else (_PACKAGE.parent / "conf")
+)
+"""The folder with run.yaml: inside the package when installed, beside it in a checkout."""
+
+log = logging.getLogger(__name__)
+
+GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset", "engine")
+
+
+def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration that the overrides ask for, resolved into plain values.
+
+    Args:
+        overrides: As on the command line: "experiment=digits_resnet", "method=[ig,occlusion]",
+            "method.ig.n_steps=100".
+
+    Raises:
+        InputError: An override that does not parse, or names what does not exist.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = [settled(override) for override in overrides]
+    _check_choices(overrides)
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(FOLDER), version_base="1.3"):
+            try:
+                config = hydra.compose("run", overrides=list(overrides))
+                plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+                return selected(plain)
+            except (HydraException, OmegaConfBaseException) as error:
+                raise InputError(_explain(error, overrides)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def selected(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what an experiment says of methods and metrics that are not chosen in the end."""
+    for group in ("method", "metric"):
+        nodes, known = config.get(group) or {}, choices(group)
+        config[group] = {
+            name: node for name, node in nodes.items() if "_target_" in node or name not in known
+        }
+    return config
+
+
+def choices(group: str) -> list[str]:
+    """Names of the files in a group of conf/."""
+    return sorted(p.stem for p in (FOLDER / group).glob("*.yaml"))
+
+
+def settle(name: str) -> str:
+    """The name of a metric in conf/metric for one that two papers use for different things.
+
+    "sensitivity-n" is the faithfulness of Ancona et al. (2018) here, and says so once.
+    """
+    if name.lower() not in AMBIGUOUS:
+        return name
+    if name not in _said:
+        _said.add(name)
+        log.warning(
+            "%r is read as sensitivity_n: correlation of sums of contributions with the change of "
+            "the output (Ancona et al. 2018). The largest change of the map when at most n "
+            "features move is max_sensitivity_n.",
+            name,
+        )
+    return "sensitivity_n"
+
+
+AMBIGUOUS = ("sensitivity-n", "sensitivityn", "sensitivity n")
+_said: set[str] = set()
+
+
+def settled(override: str) -> str:
+    """An override with settled names of metrics."""
+    group, equals, value = override.partition("=")
+    if group.lstrip("+~") != "metric" or not equals:
+        return override
+    quoted = value.strip("'\"")
+    words = re.split(r"(\s*[,\[\]]\s*)", quoted)
+    return f"{group}={''.join(settle(word) for word in words)}"
+
+
+def _check_choices(overrides: Sequence[str]) -> None:
+    """Raise on a choice that has no file, before Hydra does so at length."""
+    for override in overrides:
+        group, equals, value = override.lstrip("+~").partition("=")
+        if not equals or group not in GROUPS:
+            continue
+        for name in re.split(r"[\s,\[\]]+", value.strip("'\"")):
+            known = choices(group)
+            if name and name not in known:
+                raise InputError(
+                    f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
+                )
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> str:
+    """One line for an error of Hydra, with the nearest known key."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    first = str(error).strip().splitlines()[0]
+    unread = getattr(error, "override", None)
+    if unread:
+        return f"cannot read {unread!r}: {first}; quote lists, as in 'method=[ig,occlusion]'."
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if f"'{key}'" in first:
+            others = [o for o in overrides if o.partition("=")[0].lstrip("+~") in GROUPS]
+            config = OmegaConf.to_container(hydra.compose("run", overrides=others))
+            known = list(_keys(config if isinstance(config, Mapping) else {}))
+            return f"unknown key {key!r} in {override!r}.{suggestion(key, known)}"
+    return first
+
+
+def _keys(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")

@@ -1,0 +1,1 @@
+"""What everything computes with: scores, batches, features, randomness, models and data."""

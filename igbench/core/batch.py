@@ -1,0 +1,222 @@
+"""What do the parts hand to each other?  The scalar that is explained, batches, and two protocols.
+
+Shape alphabet: S samples, N rows of a batch, *F feature axes of one sample, G features (groups),
+D draws, K classes, M methods, P points of a curve.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from igbench.core import rng
+from igbench.core.score import Score
+from igbench.schema import MethodSpec, MetricSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples to explain, and the scalar that is explained.
+
+    Attributes:
+        score: The scalar f.
+        x: (N, *F) inputs.
+        baseline: (N, *F) reference inputs x'.
+        target: (N,) classes, fixed on the clean inputs; None for single-output models.
+        sample_ids: N identifiers, stable across runs.
+        features: Name of the features ("pixel", "patch:16", ...) that metrics use by default.
+        seed: Seed of everything random.
+        repeat: Number of the repeat of a measurement; 0 for the first.
+    """
+
+    score: Score
+    x: Tensor
+    baseline: Tensor
+    target: Tensor | None
+    sample_ids: tuple[str, ...]
+    features: str = "element"
+    seed: int = 0
+    repeat: int = 0
+
+    @property
+    def metric_seed(self) -> int:
+        """Seed of what metrics draw: another one in each repeat, where methods keep `seed`."""
+        return rng.repeat(self.seed, self.repeat)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def target_of(self, i: int) -> Tensor | None:
+        """Target of one sample, (1,), or None."""
+        return None if self.target is None else self.target[i : i + 1]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A map with the facts that metrics must know about it.
+
+    Attributes:
+        values: (N, *F).
+        spec: Kind (global or local), signed or not.
+        explain: The method that made it, for metrics that explain changed inputs; None for a map
+            that was given as it is.
+    """
+
+    values: Tensor
+    spec: MethodSpec
+    explain: Method | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a metric says about N samples.
+
+    Attributes:
+        value: (N,); NaN where the metric is undefined.
+        std_error: (N,) Monte Carlo standard error: 0 where no draw matters to the sample; None for
+            exact metrics, and where a single draw says nothing of its error.
+        reason: Why a value is NaN, one text for all such samples.
+        curves: Name to (x (P,), y (N, P)).
+    """
+
+    value: Tensor
+    std_error: Tensor | None = None
+    reason: str = ""
+    curves: Mapping[str, tuple[Sequence[float], Tensor]] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why each value is NaN, N texts; empty where it is a number."""
+        return [self.reason if math.isnan(v) else "" for v in self.value.tolist()]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Functions of torch take a measurement as its values."""
+        return function(*_plain(args), **_plain(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a tensor can do, its values do."""
+        if name.startswith("_") or name == "value":
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.value)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self.value[index]
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.value.cpu().numpy().astype(dtype or "float64")
+
+
+def _plain(value: Any) -> Any:
+    """Measurements, wherever they are nested, as their values."""
+    return tree_map(lambda v: v.value if isinstance(v, Measurement) else v, value)
+
+
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "pow",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "neg",
+    "abs",
+):
+    _function = getattr(operator, _name)
+    setattr(
+        Measurement,
+        f"__{_name}__",
+        lambda self, *others, f=_function: f(self.value, *_plain(others)),
+    )
+for _name in ("add", "sub", "mul", "truediv"):
+    _function = getattr(operator, _name)
+    setattr(Measurement, f"__r{_name}__", lambda self, other, f=_function: f(other, self.value))
+Measurement.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+class Method(Protocol):
+    """An attribution method."""
+
+    @property
+    def spec(self) -> MethodSpec:
+        """Kind, sign and source of the map."""
+        ...
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute `batch.score` at `batch.x`: (N, *F)."""
+        ...
+
+
+class Metric(Protocol):
+    """A metric: two pure functions.
+
+    `observe` does all model work that no attribution influences; it runs once for each batch,
+    whatever the number of methods.  Metrics with equal `sharing_key` share an observation.
+    """
+
+    @property
+    def spec(self) -> MetricSpec:
+        """Definition of the metric."""
+        ...
+
+    @property
+    def sharing_key(self) -> object:
+        """Hashable; equal keys mean that the observation is the same."""
+        ...
+
+    def for_shape(self, shape: Sequence[int]) -> Metric:
+        """The metric with the parameters that depend on the shape of a sample filled in."""
+        ...
+
+    def leaves_out(self) -> frozenset[str]:
+        """Names of methods that are not scored."""
+        ...
+
+    def observe(self, batch: Batch) -> Any:
+        """Model outputs that no attribution influences."""
+        ...
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Any
+    ) -> dict[str, Measurement]:
+        """Score every attribution."""
+        ...
+
+
+def mismatch(needs: str, spec: MethodSpec) -> str:
+    """Why an attribution of this kind cannot be scored by a metric with these `needs`; or ""."""
+    if "global" in needs and spec.kind != "global":
+        return (
+            "needs a global attribution (contributions that sum to f(x) - f(x')); this one is "
+            "local (sensitivities)"
+        )
+    if "signed" in needs and not spec.signed:
+        return "needs a signed attribution; this one holds magnitudes"
+    return ""
+
+
+def nan_reason(measurement: Measurement, i: int) -> str:
+    """The reason of sample `i`, empty where its value is defined."""
+    return measurement.reason if math.isnan(float(measurement.value[i])) else ""

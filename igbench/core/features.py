@@ -1,0 +1,139 @@
+"""What is one feature: an element, a pixel, a patch?  The unit that metrics remove together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from igbench.errors import InputError
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one feature is: which elements of a sample are changed together.
+
+    Attributes:
+        name: "element", "pixel", "patch:16", ...
+        index: (*F) for all samples, or (N, *F): the feature 0..G-1 of every element.
+        count: G.
+    """
+
+    name: str
+    index: Tensor
+    count: int
+
+
+_AS_ELEMENTS = ("element", "pixel")
+"""Features that are numbered as the elements (of the first channel) are."""
+
+
+def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
+    """The features of samples of one shape.
+
+    Args:
+        spec: "element" (every number by itself), "pixel" (all channels of a position together; a
+            plain vector has one channel), "patch:P" (squares of P x P pixels, channels together;
+            smaller ones at the border), or an integer tensor (*F) of feature numbers 0..G-1.
+        shape: *F; images are (C, H, W).
+
+    Raises:
+        InputError: The name is unknown or does not fit the shape.
+    """
+    if isinstance(spec, Tensor):
+        return _explicit(spec, shape)
+    elements = torch.arange(torch.Size(shape).numel()).view(shape)
+    if spec == "element" or (spec == "pixel" and len(shape) == 1):
+        return Features(spec, elements, elements.numel())
+    if spec == "pixel" and len(shape) == 3:
+        return Features(spec, elements[:1].expand(shape), shape[1] * shape[2])
+    if spec.startswith("patch:") and spec[6:].isdigit() and int(spec[6:]) > 0 and len(shape) == 3:
+        return _patches(spec, int(spec[6:]), shape)
+    raise InputError(
+        f"features {spec!r} do not fit samples of shape {shape}; use 'element', 'pixel' (images "
+        "and vectors), 'patch:P' (images) or an integer tensor of that shape."
+    )
+
+
+def _explicit(index: Tensor, shape: tuple[int, ...]) -> Features:
+    if tuple(index.shape) != shape or index.is_floating_point():
+        raise InputError(
+            f"features have shape {tuple(index.shape)} and type {index.dtype}; expected integers "
+            f"of shape {shape}."
+        )
+    count = int(index.max()) + 1
+    if int(index.min()) < 0 or len(index.unique()) != count:
+        raise InputError("feature numbers must be 0..G-1 with none left out.")
+    return Features(f"custom:{count}", index.long(), count)
+
+
+def _patches(name: str, side: int, shape: tuple[int, ...]) -> Features:
+    _, h, w = shape
+    columns = -(-w // side)
+    row, column = torch.arange(h) // side, torch.arange(w) // side
+    index = (row[:, None] * columns + column[None, :]).expand(shape)
+    return Features(name, index, -(-h // side) * columns)
+
+
+def total(values: Tensor, features: Features) -> Tensor:
+    """Sum a map over the elements of each feature, (N, *F) to (N, G), in float64."""
+    flat = values.flatten(1).double()
+    index = features.index.reshape(1, -1).to(flat.device).expand(len(flat), -1)
+    return flat.new_zeros(len(flat), features.count).scatter_add_(1, index, flat)
+
+
+def spread(per_feature: Tensor, features: Features) -> Tensor:
+    """Give every element the value of its feature, (D, G) to (D, *F); channels may share memory."""
+    index = features.index
+    shape = (len(per_feature), *index.shape)
+    if index.dim() > 1 and index.stride(0) == 0:  # the same for all channels
+        index = index[:1]
+    if features.name not in _AS_ELEMENTS:
+        per_feature = per_feature[:, index.to(per_feature.device).reshape(-1)]
+    return per_feature.reshape(len(per_feature), *index.shape).expand(shape)
+
+
+def on(features: Features, device: torch.device) -> Features:
+    """The same features with their index on a device."""
+    return replace(features, index=features.index.to(device))
+
+
+def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[float, ...]:
+    """Shares as a tuple: fractions of G below 1, or whole numbers of features, above zero.
+
+    Args:
+        shares: The shares.
+        what: Name of the argument, for the message.
+
+    Raises:
+        InputError: There are none, or one is neither.
+    """
+    found = tuple(shares)
+    if not found or any(s <= 0 or (s >= 1 and s != int(s)) for s in found):
+        raise InputError(
+            f"{what} = {list(found)} does not fit; it must be above zero: fractions of the "
+            "features below 1, or whole numbers of features."
+        )
+    return found
+
+
+def counts_of(shares: Sequence[float], count: int, what: str = "fractions") -> list[int]:
+    """Numbers of features, at least 1 each, in the order of the shares.
+
+    Args:
+        shares: The shares.
+        count: G.
+        what: Name of the argument, for the message.
+
+    Raises:
+        InputError: One is above G.
+    """
+    counts = [max(1, round(s * count)) if s < 1 else int(s) for s in shares]
+    if max(counts) > count:
+        raise InputError(
+            f"{what} asks for {max(counts)} features, the samples have {count}; use fractions "
+            "below 1."
+        )
+    return counts

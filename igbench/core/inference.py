@@ -1,0 +1,129 @@
+"""How do forwards without gradients get faster, and what do they leave alone?
+
+Two options, for perturbed inputs alone: lower precision, and a compiled model.  Gradients, the
+scores of samples and baselines, and whatever looks into the layers of a model keep the model as it
+is and full precision.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["float32", "tf32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+class Compiled:
+    """A module behind `torch.compile`; where that does not work it is the module itself.
+
+    Compilation happens at the first call.  If a call fails and the module by itself does not, the
+    reason is said once and the module is called from then on.
+
+    Args:
+        module: What to compile; it is not changed.
+        backend: Name of a backend of `torch.compile`.
+    """
+
+    def __init__(self, module: nn.Module, backend: str) -> None:
+        self.module = module
+        self.backend = backend
+        self.broken = ""
+        self._call: Callable[[Tensor], Tensor] | None = None
+
+    def __repr__(self) -> str:
+        return f"compiled by {self.backend}"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Outputs of the module."""
+        if self.broken:
+            return self._plain(x)
+        try:
+            if self._call is None:
+                self._call = torch.compile(self.module, backend=self.backend)
+            return self._call(x)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            found = self._plain(x)  # raises again what is not the compiler's fault
+            lines = str(error).strip().splitlines()
+            self.broken = f"{type(error).__name__}: {lines[0][:120] if lines else ''}"
+            log.warning(
+                "compile=%s does not work here (%s); the model is used as it is",
+                self.backend,
+                self.broken,
+            )
+            return found
+
+    def _plain(self, x: Tensor) -> Tensor:
+        found: Tensor = self.module(x)
+        return found
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """What forwards of perturbed inputs may do differently.
+
+    Attributes:
+        precision: "float32" (as everything else), "tf32" (10 bits of mantissa in products of
+            matrices and convolutions; CUDA alone) or "bf16" (7 bits, by autocast).
+        compiled: The model behind `torch.compile`; None where it is called as it is.
+    """
+
+    precision: Precision = "float32"
+    compiled: Compiled | None = None
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend of `torch.compile`; "" for none."""
+        return "" if self.compiled is None else self.compiled.backend
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything differs from other forwards."""
+        return self.precision != "float32" or self.compiled is not None
+
+    def uncompiled(self) -> InferenceOptions:
+        """The same precision, for functions around the model."""
+        return replace(self, compiled=None)
+
+    def arithmetic(self, device: torch.device) -> AbstractContextManager[Any]:
+        """A context in which forwards on a device have this precision."""
+        if self.precision == "bf16":
+            return torch.autocast(device.type, dtype=torch.bfloat16)
+        if self.precision == "tf32" and device.type == "cuda":
+            return _products("tf32")
+        return nullcontext()
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """A context in which float32 means float32: torch lets cuDNN's convolutions use TF32."""
+    return _products("ieee") if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
+    """How products of matrices and convolutions in float32 are computed on CUDA."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    try:
+        switches: list[tuple[Any, str, Any]] = [
+            (backend, "allow_tf32", backend.allow_tf32) for backend in (matmul, cudnn)
+        ]
+    except RuntimeError:  # the caller has used the switches of torch 2.9; they do not mix
+        newer = (matmul, cudnn.conv)  # type: ignore[attr-defined]
+        switches = [(backend, "fp32_precision", backend.fp32_precision) for backend in newer]
+    try:
+        for backend, name, _ in switches:
+            setattr(backend, name, kind == "tf32" if name == "allow_tf32" else kind)
+        yield
+    finally:
+        for backend, name, before in switches:
+            setattr(backend, name, before)

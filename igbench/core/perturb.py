@@ -1,0 +1,207 @@
+"""How are inputs changed?  Subset masks, rankings, noise, and what fills the removed features.
+
+Pure functions of their arguments; randomness comes in as keys (see `igbench.core.rng`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from igbench.core import features as feature_units
+from igbench.core import rng
+from igbench.core.batch import Batch
+from igbench.core.features import Features
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice
+
+OCCLUDERS = ("baseline", "zero", "mean", "blur")
+
+
+def occluded(batch: Batch, occluder: str) -> Tensor:
+    """What removed features are replaced by, (N, *F).
+
+    Args:
+        batch: Samples.
+        occluder: "baseline" (the batch's own), "zero" (in the space of the model: the mean grey of
+            normalised photographs), "mean" (of each channel of the sample) or "blur" (the blur of
+            RISE: an 11 x 11 kernel that is nearly a box).
+    """
+    if occluder == "baseline":
+        return batch.baseline
+    if occluder == "zero":
+        return torch.zeros_like(batch.x)
+    if occluder == "mean" and batch.x.dim() >= 3:
+        axes = tuple(range(2, batch.x.dim()))
+        return batch.x.mean(dim=axes, keepdim=True).expand_as(batch.x)
+    if occluder == "blur" and batch.x.dim() == 4:
+        return rise_blur(batch.x)
+    raise InputError(
+        f"occluder {occluder!r} does not fit inputs of shape {tuple(batch.x.shape)}; known: "
+        f"{', '.join(OCCLUDERS)} ('mean' and 'blur' need images)."
+    )
+
+
+def check_removal(scalar: str | None, occluder: str | None) -> None:
+    """Raise on an unknown output to track, or an unknown occluder; None is decided later."""
+    check_choice("scalar", scalar or "score", ("score", "logit", "probability"))
+    check_choice("occluder", occluder or "baseline", OCCLUDERS)
+
+
+def tracked(score: Score, scalar: str | None) -> Score:
+    """The output that a metric tracks: that which is explained ("score"), or another readout."""
+    return score if scalar in (None, "score") else score.as_output(scalar)  # type: ignore[arg-type]
+
+
+def rise_blur(x: Tensor) -> Tensor:
+    """The blur of RISE (Petsiuk et al. 2018): kernel 11, sigma 5, zero padding; (N, C, H, W).
+
+    Its kernel is a delta in an 11 x 11 window smoothed by a reflecting Gaussian of sigma 5, so the
+    largest weight is only 1.14 times the smallest.
+    """
+    delta = np.zeros((11, 11))
+    delta[5, 5] = 1
+    kernel = torch.from_numpy(ndimage.gaussian_filter(delta, 5)).to(x)
+    channels = x.shape[1]
+    return torch.nn.functional.conv2d(
+        x, kernel.expand(channels, 1, 11, 11), padding=5, groups=channels
+    )
+
+
+def remove(x: Tensor, fill: Tensor, removed: Tensor, features: Features) -> Tensor:
+    """Replace the removed features of one sample, once for each mask.
+
+    Args:
+        x: (*F) the sample.
+        fill: (*F) what replaces it.
+        removed: (D, G), true where a feature is removed.
+        features: What each of the G features covers.
+
+    Returns:
+        (D, *F).
+    """
+    return torch.where(feature_units.spread(removed.to(x.device), features), fill, x)
+
+
+def removals(
+    x: Tensor, fill: Tensor, masks: Tensor, features: Features
+) -> Callable[[Tensor], Tensor]:
+    """Inputs of one sample for some of its masks: numbers of draws (rows,) to (rows, *F).
+
+    The numbers are best on the device of the sample.
+
+    Args:
+        x: (*F) the sample.
+        fill: (*F) what replaces removed features.
+        masks: (D, G), true where a feature is removed.
+        features: What each of the G features covers.
+    """
+    masks = masks.to(x.device)  # once, and not again for each chunk
+    features = feature_units.on(features, x.device)
+    return lambda draw: remove(x, fill, masks[draw], features)
+
+
+def ranks(count: int, draws: int, seed: int, purpose: str, sample_id: str) -> Tensor:
+    """D random orders of G features, as the rank 0..G-1 of every feature, (D, G).
+
+    `ranks < n` is a uniformly random subset of size n, and the subsets of one draw are nested.
+    """
+    g = rng.generator(seed, purpose, sample_id)
+    return torch.stack([torch.randperm(count, generator=g) for _ in range(draws)])
+
+
+def all_subsets(count: int, size: int | None = None, limit: int = 20_000) -> Tensor:
+    """Every subset of G features (of one size, or of all), (D, G) boolean.
+
+    Raises:
+        InputError: There are more than `limit` of them.
+    """
+    n = math.comb(count, size) if size is not None else 2**count
+    if n > limit:
+        raise InputError(
+            f"{n:,} subsets of {count} features are too many to enumerate; give a number of draws."
+        )
+    if size is None:
+        return torch.tensor(list(itertools.product((False, True), repeat=count)))
+    masks = torch.zeros(n, count, dtype=torch.bool)
+    for i, chosen in enumerate(itertools.combinations(range(count), size)):
+        masks[i, list(chosen)] = True
+    return masks
+
+
+def squares(
+    shape: tuple[int, ...], draws: int, sides: tuple[int, int], g: torch.Generator
+) -> Tensor:
+    """Random axis-aligned squares that lie inside the image, as masks of its pixels, (D, H*W).
+
+    Args:
+        shape: (C, H, W).
+        draws: D.
+        sides: Smallest and largest side, in pixels, both included, equally likely.
+        g: Generator.
+    """
+    _, h, w = shape
+    low, high = sides
+    if not 0 < low <= high <= min(h, w):
+        raise InputError(f"squares with sides {sides} do not fit an image of {h} x {w} pixels.")
+    side = torch.randint(low, high + 1, (draws,), generator=g)
+    top = (torch.rand(draws, generator=g) * (h - side + 1)).long()
+    left = (torch.rand(draws, generator=g) * (w - side + 1)).long()
+    rows, columns = torch.arange(h), torch.arange(w)
+    tall = (rows >= top[:, None]) & (rows < (top + side)[:, None])
+    wide = (columns >= left[:, None]) & (columns < (left + side)[:, None])
+    return (tall[:, :, None] & wide[:, None, :]).flatten(1)
+
+
+def order(values: Tensor, seed: int, sample_id: str) -> Tensor:
+    """Features by falling value, ties in a random order that is the same for all maps, (..., G).
+
+    Args:
+        values: (..., G) one value for each feature.
+        seed: Seed of the tie-break.
+        sample_id: Sample of the tie-break.
+    """
+    g = rng.generator(seed, "ties", sample_id)
+    shuffled = torch.randperm(values.shape[-1], generator=g).to(values.device)
+    return shuffled[values[..., shuffled].argsort(dim=-1, descending=True, stable=True)]
+
+
+def rankings(
+    values: Tensor, seed: int, sample_id: str, orders: int, cuts: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Ranks of features by falling value, in R random orders of ties where a tie matters.
+
+    Args:
+        values: (M, G) one value for each feature.
+        seed: Seed of the tie-breaks.
+        sample_id: Sample of the tie-breaks.
+        orders: R.
+        cuts: Numbers of features from the top, each in 0..G, at which the order is cut in two; ties
+            matter where one of these parts equal values.
+
+    Returns:
+        The distinct ranks, 0 for the largest value, (D, G), and which of them belongs to each order
+        and map, (R, M).
+    """
+    maps, count = values.shape
+    first = order(values, seed, sample_id)
+    inner = torch.tensor([k for k in cuts if 0 < k < count], device=values.device).long()
+    ranked = values.gather(1, first)
+    tied = (ranked[:, inner - 1] == ranked[:, inner]).any(dim=1).nonzero()[:, 0]
+    others = [order(values[tied], rng.repeat(seed, r), sample_id) for r in range(1, orders)]
+    places = torch.arange(maps, device=values.device).repeat(orders, 1)
+    for r in range(1, orders):
+        places[r, tied] = torch.arange(len(tied), device=values.device) + maps + (r - 1) * len(tied)
+    return _inverse(torch.cat([first, *others])), places
+
+
+def _inverse(orders: Tensor) -> Tensor:
+    """Where each of 0..G-1 stands in every order of them, (D, G)."""
+    at = torch.arange(orders.shape[1], device=orders.device).expand_as(orders)
+    return torch.empty_like(orders).scatter_(1, orders, at)

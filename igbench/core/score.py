@@ -1,0 +1,257 @@
+"""The explained scalar f(x)[target]: readout, counting of model rows, chunked evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from igbench.core.inference import InferenceOptions
+from igbench.errors import (
+    InputError,
+    check_choice,
+    check_eval_mode,
+    check_one_per_sample,
+    check_positive,
+)
+
+log = logging.getLogger(__name__)
+
+
+Output = Literal["logit", "probability", "log_probability"]
+
+
+@dataclass
+class Cost:
+    """Model rows evaluated and differentiated so far."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def since(self, before: Cost) -> Cost:
+        """The difference to an earlier `snapshot`."""
+        return Cost(self.forward - before.forward, self.backward - before.backward)
+
+    def snapshot(self) -> Cost:
+        """A copy."""
+        return replace(self)
+
+
+@dataclass
+class Limit:
+    """Largest number of rows in one call of the model; a lack of memory lowers it."""
+
+    rows: int
+
+
+class Score(nn.Module):
+    """The scalar that is explained: one number for each row, f(x)[target].
+
+    The one place where logit, probability or log-probability is decided, where model rows are
+    counted, and where batches are cut into chunks.
+
+    Args:
+        model: Maps (N, *F) to (N, K), (N, 1) or (N,).  Must be in eval mode.
+        output: What is made of the K outputs.  For a model with a single output, "probability"
+            is its sigmoid.
+        rows: Largest number of rows in one call of the model.
+        channels_last: Convert image batches to this memory format before each call.
+        quick: What `evaluate_draws` may do to be faster; nothing else is touched by it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Callable[[Tensor], Tensor],
+        output: Output = "logit",
+        rows: int = 32,
+        channels_last: bool = False,
+        quick: InferenceOptions = InferenceOptions(),  # noqa: B008  frozen
+    ) -> None:
+        super().__init__()
+        check_choice("output", output, ("logit", "probability", "log_probability"))
+        check_positive("rows", rows)
+        self.model = model
+        self.output: Output = output
+        self.channels_last = channels_last
+        self.quick = quick
+        self.cost, self.limit = Cost(), Limit(rows)
+        self.eval_checked = False
+        if isinstance(model, nn.Module):
+            check_eval_mode(model)
+        self.training = False
+
+    @property
+    def rows(self) -> int:
+        """Largest number of rows in one call of the model."""
+        return self.limit.rows
+
+    @rows.setter
+    def rows(self, rows: int) -> None:
+        self.limit.rows = rows
+
+    def share(self, score: Score) -> Score:
+        """Itself, with the counters of another scalar from now on, and its limit of rows."""
+        self.cost, self.limit = score.cost, score.limit
+        return self
+
+    def as_output(self, output: Output) -> Score:
+        """The same model and the same counters, read out as `output`."""
+        if output == self.output:
+            return self
+        return self.sibling(self.model, output, self.quick)
+
+    def sibling(
+        self, model: nn.Module | Callable[[Tensor], Tensor], output: Output, quick: InferenceOptions
+    ) -> Score:
+        """The scalar of another function, with the same settings and the same counters."""
+        return Score(model, output, self.rows, self.channels_last, quick).share(self)
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        """f(x)[target] for every row, (N,); differentiable; counts rows both ways.
+
+        Args:
+            x: (N, *F).
+            target: (N,) class indices; ignored by models with a single output.
+        """
+        return self._through(self.model, x, target)
+
+    def _through(
+        self, model: Callable[[Tensor], Tensor], x: Tensor, target: Tensor | None
+    ) -> Tensor:
+        if self.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        out = self._select(model(x), target, len(x))
+        self.cost.forward += len(x)
+        if out.requires_grad:
+            out.register_hook(self._count_backward)
+        return out
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.cost.backward += len(gradient)
+
+    def _select(self, raw: Tensor, target: Tensor | None, n: int) -> Tensor:
+        if raw.dim() == 2 and raw.shape[1] == 1:
+            raw = raw[:, 0]
+        if raw.dim() == 1:
+            check_one_per_sample("the model's output", raw, n)
+            return {
+                "logit": lambda z: z,
+                "probability": torch.sigmoid,
+                "log_probability": nn.functional.logsigmoid,
+            }[self.output](raw)
+        if raw.dim() != 2 or len(raw) != n:
+            raise InputError(
+                f"the model's output has shape {tuple(raw.shape)} for {n} rows; expected (N, K) "
+                "class scores or one number for each row."
+            )
+        if target is None:
+            raise InputError(
+                f"the model returns {raw.shape[1]} outputs for each row; give target=, the class "
+                "index of each sample."
+            )
+        if self.output == "probability":
+            raw = raw.softmax(dim=1)
+        elif self.output == "log_probability":
+            raw = raw.log_softmax(dim=1)
+        return raw.gather(1, target.to(raw.device).view(-1, 1))[:, 0]
+
+    def shrink(self, error: Exception) -> bool:
+        """Halve `rows` if `error` says that memory ran out; False if it says something else.
+
+        A single row that does not fit is not helped: then, too, the answer is False.
+        """
+        text = str(error)
+        full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
+        if not full or self.rows == 1:
+            return False
+        self.rows //= 2
+        log.warning("out of memory; from now on %d model rows in one call", self.rows)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
+
+    def evaluate(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """f(x)[target] for every row, (N,), without gradients, in chunks of `rows`.
+
+        In full precision, whatever `quick` says.
+        """
+        return self._chunks(
+            len(x), lambda part: (x[part], None if target is None else target[part]), self
+        )
+
+    def evaluate_draws(
+        self,
+        draws: int,
+        target: Tensor | None,
+        build: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device | None = None,
+        full: bool = False,
+    ) -> Tensor:
+        """Outputs for D perturbed versions of one sample, built chunk by chunk, (D,).
+
+        Chunks never mix samples, so that a sample's numbers do not depend on its neighbours.
+
+        Args:
+            draws: D.
+            target: (1,) class index, or None.
+            build: Maps numbers of draws (rows,) to inputs (rows, *F).
+            device: Where the numbers of draws are: give that of the inputs where `build` works
+                there, so that nothing has to be sent for each chunk.  None for the CPU.
+            full: Keep full precision: for values that become part of a map.
+        """
+        numbers = torch.arange(draws, device=device)
+
+        def rows_of(part: slice) -> tuple[Tensor, Tensor | None]:
+            draw = numbers[part]
+            return build(draw), None if target is None else target.expand(len(draw))
+
+        return self._chunks(draws, rows_of, self if full else self._hurry)
+
+    def _hurry(self, x: Tensor, target: Tensor | None) -> Tensor:
+        """As `quick` says; the result is in the precision of the inputs again."""
+        if not self.quick.changes:
+            full: Tensor = self(x, target)
+            return full
+        with self.quick.arithmetic(x.device):
+            out = self._through(self.quick.compiled or self.model, x, target)
+        return out.to(x.dtype) if x.is_floating_point() else out
+
+    @torch.inference_mode()
+    def _chunks(
+        self,
+        count: int,
+        rows_of: Callable[[slice], tuple[Tensor, Tensor | None]],
+        call: Callable[[Tensor, Tensor | None], Tensor],
+    ) -> Tensor:
+        parts: list[Tensor] = []
+        start = 0
+        while start < count:
+            part = slice(start, min(start + self.rows, count))
+            try:
+                parts.append(call(*rows_of(part)))
+            except RuntimeError as error:
+                if not self.shrink(error):
+                    raise
+                continue
+            start = part.stop
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+
+@contextmanager
+def frozen(model: nn.Module | Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Turn the gradients of all parameters off, and back to what they were afterwards."""
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    flags = [p.requires_grad for p in parameters]
+    try:
+        for p in parameters:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p, flag in zip(parameters, flags, strict=True):
+            p.requires_grad_(flag)

@@ -1,0 +1,1 @@
+"""One evaluation in memory: load, attribute, measure; nothing is written here."""

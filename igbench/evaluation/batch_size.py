@@ -1,0 +1,159 @@
+"""How many rows in one call of the model are fastest?  Measured once, then remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from igbench.core.memory import keeps_freed
+from igbench.core.score import Score, frozen
+from igbench.integration.integrate import input_gradient
+
+log = logging.getLogger(__name__)
+
+MOST = 512
+"""Largest number of rows that is tried."""
+
+GAIN = 1.03
+"""How much faster per row a larger call must be to be worth its memory."""
+
+SPACE = 2**28
+"""Largest number of input elements in one call, whatever the speed: 1 GiB in float32."""
+
+ROUNDS = 3
+"""How often each number of rows is timed, in turn, as machines have slow moments."""
+
+LASTING = 0.05
+"""Least seconds of each timing: short bursts are faster than what lasts."""
+
+LONG = 0.3
+"""Seconds of a forward and a gradient that make what a call costs by itself small: beyond it,
+larger ones are not tried."""
+
+
+def best_rows(
+    score: Score,
+    x: Tensor,
+    target: Tensor | None,
+    *,
+    memory: Path,
+    weights: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """Rows per call at which a forward and a gradient together are fastest on this device.
+
+    1, 2, 4, ... rows are timed until two doublings in a row bring less than 3 %, a call takes long,
+    memory runs out, or a bound is reached; then all of them twice more, in turn.  The answer is the
+    smallest number whose median is within 3 % of the fastest.  It is kept in a file by weights,
+    device, dtype, shape, number of threads and whether freed memory is kept, so that later runs cut
+    their batches alike and give the same bits.
+
+    Args:
+        score: f.
+        x: (1, *F) a sample.
+        target: (1,) or None.
+        memory: File of earlier answers (JSON).
+        weights: Hash that identifies the model.
+        clock: Seconds.
+    """
+    parts = (
+        *(weights, str(x.device), str(x.dtype), tuple(x.shape)),
+        *(torch.get_num_threads(), keeps_freed()),
+    )
+    name = hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+    known = recall(memory)
+    if name in known:
+        return known[name]
+    rows = _search(score, x, target, clock)
+    remember(memory, name, rows)
+    return rows
+
+
+def _search(score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], float]) -> int:
+    kept = score.rows
+    try:
+        with frozen(score.model):
+            seconds = {rows: [first] for rows, first in _growing(score, x, target, clock)}
+            for _ in range(ROUNDS - 1):
+                for rows, found in seconds.items():
+                    found.append(_seconds_per_row(score, x, target, rows, clock))
+    finally:
+        score.rows = kept
+    typical = {rows: statistics.median(found) for rows, found in seconds.items()}
+    bound = GAIN * min(typical.values())
+    return min(rows for rows, found in typical.items() if found <= bound)
+
+
+def _growing(
+    score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], float]
+) -> Iterator[tuple[int, float]]:
+    """1, 2, 4, ... rows and the seconds for each, as long as more rows may be worth it."""
+    best, worse, rows = math.inf, 0, 1
+    while rows <= MOST and rows * x.numel() <= SPACE and worse < 2:
+        # Twice, as the first call of a size is slower: it takes new memory, and chooses kernels.
+        found = min(_seconds_per_row(score, x, target, rows, clock) for _ in range(2))
+        yield rows, found
+        if rows * found > LONG:
+            return
+        worse = 0 if GAIN * found < best else worse + 1
+        best = min(best, found)
+        rows *= 2
+
+
+def _seconds_per_row(
+    score: Score, x: Tensor, target: Tensor | None, rows: int, clock: Callable[[], float]
+) -> float:
+    """For a forward and a gradient; infinite where they do not fit into memory."""
+    many = x.expand(rows, *x.shape[1:]).contiguous()
+    targets = None if target is None else target.expand(rows)
+    score.rows = rows
+    passes, start = 0, clock()
+    try:
+        while passes == 0 or clock() - start < LASTING:
+            with torch.inference_mode():
+                score(many, targets)
+            gradient = input_gradient(score, many, targets)
+            if gradient.is_cuda:
+                torch.cuda.synchronize(gradient.device)
+            passes += 1
+    except RuntimeError as error:
+        if not score.shrink(error):
+            raise
+        return math.inf
+    return (clock() - start) / (passes * rows)
+
+
+def recall(memory: Path) -> dict[str, int]:
+    """Earlier answers; none if the file is missing or not what it should be."""
+    try:
+        found = json.loads(memory.read_text(encoding="utf-8"))
+        return {str(k): int(v) for k, v in found.items() if int(v) > 0}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def remember(memory: Path, name: str, rows: int) -> None:
+    """Add an answer, replacing the file in one step; a folder that is read-only is no error."""
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(recall(memory) | {name: rows}), encoding="utf-8")
+        temporary.replace(memory)
+    except OSError as error:
+        log.warning(
+            "cannot remember the batch size in %s: %s; set batch_size=%d, or a stopped run may "
+            "begin again with another one",
+            memory,
+            error,
+            rows,
+        )

@@ -1,0 +1,119 @@
+"""What decides the numbers of a run, and what does a run find?  Two values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+
+from igbench.baselines import Baseline
+from igbench.core.batch import Method, Metric
+from igbench.core.dataset import Data
+from igbench.core.inference import InferenceOptions
+from igbench.core.model import Model
+from igbench.core.score import Output, Score
+from igbench.evaluation import loading
+from igbench.evaluation.loading import Loading
+from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
+
+Advance = Callable[[str], None]
+"""Called after each piece of work with what it was."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides the numbers of a run.
+
+    Attributes:
+        name: Name of the experiment.
+        model: The model.
+        data: The samples.
+        methods: Attribution methods by name.
+        metrics: Metrics by name.
+        baseline: What absence is.
+        output: Scalar that is explained.
+        target: "prediction" (of the clean input) or "label".
+        seed: Seed of everything random.
+        rows: Largest number of rows in one call of the model.
+        batch: Samples that are held at a time.
+        device: Where the model runs.
+        dtype: Precision of model and samples.
+        keep_maps: Number of samples whose maps are kept for the report.
+        convergence: Samples for the convergence curves of Integrated Gradients; 0 for none.
+        loading: How samples are loaded, which decides nothing.
+        quick: What forwards of perturbed inputs may do to be faster.
+    """
+
+    name: str
+    model: Model
+    data: Data
+    methods: Mapping[str, Method]
+    metrics: Mapping[str, Metric]
+    baseline: Baseline
+    output: Output = "logit"
+    target: Literal["prediction", "label"] = "prediction"
+    seed: int = 0
+    rows: int = 32
+    batch: int = 8
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    keep_maps: int = 8
+    convergence: int = 0
+    loading: Loading = field(default_factory=Loading)
+    quick: InferenceOptions = field(default_factory=InferenceOptions)
+
+    def __post_init__(self) -> None:
+        """Fill in the parameters of metrics that depend on the shape of a sample."""
+        shape = self.data.shape
+        fitted = {name: metric.for_shape(shape) for name, metric in self.metrics.items()}
+        object.__setattr__(self, "metrics", fitted)
+
+    def batches(self) -> list[range]:
+        """Positions of the samples of each batch: fixed by the plan, not by who runs it."""
+        return [
+            range(start, min(start + self.batch, len(self.data)))
+            for start in range(0, len(self.data), self.batch)
+        ]
+
+    @contextmanager
+    def loaded(self, order: Sequence[int]) -> Iterator[Experiment]:
+        """The same experiment, with samples that come in a known order, see `igbench.evaluation.loading`."""
+        with loading.opened(
+            self.data, order, self.loading, device=self.device, batch=self.batch
+        ) as data:
+            yield replace(self, data=data)
+
+    def score(self) -> Score:
+        """The scalar that is explained, on the device, with counters of its own."""
+        return Score(
+            self.model.module.to(self.device, self.dtype),
+            self.output,
+            self.rows,
+            channels_last=self.model.channels_last,
+            quick=self.quick,
+        )
+
+    def pieces(self) -> int:
+        """Number of calls of `Advance` for one batch."""
+        return 1 + len(self.methods) + len(observation_groups(self.metrics))
+
+
+def observation_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]:
+    """Metrics that share an observation, together."""
+    groups: dict[object, dict[str, Metric]] = {}
+    for name, metric in metrics.items():
+        groups.setdefault(metric.sharing_key, {})[name] = metric
+    return list(groups.values())
+
+
+def specs(experiment: Experiment) -> tuple[dict[str, MethodSpec], dict[str, MetricSpec]]:
+    """Definitions of everything in the rows."""
+    unit = experiment.data.features
+    metrics = {
+        name: replace(m.spec, unit=unit) if m.spec.unit == AS_DATA else m.spec
+        for name, m in experiment.metrics.items()
+    }
+    return {n: m.spec for n, m in experiment.methods.items()}, metrics | COSTS

@@ -1,0 +1,238 @@
+"""How does one bad sample, method or metric not take the others down?
+
+Each is tried together with the others first, and by itself when that fails; what still fails
+becomes a reason.  Everything here is also measured: model rows, seconds, peak memory.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from igbench.core import memory
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric, mismatch
+from igbench.core.score import Cost, Score
+from igbench.errors import InputError, SampleError, check_one_per_sample, check_same_shape
+from igbench.schema import Status
+
+CAUGHT = (Exception, SystemExit)
+"""What may come out of a plugin; one that calls `sys.exit` does not end the run."""
+
+
+@dataclass
+class Spent:
+    """What a piece of work cost."""
+
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+    peak: float = 0.0
+
+
+@contextmanager
+def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
+    """Count model rows and seconds of a block, and its peak memory if that is asked for."""
+    spent, before, start = Spent(), score.cost.snapshot(), time.perf_counter()
+    device = next((p.device for p in score.parameters()), torch.device("cpu"))
+    if peak:
+        memory.give_back()
+        memory.reset_peak(device)
+    try:
+        yield spent
+    finally:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        cost: Cost = score.cost.since(before)
+        spent.forward, spent.backward = cost.forward, cost.backward
+        spent.seconds = time.perf_counter() - start
+        if peak:
+            spent.peak = memory.peak(device)
+
+
+def part(batch: Batch, i: int) -> Batch:
+    """One sample of a batch, as a batch."""
+    return replace(
+        batch,
+        x=batch.x[i : i + 1],
+        baseline=batch.baseline[i : i + 1],
+        target=batch.target_of(i),
+        sample_ids=batch.sample_ids[i : i + 1],
+    )
+
+
+def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
+    """Attribute a batch; if that fails, each sample by itself."""
+    try:
+        values = method(batch)
+        check_same_shape("the attribution", values, batch.x)
+    except CAUGHT as error:
+        if len(batch) == 1:
+            return torch.full_like(batch.x, math.nan), [describe(error)]
+        parts = [attribute(part(batch, i), method) for i in range(len(batch))]
+        return torch.cat([v for v, _ in parts]), [r for _, reasons in parts for r in reasons]
+    finite = torch.isfinite(values).flatten(1).all(dim=1).tolist()
+    return values, ["" if ok else "the attribution holds NaN or infinite values" for ok in finite]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric on one method: a measurement, why samples have none, and what it cost."""
+
+    measurement: Measurement
+    reasons: list[str]
+    status: Status
+    spent: Spent
+
+
+def measure(
+    batch: Batch, group: Mapping[str, Metric], attributions: Mapping[str, Attribution]
+) -> dict[tuple[str, str], Cell]:
+    """Every metric of a group on every method; if the observation fails, sample by sample."""
+    try:
+        observation = next(iter(group.values())).observe(batch)
+    except CAUGHT as error:
+        if len(batch) > 1:
+            return _joined(
+                [
+                    measure(part(batch, i), group, attributions_of(attributions, i))
+                    for i in range(len(batch))
+                ]
+            )
+        return {
+            (metric, method): _empty(batch, describe(error), "failed")
+            for metric in group
+            for method in attributions
+        }
+    cells: dict[tuple[str, str], Cell] = {}
+    for name, metric in group.items():
+        reasons = {m: mismatch(metric.spec.needs, a.spec) for m, a in attributions.items()}
+        fitting = {m: a for m, a in attributions.items() if not reasons[m]}
+        for method in attributions:
+            if reasons[method]:
+                cells[name, method] = _empty(batch, reasons[method], "undefined")
+        for method, cell in _measure_methods(batch, metric, fitting, observation).items():
+            cells[name, method] = cell
+    return cells
+
+
+def _measure_methods(
+    batch: Batch, metric: Metric, attributions: Mapping[str, Attribution], observation: Any
+) -> dict[str, Cell]:
+    """All methods together; if that fails, each method by itself, and then each sample.
+
+    What fails even so becomes a reason.
+    """
+    if not attributions:
+        return {}
+    try:
+        with measured(batch.score) as spent:
+            found = metric.measure(batch, attributions, observation)
+        _check_measurements(metric, found, attributions, len(batch))
+    except CAUGHT as error:
+        if len(attributions) == 1 and len(batch) == 1:
+            return {m: _empty(batch, describe(error), "failed") for m in attributions}
+        if len(attributions) == 1:
+            apart = [
+                measure(part(batch, i), {"": metric}, attributions_of(attributions, i))
+                for i in range(len(batch))
+            ]
+            return {method: cell for (_, method), cell in _joined(apart).items()}
+        cells: dict[str, Cell] = {}
+        for method, attribution in attributions.items():
+            cells |= _measure_methods(batch, metric, {method: attribution}, observation)
+        return cells
+    share = Spent(
+        spent.forward // max(1, len(found)),
+        spent.backward // max(1, len(found)),
+        spent.seconds / max(1, len(found)),
+    )
+    return {m: Cell(v, [""] * len(batch), "ok", share) for m, v in found.items()}
+
+
+def _check_measurements(
+    metric: Metric,
+    found: Mapping[str, Measurement],
+    attributions: Mapping[str, Attribution],
+    n: int,
+) -> None:
+    """Raise unless a metric says something of every method and sample, in the shapes agreed on.
+
+    A metric says itself which methods it leaves out.
+    """
+    out = metric.leaves_out()
+    if found.keys() - out != attributions.keys() - out:
+        raise InputError(
+            f"the metric measured {', '.join(found) or 'nothing'}; it was given "
+            f"{', '.join(attributions)}."
+        )
+    for measurement in found.values():
+        check_one_per_sample("the metric's value", measurement.value, n)
+        if measurement.std_error is not None:
+            check_one_per_sample("the metric's standard error", measurement.std_error, n)
+        for curve, (xs, ys) in measurement.curves.items():
+            if ys.shape != (n, len(xs)):
+                raise InputError(
+                    f"the curve {curve!r} has shape {tuple(ys.shape)}, expected {(n, len(xs))}: "
+                    "one line for each sample."
+                )
+
+
+def _empty(batch: Batch, reason: str, status: Status) -> Cell:
+    nothing = torch.full((len(batch),), math.nan)
+    return Cell(Measurement(nothing), [reason] * len(batch), status, Spent())
+
+
+def attributions_of(attributions: Mapping[str, Attribution], i: int) -> dict[str, Attribution]:
+    """The maps of one sample."""
+    return {m: replace(a, values=a.values[i : i + 1]) for m, a in attributions.items()}
+
+
+def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], Cell]:
+    """Cells of single samples as cells of their batch."""
+    joined = {}
+    for key in parts[0]:
+        cells = [p[key] for p in parts]
+        errors = [
+            torch.full((1,), math.nan)
+            if c.measurement.std_error is None
+            else c.measurement.std_error.cpu()
+            for c in cells
+        ]
+        worst: Status = "failed" if any(c.status == "failed" for c in cells) else cells[0].status
+        value = torch.cat([c.measurement.value.double().cpu() for c in cells])
+        reason = next((c.measurement.reason for c in cells if c.measurement.reason), "")
+        joined[key] = Cell(
+            Measurement(value, torch.cat([e.double() for e in errors]), reason, _curves(cells)),
+            [r for c in cells for r in c.reasons],
+            worst,
+            Spent(
+                sum(c.spent.forward for c in cells),
+                sum(c.spent.backward for c in cells),
+                sum(c.spent.seconds for c in cells),
+            ),
+        )
+    return joined
+
+
+def _curves(cells: list[Cell]) -> dict[str, tuple[Sequence[float], Tensor]]:
+    """Curves of single samples as curves of their batch, NaN where a sample has none."""
+    joined: dict[str, tuple[Sequence[float], Tensor]] = {}
+    for name, (xs, _) in (c for cell in cells for c in cell.measurement.curves.items()):
+        none = (xs, torch.full((1, len(xs)), math.nan))
+        lines = [cell.measurement.curves.get(name, none)[1].double().cpu() for cell in cells]
+        joined[name] = (xs, torch.cat(lines))
+    return joined
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line."""
+    text = " ".join(str(error).split())
+    known = isinstance(error, InputError | SampleError)
+    return text if known else f"{type(error).__name__}: {text}"

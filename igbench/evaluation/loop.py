@@ -1,0 +1,308 @@
+"""The only loop: load samples, observe, attribute, score, and hand out rows.
+
+Whatever fails becomes a row with a reason; whatever else is in the batch goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.inference import full_precision
+from igbench.core.score import Score, frozen
+from igbench.errors import SampleError, check_baseline_differs
+from igbench.evaluation import isolation
+from igbench.evaluation.experiment import Advance, Experiment, observation_groups
+from igbench.evaluation.results import Results, add_owners
+from igbench.integration.convergence import gap_by_steps
+from igbench.schema import Point, Row, Status
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    experiment: Experiment,
+    run_id: str = "",
+    advance: Advance = lambda text: None,
+    only: Sequence[int] | None = None,
+    score: Score | None = None,
+) -> Results:
+    """Run an experiment, or some of its batches.
+
+    Args:
+        experiment: What to run.
+        run_id: Identifier for the rows.
+        advance: Told after each piece of work.
+        only: Numbers of the batches to run; all by default.
+        score: The scalar with its counters; made from the experiment by default.
+    """
+    results = Results()
+    score = score or experiment.score()
+    batches = experiment.batches()
+    numbers = range(len(batches)) if only is None else only
+    positions = [i for number in numbers for i in batches[number]]
+    exact = full_precision(experiment.device)
+    with experiment.loaded(positions) as ready, frozen(score.model), exact:
+        for number in numbers:
+            results.extend(_Loop(ready, score, run_id, advance).batch(batches[number]))
+    ids = experiment.data.sample_ids
+    order = {ids[i]: i for i in positions}
+    results.rows.sort(key=lambda r: order[r.sample_id])
+    return results
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """One batch through all stages."""
+
+    experiment: Experiment
+    score: Score
+    run_id: str
+    advance: Advance
+
+    def batch(self, positions: range) -> Results:
+        results = Results()
+        batch, results.samples = self._admit(positions)
+        self.advance("load")
+        for sample in results.samples:
+            if sample["status"] != "ok":
+                results.rows += self._failed_sample(sample)
+        if batch is None:
+            for _ in range(self.experiment.pieces() - 1):
+                self.advance("skipped")
+            return results
+        attributions: dict[str, Attribution] = {}
+        bad: dict[str, list[str]] = {}
+        for name, method in self.experiment.methods.items():
+            values, bad[name] = self._attribute(batch, name, method, results)
+            attributions[name] = Attribution(values, method.spec, explain=method)
+            self.advance(name)
+        for group in observation_groups(self.experiment.metrics):
+            self._score(batch, group, attributions, bad, results)
+            self.advance(", ".join(group))
+        self._keep(batch, positions, attributions, results)
+        if self.score.rows < self.experiment.rows:
+            for sample in results.samples:
+                sample["rows_in_a_call"] = self.score.rows
+        return results
+
+    # -- loading ---------------------------------------------------------------------------
+
+    def _admit(self, positions: range) -> tuple[Batch | None, list[dict[str, Any]]]:
+        """Load samples, fix their targets, and keep those that can be explained."""
+        e, samples, kept = self.experiment, [], []
+        for i in positions:
+            sample: dict[str, Any] = {
+                "sample_id": e.data.sample_ids[i],
+                "label": e.data.labels[i],
+                "status": "ok",
+                "reason": "",
+            }
+            samples.append(sample)
+            try:
+                kept.append((sample, *self._load(i, sample)))
+            except isolation.CAUGHT as error:
+                sample |= {"status": "failed", "reason": isolation.describe(error)}
+                log.warning("%s: %s", sample["sample_id"], error)
+        if not kept:
+            return None, samples
+        targets = torch.tensor([s["target"] for s, *_ in kept], device=e.device)
+        return Batch(
+            self.score,
+            torch.cat([x for _, x, _ in kept]),
+            torch.cat([b for *_, b in kept]),
+            targets,
+            tuple(s["sample_id"] for s, *_ in kept),
+            e.data.features,
+            e.seed,
+        ), samples
+
+    def _load(self, i: int, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Input and baseline of one sample, (1, *F) each; fills in target and outputs."""
+        e = self.experiment
+        x = e.data.load(i)[None]
+        # Towards a GPU only: the other way, a copy could be read before it is there.
+        x = x.to(e.device, e.dtype, non_blocking=e.device.type == "cuda")
+        if tuple(x.shape[1:]) != e.data.shape:
+            raise SampleError(f"has shape {tuple(x.shape[1:])}, expected {e.data.shape}")
+        if not bool(torch.isfinite(x).all()):
+            raise SampleError("the sample holds NaN or infinite values")
+        with torch.inference_mode():
+            outputs = self.score.model(x)
+        if not bool(torch.isfinite(outputs).all()):
+            raise SampleError("the model returned NaN or infinite outputs")
+        outputs = outputs.reshape(1, -1)
+        label = e.data.labels[i]
+        if e.target == "label" and (label is None or not 0 <= label < outputs.shape[1]):
+            raise SampleError(f"label {label} is not one of {outputs.shape[1]} classes")
+        target = int(label) if e.target == "label" and label is not None else int(outputs.argmax())
+        names = e.model.class_names
+        sample |= {
+            "target": target,
+            "target_name": names[target] if target < len(names) else str(target),
+            "score": float(outputs[0, target]),
+            "probability": float(outputs.double().softmax(dim=1)[0, target]),
+            "prediction": int(outputs.argmax()),
+        }
+        baseline = e.baseline(x, [sample["sample_id"]], e.data, e.seed)
+        check_baseline_differs(x, baseline, [sample["sample_id"]])
+        return x, baseline
+
+    def _failed_sample(self, sample: dict[str, Any]) -> list[Row]:
+        return [
+            self._row(method, metric, sample["sample_id"], math.nan, "failed", sample["reason"])
+            for method in self.experiment.methods
+            for metric in self.experiment.metrics
+        ]
+
+    # -- attributing -----------------------------------------------------------------------
+
+    def _attribute(
+        self, batch: Batch, name: str, method: Method, results: Results
+    ) -> tuple[Tensor, list[str]]:
+        """The map of one method, NaN where it failed, and the reason for each sample."""
+        with isolation.measured(self.score, peak=True) as spent:
+            values, reasons = isolation.attribute(batch, method)
+        results.stages[f"method {name}"] = _stage(spent)
+        for i, sample_id in enumerate(batch.sample_ids):
+            if reasons[i]:
+                log.warning("%s on %s: %s", name, sample_id, reasons[i])
+            share = {
+                "forward_rows": spent.forward / len(batch),
+                "backward_rows": spent.backward / len(batch),
+                "seconds": spent.seconds / len(batch),
+                "peak_memory": spent.peak,
+            }
+            for cost, value in share.items():
+                results.rows.append(self._row(name, cost, sample_id, value))
+        return values, reasons
+
+    # -- scoring ---------------------------------------------------------------------------
+
+    def _score(
+        self,
+        batch: Batch,
+        group: Mapping[str, Metric],
+        attributions: Mapping[str, Attribution],
+        bad: Mapping[str, list[str]],
+        results: Results,
+    ) -> None:
+        """Observe once, then score every fitting method with every metric of the group."""
+        with isolation.measured(self.score) as spent:
+            cells = isolation.measure(batch, group, attributions)
+        results.stages[f"metric {', '.join(group)}"] = _stage(spent)
+        for (metric, method), cell in cells.items():
+            for i, sample_id in enumerate(batch.sample_ids):
+                value = float(cell.measurement.value[i])
+                error = cell.measurement.std_error
+                status: Status = "ok"
+                reason = cell.reasons[i]
+                if bad[method][i]:
+                    value, status, reason = math.nan, "failed", bad[method][i]
+                elif reason:
+                    value, status = math.nan, cell.status
+                elif not math.isfinite(value):
+                    value, status = math.nan, "undefined"
+                    reason = cell.measurement.reason or "the value is not finite"
+                row = self._row(method, metric, sample_id, value, status, reason)
+                results.rows.append(
+                    row._replace(
+                        std_error=math.nan if error is None or status != "ok" else float(error[i]),
+                        n_forward=round(cell.spent.forward / len(batch)),
+                        n_backward=round(cell.spent.backward / len(batch)),
+                        seconds=cell.spent.seconds / len(batch),
+                    )
+                )
+            sound = [i for i in range(len(batch)) if not bad[method][i]]
+            self._points(batch, sound, metric, method, cell.measurement, results)
+
+    def _points(
+        self,
+        batch: Batch,
+        sound: Sequence[int],
+        metric: str,
+        method: str,
+        measurement: Measurement,
+        results: Results,
+    ) -> None:
+        for curve, (xs, ys) in measurement.curves.items():
+            add_owners(results.curves, {curve: [metric]})
+            for i in sound:
+                for x, y in zip(xs, ys[i].tolist(), strict=True):
+                    if math.isfinite(y):
+                        results.points.append(self._point(method, curve, batch.sample_ids[i], x, y))
+
+    # -- what the report shows -------------------------------------------------------------
+
+    def _keep(
+        self,
+        batch: Batch,
+        positions: range,
+        attributions: Mapping[str, Attribution],
+        results: Results,
+    ) -> None:
+        """Maps of the first samples, and convergence curves."""
+        e = self.experiment
+        place = {e.data.sample_ids[i]: i for i in positions}
+        for i, sample_id in enumerate(batch.sample_ids):
+            if place[sample_id] < e.keep_maps and e.data.display is not None:
+                inputs = results.maps.setdefault("inputs", {})
+                inputs[sample_id] = e.data.display(batch.x[i].float().cpu())
+                for name, a in attributions.items():
+                    results.maps.setdefault(name, {})[sample_id] = _map(a, i)
+        curved = [i for i, s in enumerate(batch.sample_ids) if place[s] < e.convergence]
+        if curved:
+            with isolation.measured(self.score) as spent:
+                curves = gap_by_steps(
+                    self.score,
+                    batch.x[curved],
+                    batch.baseline[curved],
+                    None if batch.target is None else batch.target[curved],
+                )
+            results.stages["convergence curves"] = _stage(spent)
+            for rule, (steps, gaps) in curves.items():
+                for row, i in zip(gaps.tolist(), curved, strict=True):
+                    for n, gap in zip(steps, row, strict=True):
+                        results.points.append(
+                            self._point(rule, "convergence_gap", batch.sample_ids[i], n, gap)
+                        )
+
+    def _row(
+        self,
+        method: str,
+        metric: str,
+        sample_id: str,
+        value: float,
+        status: Status = "ok",
+        reason: str = "",
+    ) -> Row:
+        e = self.experiment
+        return Row(
+            self.run_id, e.name, e.model.name, method, metric, sample_id, value, status, reason
+        )
+
+    def _point(self, method: str, curve: str, sample_id: str, x: float, y: float) -> Point:
+        e = self.experiment
+        return Point(self.run_id, e.name, e.model.name, method, curve, sample_id, x, y)
+
+
+def _stage(spent: isolation.Spent) -> dict[str, float]:
+    return {
+        "forward": float(spent.forward),
+        "backward": float(spent.backward),
+        "seconds": spent.seconds,
+    }
+
+
+def _map(attribution: Attribution, i: int) -> np.ndarray:
+    values = attribution.values[i].float().cpu()
+    reduced = values.abs().amax(0) if attribution.spec.reduction == "abs_max" else values.sum(0)
+    return reduced.numpy()

@@ -1,0 +1,108 @@
+"""How far off are perturbed inputs that are evaluated in another way?  Measured before each run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from igbench.core import rng
+from igbench.core.score import Score
+from igbench.errors import InputError, SampleError
+from igbench.evaluation import loading
+from igbench.evaluation.experiment import Experiment
+
+SAMPLES = 4
+"""Samples that are looked at: the first ones that can be read."""
+
+HALVES = 2
+"""Versions of each with a random half of the elements at the baseline."""
+
+
+def report(experiment: Experiment) -> dict[str, Any]:
+    """How forwards of perturbed inputs differ from others, on the first samples.
+
+    The error of an input is |f_quick - f| / max |f|, where f is the output that the experiment
+    explains, in the class that the sample is taken for, and the maximum is over the versions of the
+    same sample: the clean one, its baseline, and `HALVES` with half of the elements at the baseline
+    (drawn by seed and sample).  It is 0 or more, without a unit.
+
+    Returns:
+        "forwards" (the precision) and "compile" (the backend, "" for none).  Where any of them
+        changes something also "largest" and "mean" error, the number of "inputs" that they are
+        from, and "fallback": why the model is not compiled after all, else "".
+    """
+    quick = experiment.quick
+    known: dict[str, Any] = {"forwards": quick.precision, "compile": quick.backend}
+    if not quick.changes:
+        return known
+    score = experiment.score()
+    found = [_errors(score, *versions) for versions in _versions(experiment, score)]
+    errors = torch.cat(found).cpu() if found else torch.zeros(0)
+    fallback = "" if quick.compiled is None else quick.compiled.broken
+    return known | {
+        "largest": float(errors.max()) if len(errors) else 0.0,
+        "mean": float(errors.mean()) if len(errors) else 0.0,
+        "inputs": len(errors),
+        "fallback": fallback,
+    }
+
+
+def words(report: Mapping[str, Any]) -> str:
+    """A report in a line; empty where nothing differs.
+
+    >>> words({"forwards": "float32", "compile": ""})
+    ''
+    """
+    if "largest" not in report:
+        return ""
+    how = str(report["forwards"])
+    if report["compile"]:
+        how += f", compiled by {report['compile']}" if not report["fallback"] else ", not compiled"
+    return (
+        f"perturbed inputs in {how}: outputs off by up to {report['largest']:.2g}, "
+        f"{report['mean']:.2g} on average, relative to the largest of a sample "
+        f"({report['inputs']} inputs)"
+    )
+
+
+def _versions(experiment: Experiment, score: Score) -> Iterator[tuple[Tensor, Tensor]]:
+    """Versions (2 + HALVES, *F) of samples, and the class of each, (2 + HALVES,)."""
+    e, taken = experiment, 0
+    here = loading.Loading(timeout=e.loading.timeout)
+    everywhere = range(len(e.data))
+    with loading.opened(e.data, everywhere, here, device=e.device, batch=1) as data:
+        for i in everywhere:
+            try:
+                x = data.load(i)[None].to(e.device, e.dtype)
+                baseline = e.baseline(x, [e.data.sample_ids[i]], e.data, e.seed)
+            except (SampleError, InputError):  # the run itself says why
+                continue
+            with torch.inference_mode():
+                outputs = score.model(x).reshape(1, -1)
+            if not bool(torch.isfinite(outputs).all()):
+                continue
+            rows = torch.cat([x, baseline, _halves(x, baseline, e.seed, e.data.sample_ids[i])])
+            yield rows, outputs.argmax(dim=1).expand(len(rows))
+            taken += 1
+            if taken == SAMPLES:
+                return
+
+
+def _halves(x: Tensor, baseline: Tensor, seed: int, sample_id: str) -> Tensor:
+    """The sample (1, *F) with random halves of its elements at the baseline, (HALVES, *F)."""
+    g = rng.generator(seed, "precision", sample_id)
+    gone = torch.rand(HALVES, *x.shape[1:], generator=g) < 0.5
+    return torch.where(gone.to(x.device), baseline, x)
+
+
+def _errors(score: Score, rows: Tensor, target: Tensor) -> Tensor:
+    """Errors of the versions of one sample, (V,) float64."""
+    full = score.evaluate(rows, target).double()
+    quick = score.evaluate_draws(
+        len(rows), target[:1], lambda draw: rows[draw], device=rows.device
+    ).double()
+    size = full.abs().amax()
+    return (quick - full).abs() / size.clamp_min(torch.finfo(torch.float64).tiny)

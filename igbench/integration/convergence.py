@@ -1,0 +1,94 @@
+"""How does the completeness gap of Integrated Gradients shrink with the number of steps?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from igbench.core.score import Score
+from igbench.integration.integrate import path_integrals
+from igbench.integration.paths import Line
+from igbench.integration.quadrature import nodes_and_weights
+
+
+def gradients_for_curve(most: int = 64) -> int:
+    """Gradients for each sample that `gap_by_steps` needs."""
+    return most + 1 + sum(_steps(most))
+
+
+def _steps(most: int) -> list[int]:
+    return [2**k for k in range(2, int(math.log2(most)) + 1)]
+
+
+def gap_by_steps(
+    score: Score, x: Tensor, baseline: Tensor, target: Tensor | None, *, most: int = 64
+) -> dict[str, tuple[list[int], Tensor]]:
+    """Relative completeness gap for rising n_steps, by quadrature rule.
+
+    left, right, middle and trapezoid at every power of two up to `most` come from one set of
+    `most` + 1 gradients for each sample, as their nodes nest; Gauss-Legendre needs its own nodes
+    for every n.
+
+    Args:
+        score: f.
+        x: (N, *F).
+        baseline: (N, *F).
+        target: (N,) or None.
+        most: Largest number of steps, a power of two of at least 4.
+
+    Returns:
+        Rule to (P numbers of gradients, (N, P) gaps); NaN where f(x) = f(x').
+    """
+    steps = _steps(most)
+    change = (score.evaluate(x, target) - score.evaluate(baseline, target)).double()
+    table: list[tuple[str, int, np.ndarray]] = []
+    for n in steps:
+        table += [(rule, cost, on_grid(rule, n, most)) for rule, cost in _nested(n)]
+    path = Line(x, baseline)
+    weights = np.stack([w for *_, w in table])
+    sums = path_integrals(score, path, target, np.arange(most + 1) / most, weights)
+    found = [(rule, n, s) for (rule, n, _), s in zip(table, sums, strict=True)]
+    for n in steps:
+        nodes, own = nodes_and_weights("gauss_legendre", n)
+        s = path_integrals(score, path, target, nodes, own[None])[0]
+        found.append(("gauss_legendre", n, s))
+    curves: dict[str, tuple[list[int], Tensor]] = {}
+    for rule in dict.fromkeys(rule for rule, *_ in found):
+        mine = sorted((n, i) for i, (r, n, _) in enumerate(found) if r == rule)
+        gaps = [_gap(found[i][2], change) for _, i in mine]
+        curves[rule] = ([n for n, _ in mine], torch.stack(gaps, dim=1))
+    return curves
+
+
+def _nested(n: int) -> list[tuple[str, int]]:
+    """Rules on the grid with n intervals, and the gradients each of them needs."""
+    return [("left", n), ("right", n), ("trapezoid", n + 1), ("middle", n // 2)]
+
+
+def on_grid(rule: str, n: int, most: int) -> np.ndarray:
+    """Weights (most + 1,) of a rule with n intervals on the uniform grid with `most` intervals.
+
+    "middle" has n/2 intervals, whose midpoints are every second node of the grid with n.
+    """
+    weights = np.zeros(most + 1)
+    stride = most // n
+    if rule == "middle":
+        weights[stride :: 2 * stride] = 2 / n
+        return weights
+    weights[::stride] = 1 / n
+    if rule == "left":
+        weights[-1] = 0
+    elif rule == "right":
+        weights[0] = 0
+    else:
+        weights[[0, -1]] /= 2
+    return weights
+
+
+def _gap(attribution: Tensor, change: Tensor) -> Tensor:
+    return ((attribution.flatten(1).sum(dim=1) - change).abs() / change.abs()).where(
+        change != 0, math.nan
+    )

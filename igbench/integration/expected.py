@@ -1,0 +1,183 @@
+"""What are Integrated Gradients on average, over references or over noisy inputs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from igbench.core import rng
+from igbench.core.score import Score
+from igbench.errors import InputError, check_positive, check_same_shape
+from igbench.integration.integrate import input_gradient
+from igbench.integration.quadrature import nodes_and_weights
+
+F64 = torch.float64
+
+
+def expected_gradients(
+    score: Score,
+    x: Tensor,
+    pool: Tensor,
+    target: Tensor | None = None,
+    *,
+    sample_ids: Sequence[str],
+    references: int = 64,
+    alphas: int = 4,
+    seed: int = 0,
+) -> Tensor:
+    """Expected gradients (Erion et al. 2021), (N, *F) in the dtype of `x`.
+
+    EG_i(x) = E[(x_i - x'_i) df/dx_i(x' + a (x - x'))] over x' from a pool and a uniform on [0, 1]:
+    Integrated Gradients averaged over references.  The entries sum to f(x) - mean f(x') over the
+    references used, in expectation over a.  The estimate is unbiased: each reference gets one a in
+    each of `alphas` equal parts of [0, 1], and the references share out each part among themselves
+    (a Latin hypercube), so that all references x alphas positions are spread evenly.
+
+    Args:
+        score: f.
+        x: (N, *F).
+        pool: (R, *F) references.
+        target: (N,) class indices, or None.
+        sample_ids: N identifiers, keys of the draws.
+        references: Number of references for each sample: drawn from the pool without replacement,
+            or all of the pool where it has no more.
+        alphas: Positions for each reference.
+        seed: Seed of the draws.
+
+    Raises:
+        InputError: An empty pool or one of another shape, or counts that are not above zero.
+    """
+    check_positive("references", references)
+    check_positive("alphas", alphas)
+    if len(pool) == 0 or pool.shape[1:] != x.shape[1:]:
+        raise InputError(
+            f"the pool of references has shape {tuple(pool.shape)}; expected at least one sample "
+            f"of shape {tuple(x.shape[1:])}."
+        )
+    pool, used = pool.to(x), min(references, len(pool))
+    maps = []
+    for i, sample_id in enumerate(sample_ids):
+        g = rng.generator(seed, "expected gradients", sample_id)
+        chosen = torch.randperm(len(pool), generator=g)[:used].to(x.device)
+        positions = spread_positions(used, alphas, g).to(x.device).flatten()
+
+        def rows(
+            draw: Tensor, one: Tensor = x[i], own: Tensor = chosen, a: Tensor = positions
+        ) -> tuple[Tensor, Tensor]:
+            start = pool[own[draw // alphas]]
+            return torch.lerp(start, one.expand_as(start), _column(a[draw], start)), one - start
+
+        own_target = None if target is None else target[i : i + 1]
+        total = weighted_gradients(score, x[i], own_target, used * alphas, rows)
+        maps.append(total / (used * alphas))
+    return torch.stack(maps).to(x.dtype)
+
+
+def spread_positions(references: int, alphas: int, generator: torch.Generator) -> Tensor:
+    """Positions (R, A) in [0, 1]: one in each of the R x A equal parts, uniform inside it.
+
+    Row r has one position in each of the A parts ((k, k+1) / A), at its own place among the
+    references, which is drawn.  Every position is uniform on its part of [0, 1].
+    """
+    place = torch.randperm(references, generator=generator).double()[:, None]
+    jitter = torch.rand(references, alphas, generator=generator, dtype=F64)
+    return (torch.arange(alphas) + (place + jitter) / references) / alphas
+
+
+def smooth_integrated_gradients(
+    score: Score,
+    x: Tensor,
+    baseline: Tensor,
+    target: Tensor | None = None,
+    *,
+    sample_ids: Sequence[str],
+    draws: int = 10,
+    noise: float = 0.15,
+    rule: str = "gauss_legendre",
+    n_steps: int = 20,
+    seed: int = 0,
+) -> Tensor:
+    """Integrated Gradients averaged over noisy copies of the input, (N, *F) in the dtype of `x`.
+
+    mean over e of IG(x + e) from x', with e normal (Smilkov et al. 2017, on Integrated Gradients).
+    The entries sum to mean f(x + e) - f(x') up to the error of the rule.
+
+    Args:
+        score: f.
+        x: (N, *F).
+        baseline: (N, *F), x'.
+        target: (N,) class indices, or None.
+        sample_ids: N identifiers, keys of the noise.
+        draws: Noisy copies of each sample.
+        noise: Standard deviation, as a share of max - min of each sample (Smilkov et al. 2017: 0.1
+            to 0.2).
+        rule: Quadrature rule, see `igbench.integration.quadrature`.
+        n_steps: Gradients for each copy.
+        seed: Seed of the noise.
+
+    Raises:
+        InputError: Unknown rule, shapes that differ, counts or noise that are not above zero.
+    """
+    check_same_shape("the baseline", baseline, x)
+    check_positive("draws", draws)
+    check_positive("noise", noise)
+    nodes, weights = (torch.tensor(v, device=x.device) for v in nodes_and_weights(rule, n_steps))
+    maps = []
+    for i, sample_id in enumerate(sample_ids):
+
+        def rows(
+            draw: Tensor, one: Tensor = x[i], start: Tensor = baseline[i], name: str = sample_id
+        ) -> tuple[Tensor, Tensor]:
+            copies, which = (draw // n_steps).unique(return_inverse=True)
+            noisy = torch.stack(
+                [noisy_copy(one, noise, seed, name, int(c)) for c in copies.tolist()]
+            )[which]
+            a, w = nodes[draw % n_steps], weights[draw % n_steps]
+            points = torch.lerp(start.expand_as(noisy), noisy, _column(a, noisy))
+            return points, (noisy - start).double() * _column(w, noisy, F64)
+
+        own_target = None if target is None else target[i : i + 1]
+        maps.append(weighted_gradients(score, x[i], own_target, draws * n_steps, rows) / draws)
+    return torch.stack(maps).to(x.dtype)
+
+
+def noisy_copy(x: Tensor, noise: float, seed: int, sample_id: str, draw: int) -> Tensor:
+    """One sample (*F) plus normal noise of `noise` times its range, keyed by sample and draw."""
+    g = rng.generator(seed, "smooth integrated gradients", sample_id, draw)
+    e = torch.randn(x.shape, generator=g, dtype=F64)
+    exact = x.detach().double()
+    return (exact + noise * (exact.max() - exact.min()) * e.to(x.device)).to(x.dtype)
+
+
+def weighted_gradients(
+    score: Score,
+    x: Tensor,
+    target: Tensor | None,
+    count: int,
+    rows: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> Tensor:
+    """Sum over r of grad f(point_r) * weight_r for one sample (*F), (*F) float64.
+
+    In chunks of `score.rows` that never mix samples; memory does not grow with `count`.
+
+    Args:
+        score: f.
+        x: (*F), for its shape and device.
+        target: (1,) class index, or None.
+        count: Number of rows.
+        rows: Maps numbers of rows (n,) to points (n, *F) and weights (n, *F).
+    """
+    total = torch.zeros(x.shape, dtype=F64, device=x.device)
+    for start in range(0, count, score.rows):
+        draw = torch.arange(start, min(start + score.rows, count), device=x.device)
+        points, weights = rows(draw)
+        own = None if target is None else target.expand(len(draw))
+        total += (input_gradient(score, points, own).double() * weights.double()).sum(dim=0)
+    return total
+
+
+def _column(a: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers (n,) shaped to scale rows (n, *F), in the dtype of `like` unless told."""
+    return a.to(dtype or like.dtype).view(-1, *[1] * (like.dim() - 1))

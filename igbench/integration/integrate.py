@@ -1,0 +1,195 @@
+"""What is the integral of the gradient along a path from the baseline to the input?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.integration.paths import Line, Path
+from igbench.integration.quadrature import nodes_and_weights
+
+F64 = torch.float64
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Where gradients are taken: Q points on the paths of N samples, and R sets of weights.
+
+    Attributes:
+        sample: (Q,) number of the sample, rising.
+        a: (Q,) float64 position in [0, 1].
+        weights: (R, Q) float64.
+        slope_weights: (Q,) float64; each is multiplied by the slope at its node, and the sum is a
+            further integral, the last one.
+    """
+
+    sample: Tensor
+    a: Tensor
+    weights: Tensor
+    slope_weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the gradients at some nodes say.
+
+    Attributes:
+        integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k); one more with slope
+            weights.
+        values: (Q,) float64, f(p(a_k)): they come with the gradients.
+        slopes: (Q,) float64, the derivative of f along the path.
+    """
+
+    integrals: Tensor
+    values: Tensor
+    slopes: Tensor
+
+
+def value_and_gradient(score: Score, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Every row's score (N,), and its gradient with respect to its own input (N, *F).
+
+    Raises:
+        InputError: The score does not depend on the input in a differentiable way.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        out = score(x, target)
+        if not out.requires_grad:
+            raise InputError(
+                "the model's output has no gradient with respect to its input (argmax, round, an "
+                "embedding look-up or no_grad inside?)."
+            )
+        return out.detach(), torch.autograd.grad(out.sum(), x)[0]
+
+
+def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
+    """The gradient alone, see `value_and_gradient`."""
+    return value_and_gradient(score, x, target)[1]
+
+
+def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Sweep:
+    """Take the gradient at every node and add them up, for all sets of weights at once.
+
+    Nodes of all samples are cut into chunks of `score.rows` together, so memory does not grow with
+    their number.  When a chunk does not fit into memory, `score.rows` is halved, for good.
+
+    Args:
+        score: f.
+        path: One path for each of N samples.
+        target: (N,) or None.
+        nodes: Where, and with which weights.
+    """
+    displacement = path.displacement
+    q, device = len(nodes.sample), displacement.device
+    sets = len(nodes.weights) + (nodes.slope_weights is not None)
+    total = torch.zeros(sets, len(displacement), displacement[0].numel(), dtype=F64, device=device)
+    values, slopes = (
+        torch.empty(q, dtype=F64, device=device),
+        torch.empty(q, dtype=F64, device=device),
+    )
+    step = displacement.flatten(1).double()
+    owners = np.asarray(nodes.sample.tolist())  # asked for once: the device is not waited for again
+    constant = True
+    start = 0
+    while start < q:
+        part = slice(start, min(start + score.rows, q))
+        sample, a = nodes.sample[part], nodes.a[part]
+        try:
+            points = path.points(sample, a)
+            value, gradient = value_and_gradient(
+                score, points, None if target is None else target[sample]
+            )
+        except RuntimeError as error:
+            if not score.shrink(error):
+                raise
+            continue
+        values[part] = value.double()
+        gradients = gradient.flatten(1).double()
+        velocity = path.velocity(sample, a)
+        if velocity is not None:
+            constant = False
+            gradients = gradients * velocity.flatten(1).double()
+        for i, mine in _runs(owners[part]):
+            along = gradients[mine] @ step[i] if velocity is None else gradients[mine].sum(dim=1)
+            slopes[part][mine].copy_(along)
+            weights = nodes.weights[:, part][:, mine]
+            if nodes.slope_weights is not None:
+                steep = nodes.slope_weights[part][mine] * along
+                weights = torch.cat([weights, steep[None]])
+            total[:, i] += weights @ gradients[mine]
+        start = part.stop
+    if constant:
+        total *= step
+    return Sweep(total.view(sets, *displacement.shape), values, slopes)
+
+
+def _runs(owners: np.ndarray) -> Iterator[tuple[int, slice]]:
+    """Numbers that rise, as (number, where it is)."""
+    cuts = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
+    for start, stop in itertools.pairwise(cuts):
+        yield int(owners[start]), slice(start, stop)
+
+
+def same_nodes(n: int, nodes: np.ndarray, weights: np.ndarray, device: torch.device) -> Nodes:
+    """The same K positions and (R, K) weights for each of N samples."""
+    a = torch.from_numpy(nodes.copy()).to(device)
+    w = torch.from_numpy(weights.copy()).to(device)
+    sample = torch.arange(n, device=device).repeat_interleave(len(nodes))
+    return Nodes(sample, a.repeat(n), w.repeat(1, n))
+
+
+def path_integrals(
+    score: Score, path: Path, target: Tensor | None, nodes: np.ndarray, weights: np.ndarray
+) -> Tensor:
+    """Path integrals of the gradient by R quadrature rules on the same nodes, (R, N, *F) float64.
+
+    sum_k w_rk grad f(p(a_k)) * p'(a_k) for a path p (Sundararajan et al. 2017, section 4): several
+    rules from one set of gradients.
+
+    Args:
+        score: f.
+        path: One path for each sample.
+        target: (N,) or None.
+        nodes: (K,) positions a_k in [0, 1].
+        weights: (R, K).
+    """
+    n, device = len(path.displacement), path.displacement.device
+    return sweep(score, path, target, same_nodes(n, nodes, weights, device)).integrals
+
+
+def integrated_gradients(
+    score: Score,
+    x: Tensor,
+    baseline: Tensor,
+    target: Tensor | None = None,
+    *,
+    rule: str = "gauss_legendre",
+    n_steps: int = 50,
+) -> Tensor:
+    """Integrated Gradients by a fixed quadrature rule, (N, *F) in the dtype of `x`.
+
+    IG_i(x) = (x_i - x'_i) * integral over a in [0, 1] of df/dx_i(x' + a (x - x'))
+    (Sundararajan, Taly and Yan 2017, eq. 1).  The entries sum to f(x) - f(x') up to the error of
+    the rule.  Gradients are summed in float64.
+
+    Args:
+        score: f, the scalar that is explained.
+        x: (N, *F).
+        baseline: (N, *F), x'.
+        target: (N,) class indices, or None for single-output models.
+        rule: One of `igbench.integration.quadrature.RULES`.
+        n_steps: Number of gradients for each sample.
+
+    Raises:
+        InputError: Unknown rule, too few steps, shapes that differ, no gradient.
+    """
+    nodes, weights = nodes_and_weights(rule, n_steps)
+    path = Line(x, baseline)
+    return path_integrals(score, path, target, nodes, weights[None])[0].to(x.dtype)

@@ -1,0 +1,1 @@
+"""Axioms: completeness, dummy, linearity, invariance, and the error of the integral."""

@@ -1,0 +1,251 @@
+"""Dummy: does a feature that the model ignores get any attribution?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from igbench.core import features as feature_units
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.features import Features
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice, check_positive
+from igbench.metrics.base import BaseMetric, patches
+from igbench.metrics.monte_carlo import averaged, jackknife, repeated
+from igbench.metrics.reexplain import Wrapped, explained, l1, method_of_batch, subset
+
+REASONS = {
+    "plant": "the map is zero or not finite",
+    "detect": "the model ignores no feature, or the map is zero",
+}
+
+
+@dataclass(frozen=True)
+class Dummy(BaseMetric):
+    """Share of |phi| on features that the model ignores; 0 for a method with the dummy axiom.
+
+    Sundararajan, Taly and Yan 2017, section 2 ("sensitivity (b)", Friedman 2004's dummy).  Per
+    sample, with the set I of ignored features, sum over I of |phi_i| / sum of |phi_i|, in [0, 1].
+
+    - "plant": a random part of the features, drawn by (seed, sample id), is made ignored: the
+      method explains f(x with I at the baseline), which does not depend on I at all.  Every model
+      has such a variant, so every sample has a value; a map that knows nothing of the model has
+      about `share`.  The value is the mean over `repeats` such parts, with its standard error.
+    - "detect": the map is scored as it is, and I is found by perturbation.  Draw d = 1 takes x,
+      every further one a mixture in which each feature is that of x or noise, at even odds; then
+      each feature in turn is replaced by other noise.  Noise is uniform from the least to the
+      greatest element of x and the baseline.  I holds the features whose replacement changes f by
+      no more than rounding (64 machine epsilons of the largest |f| seen) in all D draws: more
+      draws can only shrink it.  Costs D (G + 1) model rows for each sample, for all methods
+      together.  Undefined where I is empty, as it is for most networks.  The standard error is the
+      jackknife's over draws: 0 where no single draw decides over a feature.
+
+    Args:
+        mode: "plant" or "detect".
+        share: Part of the features that is planted, in (0, 1).
+        draws: D of "detect"; no standard error for 1.
+        repeats: Number of parts of "plant"; no standard error for 1.
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: Unknown mode, a share outside (0, 1), no draws or repeats.
+    """
+
+    name = "dummy"
+    family = "axiomatic"
+    explains = "Does a feature that the model ignores get any attribution?"
+    direction = "lower"
+    reference = "Sundararajan, Taly, Yan 2017, sensitivity (b)"
+    range = (0.0, 1.0)
+    image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(7)}
+
+    mode: Literal["plant", "detect"] = "plant"
+    share: float = 0.5
+    draws: int = 4
+    features: str | None = None
+    repeats: int = 2
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        how = f"{self.share:g} planted" if self.mode == "plant" else f"found, {self.draws} draws"
+        return f"Dummy (share of |phi| on ignored features, {how})"
+
+    @property
+    def undefined(self) -> str:
+        """When there is no value."""
+        return REASONS[self.mode]
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, tuple(REASONS))
+        check_positive("draws", self.draws)
+        check_positive("repeats", self.repeats)
+        if not 0 < self.share < 1:
+            raise InputError(f"share is {self.share}; it must be between 0 and 1.")
+
+    @property
+    def sharing_key(self) -> object:
+        """Everything matters."""
+        return self
+
+    def observe(self, batch: Batch) -> Tensor:
+        """Which features are ignored, boolean.
+
+        "plant": (R, N, G), in each repeat.  "detect": (D, N, G), as far as each draw shows.
+        """
+        features = self._features(batch)
+        if self.mode == "plant":
+            parts = [self._planted(own, features) for own in repeated(batch, self.repeats)]
+            return torch.stack(parts)
+        found = [self._detected(batch, i, features) for i in range(len(batch))]
+        return torch.stack(found, dim=1)
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+    ) -> dict[str, Measurement]:
+        """Share of every attribution on ignored features."""
+        measure = self._of_planted if self.mode == "plant" else self._of_detected
+        features = self._features(batch)
+        return {
+            name: measure(name, attribution, batch, observation, features)
+            for name, attribution in attributions.items()
+        }
+
+    def _of_planted(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        planted: Tensor,
+        features: Features,
+    ) -> Measurement:
+        found = []
+        for own in planted:
+            values = self._again(name, attribution, batch, own, features)
+            found.append(share_on(values, own, features))
+        return averaged(torch.stack(found), REASONS["plant"])
+
+    def _of_detected(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        seen: Tensor,
+        features: Features,
+    ) -> Measurement:
+        def share(ignored: Tensor) -> Tensor:
+            return share_on(attribution.values, ignored, features)
+
+        every = seen.all(dim=0)
+        value = share(every).where(every.any(dim=1), math.nan)
+        if self.draws == 1:
+            return Measurement(value, reason=REASONS["detect"])
+        others = [torch.cat([seen[:d], seen[d + 1 :]]) for d in range(self.draws)]
+        without = torch.stack([share(other.all(dim=0)) for other in others], dim=1)
+        error = jackknife(without).where(value.isfinite(), math.nan)
+        return Measurement(value, error, REASONS["detect"])
+
+    def _features(self, batch: Batch) -> Features:
+        features = self.features_of(batch)
+        if features.count < 2:
+            raise InputError(
+                f"features {features.name!r} make one feature of the whole sample; dummy needs two "
+                "or more. Choose smaller ones, for example features=pixel."
+            )
+        return features
+
+    def _planted(self, batch: Batch, features: Features) -> Tensor:
+        many = min(max(1, round(self.share * features.count)), features.count - 1)
+        rows = []
+        for sample_id in batch.sample_ids:
+            g = rng.generator(batch.metric_seed, "dummy", sample_id)
+            rows.append(torch.randperm(features.count, generator=g) < many)
+        return torch.stack(rows).to(batch.x.device)
+
+    def _again(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        planted: Tensor,
+        features: Features,
+    ) -> Tensor:
+        """Maps of the functions that ignore the planted features, one sample at a time."""
+        method_of_batch(name, attribution)
+        masks = feature_units.spread(planted, features)
+        maps = []
+        for i in range(len(batch)):
+            score = Ignoring(batch.score, masks[i], batch.baseline[i])
+            part = replace(subset(batch, torch.tensor([i])), score=score)
+            own = replace(attribution, values=attribution.values[i : i + 1])
+            maps.append(explained(name, own, part))
+        return torch.cat(maps)
+
+    def _detected(self, batch: Batch, i: int, features: Features) -> Tensor:
+        """Features of one sample that each draw shows to be ignored, (D, G)."""
+        mixtures, noise = self._draws(batch, i, features)
+        index, count = features.index.to(batch.x.device), features.count
+
+        def build(draw: Tensor) -> Tensor:
+            # Row 0 of each draw is the mixture itself: no feature has the number -1.
+            number = (draw % (count + 1) - 1).view(-1, *[1] * index.dim())
+            d = draw // (count + 1)
+            return torch.where(index == number, noise[d], mixtures[d])
+
+        rows = self.draws * (count + 1)
+        out = batch.score.evaluate_draws(
+            rows, batch.target_of(i), build, device=index.device
+        ).double()
+        table = out.view(self.draws, count + 1)
+        rounding = 64 * torch.finfo(batch.x.dtype).eps * out.abs().amax()
+        return (table[:, 1:] - table[:, :1]).abs() <= rounding
+
+    def _draws(self, batch: Batch, i: int, features: Features) -> tuple[Tensor, Tensor]:
+        """Mixtures of x and noise, and noise to replace single features, (D, *F) both."""
+        x = batch.x[i]
+        low, high = torch.stack([x, batch.baseline[i]]).aminmax()
+        mixtures, noise = [x], []
+        for d in range(self.draws):
+            g = rng.generator(batch.metric_seed, "dummy", batch.sample_ids[i], d)
+            first, second = (
+                low + (high - low) * torch.rand(x.shape, generator=g, dtype=torch.float64).to(x)
+                for _ in range(2)
+            )
+            coin = torch.rand(1, features.count, generator=g) < 0.5
+            if d:
+                mixtures.append(
+                    torch.where(feature_units.spread(coin.to(x.device), features)[0], x, first)
+                )
+            noise.append(second)
+        return torch.stack(mixtures), torch.stack(noise)
+
+
+def share_on(values: Tensor, ignored: Tensor, features: Features) -> Tensor:
+    """Share of |phi| on some features, (N, *F) and (N, G) boolean to (N,)."""
+    inside = feature_units.spread(ignored, features).to(values.device)
+    return l1(values.where(inside, 0.0)) / l1(values)
+
+
+class Ignoring(Wrapped):
+    """f(x with some elements at fixed values): a function that ignores these elements.
+
+    Args:
+        score: f.
+        ignored: (*F) boolean.
+        value: (*F) what stands there instead.
+    """
+
+    def __init__(self, score: Score, ignored: Tensor, value: Tensor) -> None:
+        super().__init__(score)
+        self.ignored = ignored
+        self.value = value
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scalar of every row, (N,)."""
+        return super().forward(torch.where(self.ignored, self.value, x), target)

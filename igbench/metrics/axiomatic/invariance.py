@@ -1,0 +1,257 @@
+"""Implementation invariance: do two networks that compute the same get the same map?"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice
+from igbench.metrics.base import BaseMetric
+from igbench.metrics.reexplain import (
+    LOST,
+    Wrapped,
+    explained,
+    method_of_batch,
+    relative_l1,
+    rescored,
+)
+
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BENDS = (nn.ReLU, nn.ReLU6)
+
+
+@dataclass(frozen=True)
+class ImplementationInvariance(BaseMetric):
+    """|phi(f_2) - phi(f)|_1 / |phi(f)|_1 for a network f_2 that computes the same function as f.
+
+    Sundararajan, Taly and Yan 2017, section 2.  f_2 is a copy of the network in which
+
+    - "split": every linear and convolutional layer is the sum of two layers with half the weights
+      and half the bias each;
+    - "bend": every ReLU and ReLU6 module is a choice between x and its bounds, with the same values
+      and derivatives and no such module;
+    - "both": both.
+
+    Halves are exact in binary, so outputs agree to rounding, which is checked.  What depends on the
+    function alone has 0 to within rounding; rules that go by kinds of layers need not.  Layers keep
+    their names.  Range [0, inf).
+
+    Args:
+        rewrite: "split", "bend" or "both".
+
+    Raises:
+        InputError: Unknown rewrite, a model that is no torch module, nothing to rewrite, or a
+            network that works differently when rewritten.
+    """
+
+    name = "implementation_invariance"
+    family = "axiomatic"
+    explains = "Do two networks that compute the same function get the same map?"
+    direction = "lower"
+    reference = "Sundararajan, Taly, Yan 2017, section 2"
+    range = (0.0, math.inf)
+    unit = "element"
+    undefined = LOST
+
+    rewrite: Literal["split", "bend", "both"] = "both"
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        words = {"split": "layers split", "bend": "ReLU rewritten", "both": "layers, ReLU"}
+        return f"Implementation invariance (relative L1 gap, {words[self.rewrite]})"
+
+    def __post_init__(self) -> None:
+        check_choice("rewrite", self.rewrite, ("split", "bend", "both"))
+
+    @property
+    def sharing_key(self) -> object:
+        """The second network."""
+        return self
+
+    def observe(self, batch: Batch) -> nn.Module:
+        """The second network, which is checked to compute the same on these samples."""
+        model = batch.score.model
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                "layers are rewritten one by one, so the model must be a torch module, not a "
+                "function."
+            )
+        twin = rewritten(model, self.rewrite)
+        want = batch.score.evaluate(batch.x, batch.target)
+        got = rescored(batch.score, twin).evaluate(batch.x, batch.target)
+        # A thousand roundings: sums of halves add one each, and every layer carries them on.
+        allowed = 1e3 * torch.finfo(want.dtype).eps * (1 + want.abs())
+        if bool(((got - want).abs() > allowed).any()):
+            raise InputError(
+                "the rewritten network computes something else, so the model depends on more than "
+                f"what its layers return (rewrite={self.rewrite}); try rewrite=bend."
+            )
+        return twin
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: nn.Module
+    ) -> dict[str, Measurement]:
+        """The gap of every attribution."""
+        changed = replace(batch, score=rescored(batch.score, observation))
+        result = {}
+        for name, attribution in attributions.items():
+            method_of_batch(name, attribution)
+            gap = relative_l1(explained(name, attribution, changed), attribution.values)
+            result[name] = Measurement(gap, reason=LOST)
+        return result
+
+
+class Halves(nn.Module):
+    """A linear layer as the sum of two with half its weights.
+
+    Args:
+        layer: What is split; it is not changed.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = copy.deepcopy(layer), copy.deepcopy(layer)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layer returns."""
+        out: Tensor = self.first(x) + self.second(x)
+        return out
+
+
+class Bend(nn.Module):
+    """x between 0 and a bound, with a derivative of 0 at and beyond both, as in ReLU and ReLU6.
+
+    Args:
+        bound: The upper one; infinite for ReLU.
+    """
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values (*), like x."""
+        out = torch.where(x > 0, x, 0.0)
+        return out if math.isinf(self.bound) else torch.where(x < self.bound, out, self.bound)
+
+
+def rewritten(model: nn.Module, rewrite: str) -> nn.Module:
+    """A copy that computes the same in another way; see `ImplementationInvariance`.
+
+    Raises:
+        InputError: There is nothing to rewrite.
+    """
+    twin = copy.deepcopy(model)
+    made: dict[int, nn.Module] = {}  # a module that is used in two places stays one
+    for parent in list(twin.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is None:
+                continue
+            if id(child) not in made:
+                found = _rewritten_layer(child, rewrite)
+                if found is None:
+                    continue
+                made[id(child)] = found
+            setattr(parent, name, made[id(child)])
+    if not made:
+        raise InputError(
+            f"the model has no layer that rewrite={rewrite} applies to (linear and convolutional "
+            "layers for split, ReLU modules for bend)."
+        )
+    return twin.eval()
+
+
+def _rewritten_layer(layer: nn.Module, rewrite: str) -> nn.Module | None:
+    """The layer in other words; None for layers that stay.  Exact classes only."""
+    if rewrite in ("split", "both") and type(layer) in LINEAR:
+        return Halves(layer)
+    if rewrite in ("bend", "both") and type(layer) in BENDS:
+        return Bend(6.0 if isinstance(layer, nn.ReLU6) else math.inf)
+    return None
+
+
+@dataclass(frozen=True)
+class InputInvariance(BaseMetric):
+    """|phi(f_2, x + m) - phi(f, x)|_1 / |phi(f, x)|_1 with f_2(z) = f(z - m), 0 where invariant.
+
+    Kindermans et al. 2019, "The (un)reliability of saliency methods", section 2: the same constant
+    is added to every element of the input, and the first thing that the second network does is to
+    take it off again, so both compute the same from the same image.  A baseline is an input too:
+    moved along (`shift_baseline`), Integrated Gradients are invariant; left where it was, it means
+    something else to f_2, and they are not.  Range [0, inf).
+
+    Args:
+        shift: m, in units of the model's input.
+        shift_baseline: Move the baseline along with the input.
+
+    Raises:
+        InputError: The shift is zero.
+    """
+
+    name = "input_invariance"
+    family = "axiomatic"
+    explains = "Does the map stay when the input is shifted and the model undoes the shift?"
+    direction = "lower"
+    reference = "Kindermans et al. 2019, section 2"
+    range = (0.0, math.inf)
+    unit = "element"
+    undefined = LOST
+
+    shift: float = 1.0
+    shift_baseline: bool = False
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        along = "moved along" if self.shift_baseline else "left"
+        return f"Input invariance (relative L1 gap, shift {self.shift:g}, baseline {along})"
+
+    def __post_init__(self) -> None:
+        if self.shift == 0 or not math.isfinite(self.shift):
+            raise InputError(f"shift is {self.shift}; it must be another number than zero.")
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: None
+    ) -> dict[str, Measurement]:
+        """The gap of every attribution."""
+        changed = replace(
+            batch,
+            score=Moved(batch.score, self.shift),
+            x=batch.x + self.shift,
+            baseline=batch.baseline + (self.shift if self.shift_baseline else 0.0),
+        )
+        result = {}
+        for name, attribution in attributions.items():
+            method_of_batch(name, attribution)
+            gap = relative_l1(explained(name, attribution, changed), attribution.values)
+            result[name] = Measurement(gap, reason=LOST)
+        return result
+
+
+class Moved(Wrapped):
+    """f(z - m).
+
+    Args:
+        score: f.
+        shift: m.
+    """
+
+    def __init__(self, score: Score, shift: float) -> None:
+        super().__init__(score)
+        self.shift = shift
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+        """Scalar of every row, (N,)."""
+        return super().forward(x - self.shift, target)

@@ -1,0 +1,341 @@
+"""The base of all metrics: metadata, the two phases, and the functional form.
+
+A metric is a frozen dataclass: its fields are its parameters, and its class attributes say what it
+asks.  `observe` does the model work that no attribution influences, `measure` the rest.  Calling a
+metric does both:
+
+    SensitivityN(n=0.1)(model, x, phi, target=y)
+
+and `igbench.metrics.sensitivity_n(model, x, phi, target=y, n=0.1)` is the same, derived from the
+class by `as_function`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from igbench.core.batch import Attribution, Batch, Measurement, Method, mismatch
+from igbench.core.features import Features, resolve
+from igbench.core.score import Score, frozen
+from igbench.errors import (
+    InputError,
+    check_finite,
+    check_one_per_sample,
+    check_same_shape,
+    suggestion,
+)
+from igbench.methods.custom import BatchMethod, CallableMethod
+from igbench.schema import AS_DATA, Direction, Family, MethodSpec, MetricSpec, Needs
+
+Forward = nn.Module | Callable[[Tensor], Tensor]
+Maps = Tensor | Mapping[str, Tensor]
+Kind = Literal["global", "local"]
+
+
+class BaseMetric:
+    """What all metrics share; subclasses are frozen dataclasses.
+
+    Class attributes, or properties where they depend on the parameters:
+
+        name: Name of the function, and in tables.
+        family: "faithfulness", "robustness", "localisation", "complexity", "randomisation",
+            "axiomatic" or "agreement".
+        explains: The question that the metric answers.
+        title: Human-readable name with its author and year.
+        direction, range, version, reference, needs, tracked, unit, undefined, min_effect,
+        shared_draws: see `igbench.schema.MetricSpec`.
+        image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
+            and for all others; a value may be a function of the shape.
+    """
+
+    name: ClassVar[str] = ""
+    family: ClassVar[Family]
+    explains: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    reference: str = "defined here"
+    needs: Needs = "any"
+    min_effect: float = 0.01
+    shared_draws: bool = False
+    image_defaults: ClassVar[Mapping[str, Any]] = {}
+    other_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    @cached_property
+    def title(self) -> str:
+        """Human-readable name."""
+        return self.name
+
+    @cached_property
+    def direction(self) -> Direction:
+        """Which way is better; "none" for descriptive numbers."""
+        return "none"
+
+    @cached_property
+    def undefined(self) -> str:
+        """When the value does not exist."""
+        return "never"
+
+    @cached_property
+    def tracked(self) -> str:
+        """The model output that is explained or tracked."""
+        return "score"
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest possible value."""
+        raise NotImplementedError
+
+    @cached_property
+    def unit(self) -> str:
+        """What one feature is, for the record."""
+        if not hasattr(self, "features"):
+            return ""
+        return self.features if isinstance(self.features, str) else AS_DATA
+
+    @property
+    def spec(self) -> MetricSpec:
+        """The definition that is kept on the record of every score."""
+        low, high = self.range
+        return MetricSpec(
+            title=self.title,
+            direction=self.direction,
+            low=low,
+            high=high,
+            version=self.version,
+            reference=self.reference,
+            scalar=self.tracked,
+            unit=self.unit,
+            needs=self.needs,
+            undefined=self.undefined,
+            min_effect=self.min_effect,
+            shared_draws=self.shared_draws,
+            family=self.family,
+            explains=self.explains,
+        )
+
+    # -- what a subclass defines -----------------------------------------------------------
+
+    @property
+    def sharing_key(self) -> object:
+        """Hashable; metrics with equal keys share one observation."""
+        return "nothing"
+
+    def observe(self, batch: Batch) -> Any:
+        """Model outputs that no attribution influences."""
+        return None
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Any
+    ) -> dict[str, Measurement]:
+        """Score every attribution."""
+        raise NotImplementedError
+
+    def leaves_out(self) -> frozenset[str]:
+        """Names of methods that are not scored."""
+        return frozenset()
+
+    def for_samples(self, sample_ids: Sequence[str]) -> Self:
+        """The same metric for N samples, where a parameter is given sample by sample."""
+        return self
+
+    # -- what follows ----------------------------------------------------------------------
+
+    def for_shape(self, shape: Sequence[int]) -> Self:
+        """The same metric with the parameters that depend on the shape of a sample filled in.
+
+        Args:
+            shape: *F, the shape of one sample.
+        """
+        chosen = self.image_defaults if len(shape) == 3 else self.other_defaults
+        own = {
+            name: value(shape) if callable(value) else value
+            for name, value in chosen.items()
+            if getattr(self, name) is None
+        }
+        return replace(self, **own) if own else self  # type: ignore[type-var]
+
+    def features_of(self, batch: Batch) -> Features:
+        """The features that the metric changes together: its own, or those of the batch."""
+        own = getattr(self.for_shape(batch.x.shape[1:]), "features", None)
+        return resolve(batch.features if own is None else own, tuple(batch.x.shape[1:]))
+
+    def with_features(self, features: str | Tensor) -> Self:
+        """The same metric with another unit.
+
+        Raises:
+            InputError: The metric has none.
+        """
+        if not hasattr(self, "features"):
+            raise InputError(f"{self.title} has no unit to choose; leave features= out.")
+        return replace(self, features=features)  # type: ignore[type-var]
+
+    def score(
+        self, batch: Batch, attributions: Mapping[str, Attribution]
+    ) -> dict[str, Measurement]:
+        """Observe and measure: the score of every attribution of a batch."""
+        own = self.for_shape(batch.x.shape[1:])
+        return own.measure(batch, attributions, own.observe(batch))
+
+    def __call__(
+        self,
+        forward: Forward,
+        inputs: Tensor,
+        attributions: Maps,
+        *,
+        target: Tensor | int | None = None,
+        baselines: float | Tensor = 0.0,
+        features: str | Tensor | None = None,
+        kind: Kind = "global",
+        seed: int = 0,
+        sample_ids: Sequence[str] | None = None,
+        explain: Callable[[Tensor, Tensor | None], Tensor] | None = None,
+        method: Callable[[Batch], Tensor] | None = None,
+    ) -> Any:
+        """Score attributions of a model.
+
+        Args:
+            forward: Maps (N, *F) to (N,), or to (N, K) with `target`.
+            inputs: (N, *F).
+            attributions: (N, *F), or a dict of such maps, which share one observation.
+            target: Class of each sample, (N,), or one number for all.
+            baselines: What absence is, a number or a tensor that broadcasts to the inputs.
+            features: What one feature is, see `igbench.core.features.resolve`; None for the
+                default of the metric, which fits the shape of the inputs.
+            kind: "global" (contributions) or "local" (sensitivities).
+            seed: Seed of everything random.
+            sample_ids: N names, with `seed` the key of everything random; 0..N-1 by default.
+            explain: For robustness metrics, the method: maps (x (1, *F), target (1,)) to a map.
+            method: The method, where a metric explains another model: maps a `Batch` to a map of
+                its `score`; an object of `igbench.methods`, or a function.
+
+        Returns:
+            A `Measurement`, which works as a tensor (N,), NaN where undefined; a dict of them for
+            a dict of maps.
+
+        Raises:
+            InputError: Shapes that do not fit, a map of the wrong kind, NaN in a map.
+        """
+        if features is not None:
+            return self.with_features(features)(
+                forward,
+                inputs,
+                attributions,
+                target=target,
+                baselines=baselines,
+                kind=kind,
+                seed=seed,
+                sample_ids=sample_ids,
+                explain=explain,
+                method=method,
+            )
+        n = len(inputs)
+        maps = {"": attributions} if isinstance(attributions, Tensor) else dict(attributions)
+        spec = MethodSpec("given", "", kind, signed=True)
+        reason = mismatch(self.needs, spec)
+        if reason:
+            raise InputError(f"{self.title} {reason}.")
+        for name, values in maps.items():
+            check_same_shape(
+                f"the attribution {name!r}" if name else "the attribution", values, inputs
+            )
+            check_finite("the attribution", values)
+        if isinstance(target, int):
+            target = torch.full((n,), target, device=inputs.device)
+        if target is not None:
+            check_one_per_sample("target", target, n)
+        ids = tuple(map(str, range(n))) if sample_ids is None else tuple(sample_ids)
+        batch = Batch(
+            Score(forward),
+            inputs,
+            torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).expand_as(inputs),
+            target,
+            ids,
+            default_features(inputs.shape[1:]),
+            seed,
+        )
+        again: Method | None = None if explain is None else CallableMethod(explain, kind)
+        if method is not None:
+            again = BatchMethod(method, spec)
+        given = {name: Attribution(values, spec, again) for name, values in maps.items()}
+        with frozen(forward):
+            found = self.for_samples(ids).score(batch, given)
+        return found[""] if isinstance(attributions, Tensor) else found
+
+
+def default_features(shape: Sequence[int]) -> str:
+    """The unit of samples that nothing else is known of: pixels of images, else elements."""
+    return "pixel" if len(shape) == 3 else "element"
+
+
+def patches(across: int) -> Callable[[Sequence[int]], str]:
+    """Square patches, so many along the short side of an image; pixels where these are as large.
+
+    >>> patches(14)((3, 224, 224)), patches(14)((1, 8, 8))
+    ('patch:16', 'pixel')
+    """
+
+    def unit(shape: Sequence[int]) -> str:
+        side = max(1, round(min(shape[1:]) / across))
+        return "pixel" if side == 1 else f"patch:{side}"
+
+    return unit
+
+
+def as_function(
+    metric: type[BaseMetric], name: str = "", **fixed: Any
+) -> Callable[..., Measurement | dict[str, Measurement]]:
+    """The functional form of a metric: its parameters become keyword arguments.
+
+    Args:
+        metric: Class.
+        name: Name of the function; that of the class by default.
+        **fixed: Parameters that the name implies.
+    """
+    own = {f.name: f for f in fields(metric) if f.name not in fixed}  # type: ignore[arg-type]
+    common = inspect.signature(BaseMetric.__call__).parameters
+
+    def function(
+        forward: Forward, inputs: Tensor, attributions: Maps, **arguments: Any
+    ) -> Measurement | dict[str, Measurement]:
+        for given in arguments:
+            if given not in own and given not in common:
+                known = [*own, *list(common)[4:]]
+                raise InputError(
+                    f"{function.__name__} has no argument {given!r}; it takes {', '.join(known)}."
+                    f"{suggestion(given, known)}"
+                )
+        mine = {k: arguments.pop(k) for k in list(arguments) if k in own}
+        found: Measurement | dict[str, Measurement] = metric(**fixed, **mine)(
+            forward, inputs, attributions, **arguments
+        )
+        return found
+
+    keyword_only = [_parameter(f) for f in own.values()]
+    first = list(common.values())[1:4]
+    rest = [p for p in list(common.values())[4:] if p.name not in own]
+    function.__name__ = function.__qualname__ = name or metric.name
+    function.__module__ = "igbench.metrics"
+    function.__doc__ = _documented(metric)
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*first, *keyword_only, *rest], return_annotation="Measurement | dict[str, Measurement]"
+    )
+    return function
+
+
+def _parameter(field: Field[Any]) -> inspect.Parameter:
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type
+    )
+
+
+def _documented(metric: type[BaseMetric]) -> str:
+    """The docstring of the class, and the arguments that all metrics take."""
+    common = inspect.getdoc(BaseMetric.__call__) or ""
+    return f"{inspect.getdoc(metric)}\n\nAs a function:\n\n{common}"

@@ -1,0 +1,1 @@
+"""Faithfulness: does the map agree with what removing features does?"""

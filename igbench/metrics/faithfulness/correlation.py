@@ -1,0 +1,299 @@
+"""Sensitivity-n: do contributions of feature sets predict what removing the sets does?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from igbench.core import features as feature_units
+from igbench.core import perturb
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.features import Features
+from igbench.errors import InputError
+from igbench.metrics.base import BaseMetric, patches
+from igbench.metrics.monte_carlo import jackknife
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+@dataclass(frozen=True)
+class SensitivityN(BaseMetric):
+    """Sensitivity-n (Ancona et al. 2018, section 4), averaged over several n.
+
+    For each n, the Pearson correlation over random sets S of n features between the sum of
+    contributions in S and f(x) - f(x with S at the baseline).  1 for every n is perfect; n = 1 is
+    agreement with occlusion, n = G is completeness (a single set, so no correlation exists).
+
+    The D sets of one sample are the first n features of D random orders, so that sets of different
+    size are nested; each is uniform among sets of its size, and all methods see the same ones.  The
+    standard error is the jackknife's over the D orders, each left out for all n at once.  Output
+    changes that differ by rounding alone count as equal.
+
+    This is a measure of faithfulness.  The largest change of the *attribution* when up to n
+    features move is another metric.
+
+    Args:
+        n: Sizes of the sets: whole numbers, or fractions of G below 1.
+        subsets: Number D of sets for each n; "all" enumerates them.
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: A size that is not above zero, above 1 and not whole, or above G; fewer than 3
+            sets.
+    """
+
+    name = "sensitivity_n"
+    family = "faithfulness"
+    explains = "Do contributions of sets of features predict what removing the sets does?"
+    direction = "higher"
+    reference = "Ancona et al. 2018, section 4"
+    needs = "global signed"
+    range = (-1.0, 1.0)
+    undefined = "for some n all sums or all output changes are equal (n = G, flat map)"
+    image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
+
+    n: float | Sequence[float] = FRACTIONS
+    subsets: int | Literal["all"] = 40
+    features: str | Tensor | None = None
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Sensitivity-n, Ancona 2018, faithfulness ({self.subsets} subsets)"
+
+    def __post_init__(self) -> None:
+        sizes = tuple(self.n) if isinstance(self.n, Sequence) else (self.n,)
+        sizes = feature_units.check_shares(sizes, "set sizes n")
+        if self.subsets != "all" and self.subsets < 3:
+            raise InputError(f"a correlation needs at least 3 subsets, got {self.subsets}.")
+        object.__setattr__(self, "n", sizes)
+
+    @property
+    def sharing_key(self) -> object:
+        """Everything matters."""
+        unit = id(self.features) if isinstance(self.features, Tensor) else self.features
+        return (SensitivityN, self.n, self.subsets, unit)
+
+    def observe(self, batch: Batch) -> list[Tensor]:
+        """f(x) - f(x with S removed), for each n (N, D) float64."""
+        features = self.features_of(batch)
+        clean = batch.score.evaluate(batch.x, batch.target).double()
+        changes: list[list[Tensor]] = []
+        for i in range(len(batch)):
+            groups = self._masks(batch, i, features)
+            masks = torch.cat(groups)
+            build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
+            out = batch.score.evaluate_draws(
+                len(masks), batch.target_of(i), build, device=batch.x.device
+            ).double()
+            rounding = 8 * torch.finfo(batch.x.dtype).eps * (clean[i].abs() + out.abs().amax())
+            sets = (clean[i] - out).split([len(g) for g in groups])
+            changes.append([level(change, rounding) for change in sets])
+        return [torch.stack(column) for column in zip(*changes, strict=True)]
+
+    def _sizes(self, count: int) -> list[int]:
+        assert isinstance(self.n, tuple)
+        return sorted(set(feature_units.counts_of(self.n, count, "n")))
+
+    def _masks(self, batch: Batch, i: int, features: Features) -> list[Tensor]:
+        """For each n, (D, G) sets of one sample."""
+        sizes = self._sizes(features.count)
+        if self.subsets == "all":
+            return [perturb.all_subsets(features.count, n) for n in sizes]
+        ranks = perturb.ranks(
+            features.count, self.subsets, batch.metric_seed, "sensitivity_n", batch.sample_ids[i]
+        )
+        return [ranks < n for n in sizes]
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+    ) -> dict[str, Measurement]:
+        """Correlations of every attribution, as a mean and as a curve over n."""
+        features = self.features_of(batch)
+        sizes = self._sizes(features.count)
+        grouped = torch.stack(
+            [feature_units.total(a.values, features) for a in attributions.values()]
+        )  # (M, N, G)
+        found, errors = [], []
+        for i in range(len(batch)):
+            masks = self._masks(batch, i, features)
+            pairs = [
+                (grouped[:, i] @ m.to(grouped).T, change[i])
+                for m, change in zip(masks, observation, strict=True)
+            ]
+            found.append(torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs]))
+            if self.subsets != "all":
+                without = torch.stack([without_each(a, b) for a, b in pairs])
+                errors.append(jackknife(without.mean(dim=0)))
+        table = torch.stack(found)  # (N, n, M)
+        return {
+            name: self._summary(
+                table[:, :, m],
+                torch.stack([e[m] for e in errors]) if errors else None,
+                sizes,
+                features.count,
+            )
+            for m, name in enumerate(attributions)
+        }
+
+    def _summary(
+        self, r: Tensor, error: Tensor | None, sizes: list[int], count: int
+    ) -> Measurement:
+        if error is not None:
+            error = error.where(r.isfinite().all(dim=1), math.nan)
+        undefined = [n for n, bad in zip(sizes, r.isnan().any(dim=0).tolist(), strict=True) if bad]
+        return Measurement(
+            r.mean(dim=1),
+            error,
+            f"no variance over the subsets at n = {', '.join(map(str, undefined))} of {count}",
+            {"sensitivity_n": ([n / count for n in sizes], r)},
+        )
+
+
+def level(change: Tensor, rounding: Tensor) -> Tensor:
+    """Changes of outputs (D,), all the same where they differ by no more than `rounding`."""
+    middle = change.mean()
+    return change.where((change - middle).abs().amax() > rounding, middle)
+
+
+def without_each(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson correlations with one draw left out, (M, D) and (D,) to (M, D).
+
+    0 where a single draw has all the variance: nothing is known without it.
+    """
+    da, db = a - a.mean(dim=-1, keepdim=True), b - b.mean()
+    further = len(b) / (len(b) - 1)  # leaving a draw out moves the mean too
+    aa, bb, ab = ((p.sum(dim=-1, keepdim=True) - further * p) for p in (da * da, db * db, da * db))
+    scale = (da * da).sum(dim=-1, keepdim=True) * (db * db).sum()
+    known = aa.clamp(min=0) * bb.clamp(min=0) > 1e-12 * scale
+    return (ab / (aa * bb).sqrt()).clamp(-1, 1).where(known, 0.0)
+
+
+def pearson(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pearson correlation over the last axis; NaN where either side is constant to rounding.
+
+    Args:
+        a: (..., D) float64 sums.
+        b: (D,) float64 changes of outputs that were computed in `dtype`.
+        dtype: Precision of the model.
+    """
+    da, db = a - a.mean(dim=-1, keepdim=True), b - b.mean()
+    small_a = 64 * torch.finfo(a.dtype).eps * a.abs().amax(dim=-1)
+    small_b = 4 * torch.finfo(dtype).eps * b.abs().amax()
+    defined = (da.abs().amax(dim=-1) > small_a) & (db.abs().amax() > small_b)
+    r = (da * db).sum(dim=-1) / (da.norm(dim=-1) * db.norm())
+    return r.clamp(-1, 1).where(defined, math.nan)
+
+
+@dataclass(frozen=True)
+class FaithfulnessCorrelation(BaseMetric):
+    """Pearson correlation over D random sets S of sum phi_S with f(x) - f(x with S removed).
+
+    Bhatt, Weller and Moura 2020, definition 3.  All sets have the same number of features, and
+    removed features are at the baseline: this is sensitivity-n at a single n, whose sets and
+    observation it shares.  The standard error is the jackknife's over sets.  The range is [-1, 1].
+
+    Args:
+        n: Size of the sets: a whole number, or a fraction of G below 1.
+        subsets: Number D of sets; "all" enumerates them.
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: n is not above zero or above G, or there are fewer than 3 sets.
+    """
+
+    name = "faithfulness_correlation"
+    family = "faithfulness"
+    explains = "Do sums of contributions predict what removing sets of one size does?"
+    direction = "higher"
+    reference = "Bhatt, Weller, Moura 2020, definition 3"
+    needs = "global signed"
+    range = (-1.0, 1.0)
+    undefined = "all sums or all output changes are equal (n = G, flat map)"
+    image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
+
+    n: float = 0.2
+    subsets: int | Literal["all"] = 100
+    features: str | Tensor | None = None
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Faithfulness correlation ({self.subsets} sets of {self.n:g})"
+
+    def __post_init__(self) -> None:
+        self._sets()
+
+    def _sets(self) -> SensitivityN:
+        return SensitivityN(n=self.n, subsets=self.subsets, features=self.features)
+
+    @property
+    def sharing_key(self) -> object:
+        """That of sensitivity-n with the same sets."""
+        return self._sets().sharing_key
+
+    def observe(self, batch: Batch) -> list[Tensor]:
+        """f(x) - f(x with S removed), one (N, D) float64."""
+        return self._sets().observe(batch)
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+    ) -> dict[str, Measurement]:
+        """The correlation of every attribution."""
+        found = self._sets().measure(batch, attributions, observation)
+        return {name: replace(m, curves={}) for name, m in found.items()}
+
+
+@dataclass(frozen=True)
+class FaithfulnessEstimate(BaseMetric):
+    """Pearson correlation over the G features of phi_i with f(x) - f(x without feature i).
+
+    Alvarez-Melis and Jaakkola 2018 (Towards robust interpretability with self-explaining neural
+    networks).  Each feature goes to the baseline by itself, so G + 1 model rows are needed for each
+    sample, whatever the number of methods; for photographs choose patches.  f is the output that
+    the attribution explains (the paper: a probability).  Exact, no standard error.  The range is
+    [-1, 1].
+
+    Args:
+        features: What one feature is; None for the default of the data.
+
+    Raises:
+        InputError: There are more than 20,000 features.
+    """
+
+    name = "faithfulness_estimate"
+    family = "faithfulness"
+    explains = "Are contributions proportional to what removing one feature does?"
+    direction = "higher"
+    reference = "Alvarez-Melis, Jaakkola 2018 (NeurIPS), faithfulness"
+    title = "Faithfulness estimate (single features)"
+    needs = "global signed"
+    range = (-1.0, 1.0)
+    undefined = "all contributions or all output changes are equal (flat map, one feature)"
+    image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
+
+    features: str | Tensor | None = None
+
+    def _sets(self) -> SensitivityN:
+        return SensitivityN(n=1, subsets="all", features=self.features)
+
+    @property
+    def sharing_key(self) -> object:
+        """That of sensitivity-n with all sets of one feature."""
+        return self._sets().sharing_key
+
+    def observe(self, batch: Batch) -> list[Tensor]:
+        """f(x) - f(x without feature i), one (N, G) float64."""
+        return self._sets().observe(batch)
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+    ) -> dict[str, Measurement]:
+        """The correlation of every attribution."""
+        found = self._sets().measure(batch, attributions, observation)
+        return {name: replace(m, curves={}) for name, m in found.items()}

@@ -1,0 +1,117 @@
+"""How much of an image is there?  8-bit images, filling in pixels, and lossless file sizes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.interpolate import LinearNDInterpolator
+from torch import Tensor
+
+from igbench.core.dataset import Data
+from igbench.errors import InputError
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Between inputs and 8 bits: level u of a channel is black + u / 255 (white - black).
+
+    Attributes:
+        black: Input of level 0, one number for each of C channels.
+        white: Input of level 255.
+    """
+
+    black: tuple[float, ...]
+    white: tuple[float, ...]
+
+    def to_bytes(self, x: Tensor) -> np.ndarray:
+        """(C, H, W) to the nearest levels, (H, W, C) uint8; what lies outside is cut off."""
+        black, white = self._ends()
+        share = (x.detach().cpu().double() - black) / (white - black)
+        levels = (share * 255).round().clamp(0, 255).to(torch.uint8)
+        return levels.permute(1, 2, 0).numpy()
+
+    def to_input(self, image: np.ndarray, like: Tensor) -> Tensor:
+        """(H, W, C) uint8 to (C, H, W) in the dtype and on the device of `like`."""
+        black, white = self._ends()
+        share = torch.from_numpy(image).permute(2, 0, 1).double() / 255
+        return (black + share * (white - black)).to(like)
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        black, white = (
+            torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (self.black, self.white)
+        )
+        return black, white
+
+
+def levels_of(data: Data | None, shape: tuple[int, ...]) -> Levels:
+    """Levels of the images of a data set.
+
+    Args:
+        data: Where black and white are defined.
+        shape: (C, H, W).
+
+    Raises:
+        InputError: No data, no white, or samples that are no grey or colour images.
+    """
+    if data is None:
+        raise InputError(
+            "sizes of images are in 8 bits, so black and white must be known; give data= (a Data "
+            "with black and white)."
+        )
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 2 or not data.white:
+        raise InputError(
+            f"data {data.name!r} with samples of shape {shape} has no 8-bit images: they need 1 or "
+            "3 channels, 2 x 2 pixels and a black and a white. Leave sic and aic out."
+        )
+    ends = [tuple(v) * (shape[0] // len(v)) for v in (data.black, data.white)]
+    if any(len(v) != shape[0] for v in ends):
+        raise InputError(
+            f"data {data.name!r} defines black and white for {len(data.black)} and "
+            f"{len(data.white)} channels, the samples have {shape[0]}."
+        )
+    return Levels(ends[0], ends[1])
+
+
+def filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """An image whose unknown pixels are interpolated between the known ones, (H, W, C) uint8.
+
+    Linear on the Delaunay triangles of the known pixels, rounded to 8 bits; the corners are always
+    known, so that there is nothing to extrapolate.  As in the reference code of XRAI (Kapishnikov
+    et al. 2019).
+
+    Args:
+        image: (H, W, C) uint8.
+        known: (H, W) boolean.
+    """
+    known = known.copy()
+    known[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    if known.all():
+        return image
+    mean = image.reshape(-1, image.shape[2]).mean(axis=0)
+    found = LinearNDInterpolator(np.argwhere(known), image[known].astype(float))(
+        np.argwhere(~known)
+    )
+    result = image.copy()
+    found = np.where(np.isfinite(found), found, mean)  # on the rim, rounding may say outside
+    # Rounded twice, so that the last digits do not decide which way a half goes.
+    result[~known] = np.rint(np.round(found, 9)).clip(0, 255).astype(np.uint8)
+    return result
+
+
+def size(image: np.ndarray) -> int:
+    """Bytes of the image as a lossless WebP file: the entropy of AIC and SIC.
+
+    Args:
+        image: (H, W, 1 or 3) uint8.
+    """
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    plain = image[:, :, 0] if image.shape[2] == 1 else image
+    Image.fromarray(np.ascontiguousarray(plain)).save(
+        buffer, format="webp", lossless=True, quality=100
+    )
+    return len(buffer.getvalue())

@@ -1,0 +1,414 @@
+"""How does the output move as features are removed in the order that an attribution gives?
+
+The machinery that deletion, insertion and symmetric relevance gain share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from igbench.core import features as feature_units
+from igbench.core import perturb
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.features import Features
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice, check_positive
+from igbench.metrics.base import BaseMetric
+from igbench.metrics.monte_carlo import averaged
+from igbench.schema import Direction
+
+Order = Literal["mif", "lif"]
+FLAT = "the map is flat, so it ranks nothing"
+
+
+@dataclass(frozen=True)
+class Removal(BaseMetric):
+    """What a removal curve is, apart from the order; the base of the metrics made of such curves.
+
+    Tied features go in a random order, the same for all methods; where a step parts them, the curve
+    is the mean over `tie_orders` such orders, and the standard error is that of this mean.  A map
+    without such ties is evaluated once, and its error is 0.
+
+    Args:
+        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1792 of
+            50176 pixels, 1/28).
+        occluder: What replaces removed features, see `igbench.core.perturb.occluded`.
+        scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
+            "probability".
+        features: What one feature is; None for the default of the data.
+        tie_orders: Number R of random orders of tied features; no standard error for 1.
+
+    Raises:
+        InputError: A step that is not above zero, or above 1 and not whole; an unknown occluder or
+            output; no order.
+    """
+
+    family = "faithfulness"
+    undefined = FLAT
+    min_effect = 0.005
+    low: ClassVar[float] = 0.0
+    image_defaults: ClassVar[Mapping[str, Any]] = {
+        "occluder": "zero",
+        "scalar": "probability",
+        "features": "pixel",
+    }
+    other_defaults: ClassVar[Mapping[str, Any]] = {"occluder": "baseline", "scalar": "score"}
+
+    step: float = 1 / 28
+    occluder: str | None = None
+    scalar: Literal["score", "logit", "probability"] | None = None
+    features: str | None = None
+    tie_orders: int = 2
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest possible value."""
+        bounded = self.scalar == "probability"
+        return (self.low, 1.0) if bounded else (-math.inf, math.inf)
+
+    @property
+    def tracked(self) -> str:
+        """The output that is tracked."""
+        return self.scalar or "score"
+
+    def __post_init__(self) -> None:
+        check_positive("step", self.step)
+        check_positive("tie_orders", self.tie_orders)
+        feature_units.check_shares((self.step,), "step")
+        perturb.check_removal(self.scalar, self.occluder)
+
+    @property
+    def sharing_key(self) -> object:
+        """Metrics that remove alike share their curves."""
+        return Removal(self.step, self.occluder, self.scalar, self.features, self.tie_orders)
+
+    def observe(self, batch: Batch) -> Curves:
+        """The end points of every curve; the curves follow when they are asked for."""
+        features = self.features_of(batch)
+        own = self.for_shape(batch.x.shape[1:])
+        score = perturb.tracked(batch.score, own.scalar)
+        fill = perturb.occluded(batch, own.occluder or "baseline")
+        step = max(1, round(self.step * features.count)) if self.step < 1 else int(self.step)
+        return Curves(
+            batch,
+            score,
+            features,
+            fill,
+            step,
+            self.tie_orders,
+            score.evaluate(batch.x, batch.target).double(),
+            score.evaluate(fill, batch.target).double(),
+        )
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves of one batch, computed once for each order and method, then remembered.
+
+    Attributes:
+        batch: The samples.
+        score: The output that is tracked.
+        features: What is removed together.
+        fill: (N, *F) what replaces removed features.
+        step: Features removed at a time.
+        tie_orders: Number R of random orders of tied features.
+        clean: (N,) output with nothing removed.
+        empty: (N,) output with everything removed.
+        known: Curves so far, by order and method.
+    """
+
+    batch: Batch
+    score: Score
+    features: Features
+    fill: Tensor
+    step: int
+    tie_orders: int
+    clean: Tensor
+    empty: Tensor
+    known: dict[tuple[Order, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def x(self) -> list[float]:
+        """Fraction of features removed at each of the P points, from 0 to 1."""
+        count = self.features.count
+        return [min(k * self.step, count) / count for k in range(math.ceil(count / self.step) + 1)]
+
+    def removal(self, order: Order, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
+        """Output as features go, most ("mif") or least ("lif") important first, (R, N, P) each.
+
+        Samples with a flat map have NaN.  All methods are evaluated together.
+        """
+        new = {n: a for n, a in attributions.items() if (order, n) not in self.known}
+        if new:
+            for name, curve in self._evaluate(order, new).items():
+                self.known[order, name] = curve
+        return {name: self.known[order, name] for name in attributions}
+
+    def _evaluate(self, order: Order, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
+        names, inner = list(attributions), len(self.x) - 2
+        values = torch.stack(
+            [feature_units.total(a.values, self.features) for a in attributions.values()]
+        )  # (M, N, G)
+        shape = (self.tie_orders, len(names), len(self.batch), len(self.x))
+        curves = torch.full(shape, math.nan).to(values)
+        cuts = [self.step * k for k in range(1, inner + 1)]
+        removed = torch.tensor(cuts, device=values.device)
+        features = feature_units.on(self.features, values.device)
+        for i, sample_id in enumerate(self.batch.sample_ids):
+            # A flat or undefined map gets no curve and costs nothing.
+            ranked = [m for m in range(len(names)) if ranks_something(values[m, i])]
+            if not ranked:
+                continue
+            curves[:, ranked, i, 0] = self.clean[i]
+            curves[:, ranked, i, -1] = self.empty[i]
+            if not inner:
+                continue
+            sign = 1 if order == "mif" else -1
+            ranks, places = perturb.rankings(
+                sign * values[ranked, i], self.batch.metric_seed, sample_id, self.tie_orders, cuts
+            )
+            x, fill = self.batch.x[i], self.fill[i]
+
+            def build(
+                draw: Tensor, ranks: Tensor = ranks, x: Tensor = x, fill: Tensor = fill
+            ) -> Tensor:
+                gone = ranks[draw // inner] < removed[draw % inner, None]
+                return perturb.remove(x, fill, gone, features)
+
+            middle = self.score.evaluate_draws(
+                len(ranks) * inner, self.batch.target_of(i), build, device=x.device
+            )
+            curves[:, ranked, i, 1:-1] = middle.view(len(ranks), inner).double()[places]
+        return {name: curves[:, m] for m, name in enumerate(names)}
+
+
+def ranks_something(values: Tensor) -> bool:
+    """Whether values (G,) are finite and not all equal."""
+    return bool(torch.isfinite(values).all()) and bool((values != values[0]).any())
+
+
+def area(x: list[float], y: Tensor) -> Tensor:
+    """Area under curves over the fraction of features, by the trapezoid rule, (..., P) to (...)."""
+    return torch.trapezoid(y, torch.tensor(x, dtype=y.dtype, device=y.device), dim=-1)
+
+
+@dataclass(frozen=True)
+class Deletion(Removal):
+    """Area under f as features are removed in falling order of attribution (RISE).
+
+    Petsiuk et al. 2018, section 3.3.  As there, the target is fixed on the clean input, a pixel
+    goes with all its channels, and the area is over the fraction of removed pixels, by the
+    trapezoid rule, both end points included.  Ties are broken at random, alike for all methods.
+    RISE's settings are step=1/28, occluder="zero", scalar="probability" at 224 x 224.
+    """
+
+    name = "deletion"
+    explains = "How fast does the output fall when the most important features go first?"
+    direction = "lower"
+    reference = "Petsiuk, Das, Saenko 2018, section 3.3"
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Deletion AUC ({self.occluder} occluder)"
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
+    ) -> dict[str, Measurement]:
+        """Area under every curve; x is the fraction of features removed."""
+        x = observation.x
+        return {
+            name: averaged(area(x, y), FLAT, {"deletion": (x, y)})
+            for name, y in observation.removal("mif", attributions).items()
+        }
+
+
+@dataclass(frozen=True)
+class Insertion(Removal):
+    """Area under f as features are revealed in falling order of attribution (RISE).
+
+    Petsiuk et al. 2018, section 3.3.  Revealing the most important features first is removing the
+    least important ones first, read backwards; if `step` does not divide G, the short step is the
+    first one.  RISE's settings are step=1/28, occluder="blur", scalar="probability".
+    """
+
+    name = "insertion"
+    explains = "How fast does the output rise when the most important features come first?"
+    direction = "higher"
+    reference = "Petsiuk, Das, Saenko 2018, section 3.3"
+    image_defaults: ClassVar[Mapping[str, Any]] = {**Removal.image_defaults, "occluder": "blur"}
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Insertion AUC ({self.occluder} occluder)"
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
+    ) -> dict[str, Measurement]:
+        """Area under every curve; x is the fraction of features revealed."""
+        x = [1 - v for v in reversed(observation.x)]
+        return {
+            name: averaged(area(x, y.flip(-1)), FLAT, {"insertion": (x, y.flip(-1))})
+            for name, y in observation.removal("lif", attributions).items()
+        }
+
+
+@dataclass(frozen=True)
+class SymmetricRelevanceGain(Removal):
+    """SRG = area(least important first) - area(most important first), same occluder for both.
+
+    Bluecher et al. 2024.  Both areas are under f over the fraction of removed features.  The
+    expectation for a random order is 0, whatever the model and the occluder, and rankings of
+    methods depend little on the occluder: the recommended headline number.
+    """
+
+    name = "srg"
+    explains = "How much does the order of removal matter, whatever the occluder?"
+    direction = "higher"
+    reference = "Bluecher, Vielhaben, Strodthoff 2024"
+    low = -1.0
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Symmetric relevance gain ({self.occluder} occluder)"
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
+    ) -> dict[str, Measurement]:
+        """Difference of the two areas of every attribution."""
+        x = observation.x
+        last = observation.removal("lif", attributions)
+        first = observation.removal("mif", attributions)
+        return {
+            name: averaged(
+                area(x, last[name]) - area(x, first[name]),
+                FLAT,
+                {"srg_lif": (x, last[name]), "srg_mif": (x, first[name])},
+            )
+            for name in attributions
+        }
+
+
+@dataclass(frozen=True)
+class PixelFlipping(Removal):
+    """Mean of f over the L + 1 steps of removal, most relevant first (Bach et al. 2015).
+
+    (1 / (L + 1)) sum over k = 0..L of f(x^(k)), where x^(k) lacks the k * step most relevant
+    features, x^(0) = x, and x^(L) lacks all.  The plain mean of the points, unlike the area of
+    `Deletion`, whose curves it shares; f(x) minus it is `Aopc`.  Ties are broken at random, alike
+    for all methods.  [0, 1] for probabilities.
+    """
+
+    name = "pixel_flipping"
+    explains = "How low is the output on the way, when the most relevant features go first?"
+    direction = "lower"
+    reference = "Bach et al. 2015, pixel-flipping"
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Pixel flipping, mean output ({self.occluder} occluder)"
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
+    ) -> dict[str, Measurement]:
+        """Mean of every curve; x is the fraction of features removed."""
+        return {
+            name: averaged(y.mean(dim=-1), FLAT, {"pixel_flipping": (observation.x, y)})
+            for name, y in observation.removal("mif", attributions).items()
+        }
+
+
+TITLES: dict[str, tuple[str, Direction]] = {
+    "morf": ("AOPC, most relevant first", "higher"),
+    "lerf": ("AOPC, least relevant first", "lower"),
+    "difference": ("ABPC, least minus most relevant first", "higher"),
+}
+
+
+@dataclass(frozen=True)
+class Aopc(Removal):
+    """Area over the perturbation curve (Samek et al. 2017, eq. 12).
+
+    AOPC = (1 / (L + 1)) sum over k = 0..L of f(x) - f(x^(k)), where x^(k) lacks the k * step first
+    features of the order, and the term k = 0 is zero.  L is the last step that removes no more than
+    `until` of the features (the paper: the first 100 of some 600 regions of 9 x 9 pixels).
+
+    - "morf": most relevant first, higher is better;
+    - "lerf": least relevant first, lower is better;
+    - "difference": the area between the two curves, ABPC = mean of f(least relevant first) - f(most
+      relevant first), higher is better; a random order has expectation 0.
+
+    The curves are those of `Deletion` and `SymmetricRelevanceGain` with the same removal.  Each
+    term lies in [-1, 1] for probabilities.
+
+    Args:
+        order: "morf", "lerf" or "difference".
+        until: Largest fraction of the features that is removed.
+
+    Raises:
+        InputError: Unknown order, or a fraction that is not in (0, 1].
+    """
+
+    name = "aopc"
+    explains = (
+        "How much has the output changed on the way, when features go in the order of the map?"
+    )
+    reference = "Samek et al. 2017, eq. 12"
+    low = -1.0
+
+    order: Literal["morf", "lerf", "difference"] = "morf"
+    until: float = 1.0
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better; it depends on the order."""
+        return TITLES[self.order][1]
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        upto = "" if self.until == 1 else f", first {self.until:g} of the features"
+        return f"{TITLES[self.order][0]}{upto} ({self.occluder} occluder)"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("order", self.order, tuple(TITLES))
+        if not 0 < self.until <= 1:
+            raise InputError(f"until is {self.until}; it must be above 0 and at most 1.")
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
+    ) -> dict[str, Measurement]:
+        """Area over, or between, the curves of every attribution."""
+        points = sum(x <= self.until * (1 + 1e-9) for x in observation.x)
+        if points < 2:
+            raise InputError(
+                f"until={self.until} ends before the first step, which removes "
+                f"{observation.x[1]:.3g} of the features; raise until or lower step."
+            )
+        first = observation.removal("mif", attributions) if self.order != "lerf" else {}
+        last = observation.removal("lif", attributions) if self.order != "morf" else {}
+        start = observation.clean[:, None]
+        result = {}
+        for name in attributions:
+            drops = self._drops(start, first.get(name), last.get(name))[..., :points]
+            x = observation.x[:points]
+            curve = "abpc" if self.order == "difference" else f"aopc_{self.order}"
+            result[name] = averaged(drops.mean(dim=-1), FLAT, {curve: (x, drops)})
+        return result
+
+    def _drops(self, start: Tensor, first: Tensor | None, last: Tensor | None) -> Tensor:
+        """The terms of the sum, (R, N, P)."""
+        if first is not None and last is not None:
+            return last - first
+        curve = first if first is not None else last
+        return start - curve if curve is not None else start * math.nan

@@ -1,0 +1,210 @@
+"""ROAD: does the map rank pixels rightly when removed ones are imputed from their neighbours?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from igbench.core import features as feature_units
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.features import Features
+from igbench.core.score import Score
+from igbench.errors import InputError, check_choice, check_positive
+from igbench.metrics.base import BaseMetric
+from igbench.metrics.faithfulness import imputation
+from igbench.metrics.faithfulness.erasure import Erased
+from igbench.metrics.faithfulness.removal import FLAT
+from igbench.metrics.monte_carlo import averaged, mean_of, repeated
+from igbench.schema import Direction
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+TITLES: dict[str, tuple[str, Direction]] = {
+    "morf": ("ROAD, most relevant first", "lower"),
+    "lerf": ("ROAD, least relevant first", "higher"),
+    "both": ("ROAD, half of least minus most relevant first", "higher"),
+}
+
+
+@dataclass(frozen=True)
+class Road(BaseMetric):
+    """Mean of f over shares of removed pixels, with noisy linear imputation (Rong et al. 2022).
+
+    Removed pixels are imputed from their neighbours (`igbench.metrics.faithfulness.imputation.linear`), which leaks less of
+    the shape of the mask than a constant does, plus independent noise of standard deviation
+    `noise`, the same for all methods and both orders.
+
+    - "morf": the most relevant pixels are removed, lower is better;
+    - "lerf": the least relevant pixels are removed, higher is better;
+    - "both": (lerf - morf) / 2, higher is better; a random order has expectation 0.
+
+    With scalar="accuracy" f is 1 where the class with the largest output is the target and 0
+    elsewhere, and the mean over samples is the accuracy of the paper.  On one sample that is
+    coarse, so the default follows the target's probability instead.  Both lie in [0, 1], and
+    in [-1/2, 1/2] for "both".
+
+    The value is the mean over R repeats with other noise, and other orders of ties; the standard
+    error is that of this mean.  Without noise, maps without ties are not repeated.
+
+    Args:
+        fractions: Shares of pixels that are removed, as fractions below 1 or whole numbers.
+        order: "morf", "lerf" or "both".
+        scalar: "probability", "accuracy", "logit" or "score" (what the attribution explains).
+        noise: Standard deviation of the noise, in units of the model's input.
+        features: "pixel" or "patch:P"; None for the default of the data.
+        repeats: R; no standard error for 1.
+
+    Raises:
+        InputError: Samples that are no images, features that split the channels, shares that
+            leave nothing, accuracy of a model without classes, no repeats.
+    """
+
+    name = "road"
+    family = "faithfulness"
+    explains = (
+        "Does the map rank pixels rightly when removed ones are imputed from their neighbours?"
+    )
+    reference = "Rong et al. 2022, remove and debias"
+    undefined = FLAT
+    min_effect = 0.005
+    image_defaults: ClassVar[Mapping[str, Any]] = {"features": "pixel"}
+
+    fractions: Sequence[float] = SHARES
+    order: Literal["morf", "lerf", "both"] = "both"
+    scalar: Literal["probability", "accuracy", "logit", "score"] = "probability"
+    noise: float = 0.01
+    features: str | None = None
+    repeats: int = 2
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better; it depends on the order."""
+        return TITLES[self.order][1]
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"{TITLES[self.order][0]} ({self.scalar})"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest possible value."""
+        if self.scalar not in ("probability", "accuracy"):
+            return -math.inf, math.inf
+        return (-0.5, 0.5) if self.order == "both" else (0.0, 1.0)
+
+    @property
+    def tracked(self) -> str:
+        """The output that is tracked."""
+        return self.scalar
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
+        check_choice("order", self.order, tuple(TITLES))
+        check_choice("scalar", self.scalar, ("probability", "accuracy", "logit", "score"))
+        check_positive("repeats", self.repeats)
+        if self.noise < 0:
+            raise InputError(f"noise is {self.noise}; it must not be negative.")
+
+    @property
+    def sharing_key(self) -> object:
+        """Variants that differ in the order share f(x)."""
+        return (Road, self.fractions, self.scalar, self.noise, self.features, self.repeats)
+
+    def observe(self, batch: Batch) -> list[Erased]:
+        """f(x); the rest depends on the maps.  One for each repeat."""
+        shape = tuple(batch.x.shape[1:])
+        if len(shape) != 3:
+            raise InputError(f"road needs images, not samples of shape {shape}.")
+        features = self.features_of(batch)
+        if bool((features.index != features.index[:1]).any()):
+            raise InputError(
+                f"road removes pixels with all their channels; features {features.name!r} split "
+                "them. Use features=pixel or features=patch:P."
+            )
+        score = self._score(batch.score)
+        clean = score.evaluate(batch.x, batch.target).double()
+        if self.noise == 0:  # ties alone differ from repeat to repeat
+            refill = self._imputed(batch, features)
+            return [Erased(batch, score, features, clean, refill, self.repeats)]
+        return [
+            Erased(own, score, features, clean, self._imputed(own, features))
+            for own in repeated(batch, self.repeats)
+        ]
+
+    def _score(self, score: Score) -> Score:
+        if self.scalar == "score":
+            return score
+        if self.scalar != "accuracy":
+            return score.as_output(self.scalar)
+        return score.sibling(_hits(score.model), "logit", score.quick.uncompiled())
+
+    def _imputed(self, batch: Batch, features: Features) -> Callable[[int, Tensor, Tensor], Tensor]:
+        def refill(i: int, gone: Tensor, point: Tensor) -> Tensor:
+            x = batch.x[i]
+            masks = feature_units.spread(gone, features)[:, 0]
+            return torch.stack(
+                [
+                    imputation.linear(x, mask, self._noise(batch, i, k))
+                    for mask, k in zip(masks, point.tolist(), strict=True)
+                ]
+            )
+
+        return refill
+
+    def _noise(self, batch: Batch, i: int, point: int) -> Tensor | None:
+        if self.noise == 0:
+            return None
+        g = rng.generator(batch.metric_seed, "road", batch.sample_ids[i], point)
+        return self.noise * torch.randn(batch.x.shape[1:], generator=g, dtype=torch.float64)
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Erased]
+    ) -> dict[str, Measurement]:
+        """Mean output over shares of every attribution; x of the curves is the fraction removed."""
+        found = [self._means(attributions, erased) for erased in observation]
+        return found[0] if len(found) == 1 else mean_of(found)
+
+    def _means(
+        self, attributions: Mapping[str, Attribution], observation: Erased
+    ) -> dict[str, Measurement]:
+        count = observation.features.count
+        counts = feature_units.counts_of(self.fractions, count)
+        if max(counts) == count:
+            raise InputError("road with every pixel removed has nothing to impute from.")
+        x = [k / count for k in counts]
+        most, least = (
+            observation.outputs(attributions, counts, "top") if self.order != "lerf" else {},
+            observation.outputs(attributions, counts, "bottom") if self.order != "morf" else {},
+        )
+        result = {}
+        for name in attributions:
+            curves = {
+                curve: (x, found[name])
+                for curve, found in (("road_morf", most), ("road_lerf", least))
+                if found
+            }
+            means = [y.mean(dim=-1) for _, y in curves.values()]
+            value = (means[1] - means[0]) / 2 if self.order == "both" else means[0]
+            result[name] = averaged(value, FLAT, curves)
+        return result
+
+
+def _hits(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A model whose outputs are 1 for the class with the largest output and 0 elsewhere."""
+
+    def hits(x: Tensor) -> Tensor:
+        out = model(x)
+        if out.dim() != 2 or out.shape[1] < 2:
+            raise InputError(
+                "road with scalar=accuracy needs a model with an output for each class; use "
+                "scalar=score."
+            )
+        return torch.nn.functional.one_hot(out.argmax(dim=1), out.shape[1]).to(x.dtype)
+
+    return hits

@@ -1,0 +1,224 @@
+"""How does a map agree with what people marked?  What the metrics with masks share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from igbench.core import features as feature_units
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.dataset import Data
+from igbench.errors import InputError, check_choice
+from igbench.metrics.base import BaseMetric
+
+UNDEFINED = "the sample has no mask, the mask is empty, or the map has no relevance to place"
+MaskOf = Callable[[str], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Masked(BaseMetric):
+    """Metrics of where the relevance lies: on what people marked, or elsewhere.
+
+    They measure agreement of model and map together with people, not faithfulness: a right map of a
+    model that looks at the background scores low.
+
+    Relevance is that of pixels, the sum over their channels: its positive part, or its magnitude.
+
+    Args:
+        part: "positive" or "absolute".
+        data: Whose `mask` says what is marked; an experiment gives its own.
+        masks: Instead of that, N masks (H, W), None where there is none; or a function from a
+            sample id to its mask.
+
+    Raises:
+        InputError: Unknown part, data without masks, or a mask of another size than the samples.
+    """
+
+    family = "localisation"
+    direction = "higher"
+    range = (0.0, 1.0)
+    unit = "pixel"
+    undefined = UNDEFINED
+    words: ClassVar[str] = ""
+
+    part: Literal["positive", "absolute"] = "positive"
+    data: Data | None = field(default=None, repr=False, compare=False)
+    masks: MaskOf | Tensor | Sequence[Tensor | None] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"{self.words} ({self.part} part)"
+
+    def __post_init__(self) -> None:
+        check_choice("part", self.part, ("positive", "absolute"))
+        if self.masks is None and self.data is not None and self.data.mask is None:
+            raise InputError(
+                f"data {self.data.name!r} has no masks to compare maps with; leave this metric "
+                "out, or give data with Data(mask=...)."
+            )
+
+    def for_samples(self, sample_ids: Sequence[str]) -> Self:
+        """Masks that are given sample by sample, by identifier."""
+        if self.masks is None or callable(self.masks):
+            return self
+        if len(self.masks) != len(sample_ids):
+            raise InputError(
+                f"there are {len(self.masks)} masks for {len(sample_ids)} samples; give None where "
+                "there is no mask."
+            )
+        return replace(self, masks=dict(zip(sample_ids, self.masks, strict=True)).get)
+
+    @property
+    def sharing_key(self) -> object:
+        """They all look at the same masks."""
+        return (Masked, id(self.data), id(self.masks))
+
+    def observe(self, batch: Batch) -> list[Tensor | None]:
+        """Masks of the samples, (H*W,) boolean each; None where there is none or it is empty."""
+        shape = tuple(batch.x.shape[2:] if batch.x.dim() > 2 else batch.x.shape[1:])
+        found: list[Tensor | None] = []
+        for sample_id in batch.sample_ids:
+            mask = self._mask(sample_id)
+            if mask is not None and tuple(mask.shape) != shape:
+                raise InputError(
+                    f"the mask of sample {sample_id!r} has shape {tuple(mask.shape)}, its pixels "
+                    f"{shape}; they must match."
+                )
+            flat = None if mask is None else mask.bool().flatten().to(batch.x.device)
+            found.append(flat if flat is not None and bool(flat.any()) else None)
+        return found
+
+    def _mask(self, sample_id: str) -> Tensor | None:
+        if callable(self.masks):
+            return self.masks(sample_id)
+        if self.data is None or self.data.mask is None:
+            raise InputError(
+                "this metric compares maps with masks; give masks= to the function, or data with "
+                "Data(mask=...)."
+            )
+        return self.data.mask(self.data.sample_ids.index(sample_id))
+
+    def measure(
+        self,
+        batch: Batch,
+        attributions: Mapping[str, Attribution],
+        observation: list[Tensor | None],
+    ) -> dict[str, Measurement]:
+        """Agreement of every attribution."""
+        features = feature_units.resolve("pixel", tuple(batch.x.shape[1:]))
+        result = {}
+        for name, attribution in attributions.items():
+            sums = feature_units.total(attribution.values, features)
+            relevance = sums.clamp(min=0) if self.part == "positive" else sums.abs()
+            usable = torch.isfinite(sums).all(dim=1)
+            values = [
+                math.nan
+                if mask is None or not bool(usable[i]) or not bool(own.any())
+                else self.of(own, mask, batch, i)
+                for i, (own, mask) in enumerate(zip(relevance, observation, strict=True))
+            ]
+            value = torch.tensor(values, dtype=torch.float64, device=sums.device)
+            result[name] = Measurement(value, reason=UNDEFINED)
+        return result
+
+    def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
+        """Agreement of one sample.
+
+        Args:
+            relevance: (H*W,) at least 0 everywhere and above somewhere.
+            mask: (H*W,) boolean, true somewhere.
+            batch: Where the sample is from.
+            i: Its position.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PointingGame(Masked):
+    """1 if the maximum of the map is within `tolerance` of the mask, 0 if not (Zhang et al. 2018).
+
+    Section 4.2 of "Top-down Neural Attention by Excitation Backprop".  Distances are Euclidean,
+    between centres of pixels.  Of tied maxima each counts alike: the value is the share of them
+    that hit, what drawing one has as its expectation.  The mean over samples is the paper's
+    accuracy.
+
+    Args:
+        tolerance: In pixels; 15 in the paper, for images whose short side is some 224.
+
+    Raises:
+        InputError: A negative tolerance; see `Masked`.
+    """
+
+    name = "pointing_game"
+    explains = "Is the largest value of the map on what people marked?"
+    reference = "Zhang et al. 2018, section 4.2"
+
+    tolerance: float = 15
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Pointing game, {self.tolerance:g} pixels ({self.part} part)"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tolerance < 0:
+            raise InputError(f"tolerance is {self.tolerance}; it must not be negative.")
+
+    def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
+        """Share of the maxima that hit."""
+        pixels = mask.view(-1, batch.x.shape[-1]).cpu().numpy()
+        far = torch.from_numpy(ndimage.distance_transform_edt(~pixels)).flatten()
+        first = (relevance == relevance.max()).cpu()
+        return float((far[first] <= self.tolerance).double().mean())
+
+
+@dataclass(frozen=True)
+class RelevanceRank(Masked):
+    """|top K pixels on the mask| / K with K the size of the mask (Arras, Osman and Samek 2022).
+
+    Their "relevance rank accuracy", section 3.  In [0, 1]; a random order has the share of the mask
+    in the image.  Of tied pixels of which only some are among the top K, each counts alike: the
+    value is the expectation over their orders.
+    """
+
+    name = "relevance_rank"
+    explains = "How many of the top pixels are on what people marked?"
+    reference = "Arras, Osman, Samek 2022, section 3"
+    words = "Relevance rank accuracy"
+
+    def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
+        """Share of the top pixels on the mask."""
+        many = int(mask.sum())
+        least = relevance.topk(many).values[-1]
+        above, tied = relevance > least, relevance == least
+        share = (many - int(above.sum())) / int(tied.sum())
+        return (int(mask[above].sum()) + share * int(mask[tied].sum())) / many
+
+
+@dataclass(frozen=True)
+class RelevanceMass(Masked):
+    """Relevance on the mask / relevance of the image (Arras, Osman and Samek 2022).
+
+    Their "relevance mass accuracy", section 3, with the positive part, or the magnitude, of the sum
+    over channels as the relevance of a pixel.  In [0, 1]; a constant map has the share of the mask
+    in the image.
+    """
+
+    name = "relevance_mass"
+    explains = "How much of the map is on what people marked?"
+    reference = "Arras, Osman, Samek 2022, section 3"
+    words = "Relevance mass accuracy"
+
+    def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
+        """Share of the relevance on the mask."""
+        return min(1.0, float(relevance[mask].sum() / relevance.sum()))

@@ -1,0 +1,1 @@
+"""Randomisation: does the map change with the weights, or with the class?"""

@@ -1,0 +1,150 @@
+"""What does the same network look like with other weights?  Copies with random layers."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from igbench.core import rng
+from igbench.core.batch import Batch
+from igbench.errors import InputError
+
+Init = Literal["scale", "torch"]
+Order = Literal["top_down", "bottom_up", "independent"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A copy of a network, the network, and the layers that have weights.
+
+    The copy is the only one; its layers are made random in place, and restored.  The network of the
+    user is read and never changed.
+
+    Attributes:
+        original: The user's network.
+        copy: The network with some layers at random.
+        layers: Dotted names of the layers with weights, in the order in which x meets them.
+        seed: Seed of the weights.
+        init: How weights are drawn.
+    """
+
+    original: nn.Module
+    copy: nn.Module
+    layers: tuple[str, ...]
+    seed: int
+    init: Init
+
+    def drawn_by(self, seed: int) -> Network:
+        """The same two networks, with other random weights."""
+        return replace(self, seed=seed)
+
+    @torch.no_grad()
+    def randomise(self, layer: str) -> None:
+        """Draw all parameters of a layer anew, by (seed, name of the layer and parameter)."""
+        module = self.copy.get_submodule(layer)
+        learnt = dict(self.original.get_submodule(layer).named_parameters(recurse=False))
+        fan_in = max(p[0].numel() for p in learnt.values() if p.dim() > 1)
+        for name, parameter in module.named_parameters(recurse=False):
+            g = rng.generator(self.seed, "mprt", f"{layer}.{name}")
+            parameter.copy_(drawn(learnt[name], fan_in, self.init, g))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Make the copy equal to the original again."""
+        for mine, learnt in zip(self.copy.parameters(), self.original.parameters(), strict=True):
+            mine.copy_(learnt)
+
+
+def drawn(learnt: Tensor, fan_in: int, init: Init, g: torch.Generator) -> Tensor:
+    """Random parameters in the place of learnt ones.
+
+    - "scale": independent normal numbers with the mean square of the learnt ones, so that the
+      statistics that batch normalisation keeps still fit the size of the activations;
+    - "torch": uniform in +-1/sqrt(fan_in), with which PyTorch starts linear and convolutional
+      layers, weights and biases alike.
+
+    Args:
+        learnt: Any shape.
+        fan_in: Inputs of one output of the layer.
+        init: "scale" or "torch".
+        g: Generator.
+    """
+    if init == "scale":
+        size = learnt.double().square().mean().sqrt().cpu()
+        values = size * torch.randn(learnt.shape, generator=g, dtype=torch.float64)
+    else:
+        unit = torch.rand(learnt.shape, generator=g, dtype=torch.float64)
+        values = (2 * unit - 1) / math.sqrt(fan_in)
+    return values.to(learnt)
+
+
+def network(batch: Batch, init: Init) -> Network:
+    """A copy of the network of a batch, with its layers in order.
+
+    Raises:
+        InputError: The model is no torch module, or has no weights.
+    """
+    model = batch.score.model
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            "weights are made random layer by layer, so the model must be a torch module, not a "
+            "function."
+        )
+    twin = copy.deepcopy(model)
+    layers = layers_in_order(twin, batch.x[:1])
+    if not layers:
+        raise InputError("the model has no layer with weights that could be made random.")
+    return Network(model, twin, layers, batch.metric_seed, init)
+
+
+def layers_in_order(model: nn.Module, x: Tensor) -> tuple[str, ...]:
+    """Names of the modules with a weight of their own (of two axes or more), by first use at x.
+
+    Layers that x does not meet are left out; so are norms, whose parameters have one axis.
+    """
+    weighted = {
+        name: module
+        for name, module in model.named_modules()
+        if any(p.dim() > 1 for p in module.parameters(recurse=False))
+    }
+    met: dict[str, None] = {}
+
+    def noting(name: str) -> object:
+        return lambda module, args: met.setdefault(name)
+
+    handles = [m.register_forward_pre_hook(noting(n)) for n, m in weighted.items()]
+    try:
+        # With gradients, as some attention layers skip their parts without them.
+        with torch.enable_grad():
+            model(x.detach().clone().requires_grad_())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(met)
+
+
+def stages(
+    layers: Sequence[str], order: Order, count: int | None
+) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """Which layers are random, stage by stage: fractions in (0, 1], and names.
+
+    Args:
+        layers: L names from the input to the output.
+        order: "top_down": from the output downwards, cascading, the fraction is that of random
+            layers; "bottom_up": from the input upwards; "independent": one layer alone, the
+            fraction is its place, counted from the output.
+        count: Number of stages, at even distances; None, or more than L, for one for each layer.
+    """
+    ranked = list(layers) if order == "bottom_up" else list(layers)[::-1]
+    total = len(ranked)
+    steps = total if count is None else min(count, total)
+    for k in range(1, steps + 1):
+        many = math.ceil(k * total / steps)
+        chosen = ranked[many - 1 : many] if order == "independent" else ranked[:many]
+        yield many / total, tuple(chosen)

@@ -1,0 +1,128 @@
+"""How does a metric ask the method again: about another model, another baseline, another input?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from igbench.core.batch import Attribution, Batch, Method
+from igbench.core.inference import InferenceOptions
+from igbench.core.score import Output, Score
+from igbench.errors import InputError, check_same_shape
+from igbench.methods.custom import CallableMethod
+
+LOST = "the map is zero or not finite, or so is the one it is compared with"
+
+
+def usable(values: Tensor) -> Tensor:
+    """Which maps say anything: finite and not zero everywhere, (N, *F) to (N,)."""
+    flat = values.flatten(1)
+    return torch.isfinite(flat).all(dim=1) & (flat != 0).any(dim=1)
+
+
+def subset(batch: Batch, keep: Tensor) -> Batch:
+    """Some samples of a batch, by their positions."""
+    return replace(
+        batch,
+        x=batch.x[keep],
+        baseline=batch.baseline[keep],
+        target=None if batch.target is None else batch.target[keep],
+        sample_ids=tuple(batch.sample_ids[i] for i in keep.tolist()),
+    )
+
+
+def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
+    """The maps that a method makes of a changed batch, (N, *F).
+
+    Samples whose first map is zero or not finite are not explained again: NaN.
+
+    Args:
+        name: Name of the method, for messages.
+        attribution: The first maps of the same samples, and the method.
+        batch: The samples with whatever has changed: score, input, baseline or target.
+
+    Raises:
+        InputError: A map was given without its method, or a new map has another shape.
+    """
+    method = method_of(name, attribution)
+    found = torch.full_like(attribution.values, math.nan)
+    keep = usable(attribution.values).nonzero()[:, 0]
+    if len(keep):
+        maps = method(subset(batch, keep))
+        check_same_shape("the attribution that was made again", maps, batch.x[keep])
+        found[keep] = maps.to(found)
+    return found
+
+
+def method_of(name: str, attribution: Attribution) -> Method:
+    """The method that made a map.
+
+    Raises:
+        InputError: The map was given without one.
+    """
+    if attribution.explain is None:
+        raise InputError(
+            f"this metric explains again, so it needs the method itself, and {name!r} is a map "
+            "alone; give Attribution(..., explain=METHOD), or method= to the function."
+        )
+    return attribution.explain
+
+
+def method_of_batch(name: str, attribution: Attribution) -> Method:
+    """The method that made a map, if it sees everything that a batch can change.
+
+    Raises:
+        InputError: There is none, or it is a function of input and class alone, which keeps
+            explaining the user's model with its own baseline.
+    """
+    method = method_of(name, attribution)
+    if isinstance(method, CallableMethod):
+        raise InputError(
+            f"this metric changes the model or the baseline, and {name!r} is a function of input "
+            "and class alone, which does not notice; write it as a method: Batch -> map, "
+            "explaining batch.score from batch.baseline."
+        )
+    return method
+
+
+def rescored(score: Score, model: nn.Module) -> Score:
+    """The scalar of another model, with the same settings and the same counters."""
+    return score.sibling(model, score.output, InferenceOptions())
+
+
+class Wrapped(Score):
+    """The scalar of the same model as a function of something else: the base of changed scores.
+
+    The model itself is the user's, so that methods find its layers by name.
+
+    Args:
+        score: The scalar to change; settings and counters are shared.
+    """
+
+    def __init__(self, score: Score) -> None:
+        super().__init__(score.model, score.output, score.rows, score.channels_last)
+        self.share(score)
+
+    def as_output(self, output: Output) -> Score:
+        """Itself; another readout would undo the change, so it is refused."""
+        if output != self.output:
+            raise InputError(
+                f"a method asks for the {output} of a function that this metric made of the "
+                f"{self.output}; it must explain batch.score as it is."
+            )
+        return self
+
+
+def l1(values: Tensor) -> Tensor:
+    """|phi|_1 of every map, (N, *F) to (N,) float64."""
+    return values.flatten(1).double().abs().sum(dim=1)
+
+
+def relative_l1(changed: Tensor, reference: Tensor) -> Tensor:
+    """|changed - reference|_1 / |reference|_1, (N,) float64; NaN for a reference of zeros."""
+    size = l1(reference)
+    far = l1(changed.double() - reference.double()) / size
+    return far.where(size > 0, math.nan)

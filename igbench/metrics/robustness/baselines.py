@@ -1,0 +1,211 @@
+"""Baseline sensitivity: how much does the map hang on the choice of the baseline?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from igbench import baselines as references
+from igbench.core import features as feature_units
+from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.dataset import Data
+from igbench.core.features import Features
+from igbench.errors import InputError, SampleError, check_choice, check_positive
+from igbench.metrics.base import BaseMetric
+from igbench.metrics.monte_carlo import mean_of, repeated
+from igbench.metrics.reexplain import explained, method_of_batch
+from igbench.metrics.similarity import on_grid, rank_correlation
+
+NAMES = ("zero", "channel_mean", "blur", "uniform_noise")
+TITLES = {
+    "rank": "1 - Spearman of magnitudes, mean over pairs",
+    "spread": "standard deviation over mean",
+    "blind": "share of zeros",
+}
+HIGH = {"rank": 2.0, "spread": math.inf, "blind": 1.0}
+REASONS = {
+    "rank": "the map of a baseline is flat or not finite",
+    "spread": "the mean map is zero, or a map is not finite",
+    "blind": "a map is not finite",
+}
+
+
+@dataclass(frozen=True)
+class BaselineSensitivity(BaseMetric):
+    """How much the maps of B baselines differ; 0 for methods that use none.
+
+    After Sturmfels, Lundberg and Lee 2020; there is no agreed number, so these are defined here.
+    With phi_b the map of baseline b, summed over each feature:
+
+    - "rank": mean over the B (B - 1) / 2 pairs of 1 - Spearman(|phi_b|, |phi_c|), in [0, 2];
+    - "spread": sum_i sd_b(phi_i) / sum_i |mean_b phi_i| with the standard deviation over the B maps
+      (denominator B), in [0, inf);
+    - "blind": mean over b of the share of features with phi_i = 0: where x_i = x'_i a
+      baseline-based map sees nothing.  In [0, 1].
+
+    The curve "baseline_blind" has the share of "blind" for each baseline, in their order.
+
+    Where a baseline is drawn at random, the value is the mean over R repeats with other draws of
+    it, and the standard error is that of this mean; the other maps are not made again.
+
+    Args:
+        statistic: "rank", "spread" or "blind".
+        among: Names from `igbench.baselines.NAMED`, two or more.
+        features: What one feature is; None for the default of the data.
+        data: What black, white and the pool are; an experiment gives its own.
+        repeats: R; no standard error for 1.
+
+    Raises:
+        InputError: Unknown names, fewer than two baselines, one that the data cannot make, or no
+            repeats.
+    """
+
+    name = "baseline_sensitivity"
+    family = "robustness"
+    explains = "How much does the map depend on the choice of the baseline?"
+    direction = "lower"
+    reference = "defined here, after Sturmfels, Lundberg, Lee 2020"
+
+    statistic: Literal["rank", "spread", "blind"] = "rank"
+    among: Sequence[str] = NAMES
+    features: str | None = None
+    data: Data | None = field(default=None, repr=False, compare=False)
+    repeats: int = 2
+
+    @property
+    def title(self) -> str:
+        """Name, with what the parameters decide."""
+        return f"Baseline sensitivity ({TITLES[self.statistic]}; {', '.join(self.among)})"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest possible value."""
+        return 0.0, HIGH[self.statistic]
+
+    @property
+    def undefined(self) -> str:
+        """When there is no value."""
+        return REASONS[self.statistic]
+
+    def __post_init__(self) -> None:
+        check_positive("repeats", self.repeats)
+        check_choice("statistic", self.statistic, tuple(TITLES))
+        object.__setattr__(self, "among", tuple(self.among))
+        for name in self.among:
+            references.named(name)
+        if len(set(self.among)) < 2 or len(set(self.among)) < len(self.among):
+            raise InputError(
+                f"among = {list(self.among)} does not fit; give two or more different ones."
+            )
+
+    @property
+    def sharing_key(self) -> object:
+        """The baselines; the statistics share them."""
+        return (BaselineSensitivity, self.among, self.repeats)
+
+    def observe(self, batch: Batch) -> list[list[Tensor]]:
+        """The baselines, R of B of (N, *F)."""
+        data = bare(batch) if self.data is None else self.data
+        return [
+            [
+                references.named(name)(batch.x, batch.sample_ids, data, own.metric_seed)
+                for name in self.among
+            ]
+            for own in repeated(batch, self.repeats)
+        ]
+
+    def measure(
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[list[Tensor]]
+    ) -> dict[str, Measurement]:
+        """The statistic of every attribution."""
+        features = self.features_of(batch)
+        grid = max(torch.finfo(batch.x.dtype).eps, 1e-12)
+        places = [float(b) for b in range(len(self.among))]
+        result: dict[str, Measurement] = {}
+        for name, attribution in attributions.items():
+            method_of_batch(name, attribution)
+            found = []
+            for sums in self._sums(name, attribution, batch, observation, features):
+                zeros = (sums == 0).double().mean(dim=2)
+                zeros = zeros.where(sums.isfinite().all(dim=2), math.nan)
+                found.append(
+                    Measurement(
+                        self._value(sums, zeros, grid),
+                        reason=REASONS[self.statistic],
+                        curves={"baseline_blind": (places, zeros)},
+                    )
+                )
+            result |= mean_of([{name: one} for one in found])
+        return result
+
+    def _value(self, sums: Tensor, zeros: Tensor, grid: float) -> Tensor:
+        if self.statistic == "blind":
+            return zeros.mean(dim=1)
+        return disagreement(sums, grid) if self.statistic == "rank" else spread(sums)
+
+    def _sums(
+        self,
+        name: str,
+        attribution: Attribution,
+        batch: Batch,
+        observation: list[list[Tensor]],
+        features: Features,
+    ) -> list[Tensor]:
+        """The B maps of one method, summed over features, R of (N, B, G) float64."""
+        maps: list[list[Tensor]] = []
+        for baselines in observation:
+            own = []
+            for b, baseline in enumerate(baselines):
+                if maps and torch.equal(baseline, observation[0][b]):
+                    own.append(maps[0][b])
+                    continue
+                again = explained(name, attribution, replace(batch, baseline=baseline))
+                own.append(feature_units.total(again, features))
+            maps.append(own)
+        return [torch.stack(own, dim=1) for own in maps]
+
+
+def disagreement(sums: Tensor, grid: float) -> Tensor:
+    """Mean over pairs of 1 - Spearman of magnitudes, (N, B, G) to (N,); NaN for flat maps.
+
+    Args:
+        sums: B maps of each sample.
+        grid: Differences below this share of the largest value are rounding.
+    """
+    sizes = [on_grid(sums[:, b].abs(), grid) for b in range(sums.shape[1])]
+    pairs = [1 - rank_correlation(a, b) for a, b in itertools.combinations(sizes, 2)]
+    return torch.stack(pairs).mean(dim=0)
+
+
+def spread(sums: Tensor) -> Tensor:
+    """sum_i sd_b(phi_i) / sum_i |mean_b phi_i|, (N, B, G) to (N,)."""
+    scale = sums.mean(dim=1).abs().sum(dim=1)
+    found = sums.std(dim=1, correction=0).sum(dim=1) / scale
+    return found.where(scale > 0, math.nan)
+
+
+def bare(batch: Batch) -> Data:
+    """What is known of samples without a data set: black is 0, and there is no pool."""
+
+    def nothing(index: int) -> Tensor:
+        raise SampleError("these samples have no source")
+
+    return Data(
+        name="given",
+        kind="image" if batch.x.dim() == 4 else "table",
+        shape=tuple(batch.x.shape[1:]),
+        sample_ids=batch.sample_ids,
+        labels=(None,) * len(batch),
+        load=nothing,
+        features=batch.features,
+        display=None,
+        black=(0.0,),
+        reference=None,
+        source="given by the caller",
+    )

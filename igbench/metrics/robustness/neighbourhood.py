@@ -1,0 +1,191 @@
+"""How far does a map move when the input moves a little?
+
+The machinery that the metrics of robustness share: they explain changed inputs with the method
+itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from igbench.core import rng
+from igbench.core.batch import Attribution, Batch, Method
+from igbench.errors import InputError, check_choice, check_positive, check_same_shape
+from igbench.metrics.base import BaseMetric
+
+NO_SCALE = "the map is zero or not finite, or so is that of a changed input"
+
+
+@dataclass(frozen=True)
+class Neighbourhood(BaseMetric):
+    """Random inputs near x, the same for all methods; the base of the metrics that use them.
+
+    The draws of a sample come one after the other from one stream, so the first D of a larger
+    number are the same ones: a maximum over draws never falls when D rises, and it is a lower bound
+    of the maximum over the ball.  Compare values of equal `draws`, `radius`, `ball` and `noise`
+    alone.
+
+    Args:
+        radius: Radius r of the ball, in units of the model's input.
+        draws: Number D of changed inputs for each sample.
+        ball: "linf" (every element moves by at most r) or "l2" (Euclidean norm of at most r).
+        noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
+            equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+
+    Raises:
+        InputError: A radius or a number of draws that is not above zero, an unknown name.
+    """
+
+    family = "robustness"
+    direction = "lower"
+    range = (0.0, math.inf)
+    unit = "element"
+    undefined = NO_SCALE
+
+    radius: float = 0.02
+    draws: int = 10
+    ball: Literal["linf", "l2"] = "linf"
+    noise: Literal["uniform", "extremes"] = "uniform"
+
+    def __post_init__(self) -> None:
+        check_positive("radius", self.radius)
+        check_positive("draws", self.draws)
+        check_choice("ball", self.ball, ("linf", "l2"))
+        check_choice("noise", self.noise, ("uniform", "extremes"))
+
+    @property
+    def sharing_key(self) -> object:
+        """Metrics with the same neighbours share the maps of these."""
+        return Neighbourhood(self.radius, self.draws, self.ball, self.noise)
+
+    def observe(self, batch: Batch) -> Responses:
+        """Nothing yet: neighbours are explained when a metric asks for a method's."""
+        return Responses(batch, Neighbourhood(self.radius, self.draws, self.ball, self.noise))
+
+    def deltas(self, batch: Batch, i: int) -> Tensor:
+        """Changes of one sample, (D, *F) in the dtype of the input."""
+        g = rng.generator(batch.metric_seed, "neighbours", batch.sample_ids[i])
+        shape = batch.x.shape[1:]
+        return torch.stack([self._delta(shape, g) for _ in range(self.draws)]).to(batch.x)
+
+    def _delta(self, shape: torch.Size, g: torch.Generator) -> Tensor:
+        if self.ball == "linf":
+            unit = 2 * torch.rand(shape, generator=g, dtype=torch.float64) - 1
+            return self.radius * (unit if self.noise == "uniform" else torch.sign(unit))
+        normal = torch.randn(shape, generator=g, dtype=torch.float64)
+        share = float(torch.rand((), generator=g, dtype=torch.float64)) ** (1 / normal.numel())
+        length = self.radius * (share if self.noise == "uniform" else 1.0)
+        return length * normal / normal.norm()
+
+    def words(self) -> str:
+        """The neighbours in a few words, for titles."""
+        return f"{self.ball} ball, r = {self.radius:g}, {self.draws} draws, {self.noise}"
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Changes of the maps of one batch, computed once for each method, then remembered.
+
+    Attributes:
+        batch: The samples.
+        neighbourhood: Where the changed inputs lie.
+        known: Changes so far, by method.
+    """
+
+    batch: Batch
+    neighbourhood: Neighbourhood
+    known: dict[str, Tensor] = field(default_factory=dict)
+
+    def changes(self, name: str, attribution: Attribution) -> Tensor:
+        """|phi(x + delta) - phi(x)|_2 for every draw, (N, D) float64; NaN for maps of zeros."""
+        if name not in self.known:
+            method = method_of(name, attribution)
+            self.known[name] = torch.stack(
+                [
+                    moves(
+                        self.batch,
+                        i,
+                        self.batch.x[i] + self.neighbourhood.deltas(self.batch, i),
+                        attribution.values[i],
+                        method,
+                    )
+                    for i in range(len(self.batch))
+                ]
+            )
+        return self.known[name]
+
+    def distances(self) -> Tensor:
+        """|delta|_2 for every draw, (N, D) float64."""
+        found = []
+        for i in range(len(self.batch)):
+            # What the input really moved by: adding rounds delta to the spacing of x.
+            moved = self.batch.x[i] + self.neighbourhood.deltas(self.batch, i) - self.batch.x[i]
+            found.append(moved.flatten(1).double().norm(dim=1))
+        return torch.stack(found)
+
+
+def sizes(attribution: Attribution) -> Tensor:
+    """|phi(x)|_2 of every map, (N,) float64; NaN for a map of zeros."""
+    norms = attribution.values.flatten(1).double().norm(dim=1)
+    return norms.where(norms > 0, math.nan)
+
+
+def moves(batch: Batch, i: int, inputs: Tensor, clean: Tensor, method: Method) -> Tensor:
+    """|phi(changed x) - phi(x)|_2 for changed versions of one sample, (D,) float64.
+
+    A clean map that is zero or not finite is not explained again: NaN.
+
+    Args:
+        batch: Where the sample is from.
+        i: Its position.
+        inputs: (D, *F) its changed versions.
+        clean: (*F) its map.
+        method: What made the map.
+    """
+    if not bool(torch.isfinite(clean).all()) or not bool((clean != 0).any()):
+        return torch.full((len(inputs),), math.nan, dtype=torch.float64, device=inputs.device)
+    maps = method(copies(batch, i, inputs))
+    check_same_shape("the attribution of changed inputs", maps, inputs)
+    return (maps - clean).flatten(1).double().norm(dim=1)
+
+
+def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:
+    """Changed versions of one sample as a batch.
+
+    Target and baseline are those of the sample.  So is the identifier: a method that draws at
+    random gets the same numbers for every version as for the clean sample, and what moves the map
+    is the input alone.
+
+    Args:
+        batch: Where the sample is from.
+        i: Its position.
+        inputs: (D, *F).
+    """
+    target = batch.target_of(i)
+    return replace(
+        batch,
+        x=inputs,
+        baseline=batch.baseline[i : i + 1].expand_as(inputs),
+        target=None if target is None else target.repeat(len(inputs)),
+        sample_ids=(batch.sample_ids[i],) * len(inputs),
+    )
+
+
+def method_of(name: str, attribution: Attribution) -> Method:
+    """The method that made a map.
+
+    Raises:
+        InputError: The map was given without one.
+    """
+    if attribution.explain is None:
+        raise InputError(
+            f"robustness explains changed inputs, so it needs the method itself, and {name!r} is a "
+            "map alone; give Attribution(..., explain=METHOD), or evaluate the method."
+        )
+    return attribution.explain

@@ -1,0 +1,1 @@
+"""Stored runs, statistics and comparison; needs no torch."""

@@ -1,0 +1,416 @@
+"""Did a release change the numbers?  A paired verdict for each (model, method, metric).
+
+Two runs are compared only where they answer the same question: same samples, weights, target rule
+and seed, and for each metric the same version.  Then every cell is judged over the samples that
+have a number in both runs; samples that lost theirs are findings, never silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from igbench.errors import InputError
+from igbench.records import stats
+from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
+
+METRIC_VERSIONS = "metric_versions"
+"""The comparability field that is judged metric by metric; every other one must agree."""
+LEVEL = 0.05
+TOLERANCE = 1e-9
+"""Relative difference of each sample below which two runs agree up to rounding."""
+
+Cell = tuple[str, str, str]
+Exit = Literal[0, 1, 2, 3]
+_LABELS: dict[Verdict, str] = {
+    "worse": "REGRESSION", "failed": "FAILED", "missing": "MISSING", "changed": "CHANGED",
+    "better": "IMPROVED", "new": "NEW", "same": "same", "identical": "identical",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdict on a new run against a base run.
+
+    Attributes:
+        base: Identifier of the base run.
+        new: Identifier of the new run.
+        changes: One for each cell of either run, in the order of the base run; `p_value` is
+            Holm-adjusted over all tested cells, NaN where nothing was tested.
+        incomparable: Why the runs cannot be compared: field and both values; else empty.
+        differences: Identity fields that differ, with both values.
+        detectable: Metric to the smallest mean difference that would have been reported with 90 %
+            power in each tested cell, after the correction; in the unit of the metric.
+        metrics: Definitions of the metrics.
+        accepted: Cell name "model/method/metric" to the reason why its verdict was acknowledged.
+        exit_code: 0 same or better, 1 regression, 2 not comparable, 3 incomplete.
+    """
+
+    base: str
+    new: str
+    changes: list[Change]
+    incomparable: list[str]
+    differences: list[str]
+    detectable: dict[str, float]
+    metrics: Mapping[str, MetricSpec]
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    exit_code: Exit = 0
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One cell of both runs, over the samples with a number in both."""
+
+    cell: Cell
+    spec: MetricSpec
+    base: np.ndarray
+    new: np.ndarray
+    note: str
+    lost: int
+
+    @property
+    def n(self) -> int:
+        """Number of paired samples."""
+        return len(self.base)
+
+    @property
+    def tested(self) -> bool:
+        """Whether the verdict needs a test: not for counts, times or what agrees anyway."""
+        gates = self.cell[2] not in COSTS and math.isfinite(self.spec.min_effect)
+        return gates and self.n > 0 and not _agree(self.base, self.new)
+
+
+def compare(
+    base: Records,
+    new: Records,
+    *,
+    accept: Mapping[str, str] | None = None,
+    resamples: int = stats.RESAMPLES,
+) -> Comparison:
+    """Compare two runs.
+
+    A cell is "identical" where all paired values are bit-equal, "same" where they agree within
+    1e-9 or where no difference is shown, "better" or "worse" where the Wilcoxon signed-rank test
+    rejects at 5 % after Holm's correction over all tested cells and the mean difference reaches
+    `MetricSpec.min_effect`, "changed" for such a difference in a metric without direction or in
+    another version.  Counts of model rows are deterministic and need no test; seconds and memory
+    never decide.  A cell that lost samples is "failed" unless it is worse.
+
+    Args:
+        base: The run to compare with.
+        new: The run that is judged.
+        accept: Pattern of "metric", "method/metric" or "model/method/metric" ("*" matches
+            anything) to the reason why such verdicts do not decide the exit code.
+        resamples: Number of bootstrap resamples of each interval.
+
+    Raises:
+        InputError: A pattern of `accept` matches no cell, or a metric has no definition.
+    """
+    old_cells, new_cells = _cells(base.scores), _cells(new.scores)
+    specs = {**COSTS, **base.run.metrics, **new.run.metrics}
+    versions = _changed_versions(base, new)
+    incomparable = _incomparable(base, new, versions)
+    differences = _differing(base.run.identity, new.run.identity)
+    if incomparable:
+        return Comparison(
+            base.run.id, new.run.id, [], incomparable, differences, {}, specs, exit_code=2
+        )
+    judged: dict[Cell, Change | _Pair] = {}
+    for cell in dict.fromkeys([*old_cells, *new_cells]):
+        judged[cell] = _pair(cell, old_cells.get(cell), new_cells.get(cell), specs, versions)
+    tested = [p for p in judged.values() if isinstance(p, _Pair) and p.tested]
+    p_raw = [stats.signed_rank_p(stats.subtract(p.base, p.new)) for p in tested]
+    p_holm = {p.cell: float(q) for p, q in zip(tested, stats.holm(p_raw), strict=True)}
+    changes = [
+        _judge(item, p_holm.get(cell, math.nan), resamples) if isinstance(item, _Pair) else item
+        for cell, item in judged.items()
+    ]
+    accepted = _accepted(changes, accept or {})
+    return Comparison(
+        base=base.run.id, new=new.run.id, changes=changes, incomparable=[],
+        differences=differences, detectable=_detectable(tested), metrics=specs, accepted=accepted,
+        exit_code=_exit_code([c for c in changes if _name(c) not in accepted]),
+    )  # fmt: skip
+
+
+def _cells(scores: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+    key = ["model", "method", "metric"]
+    twice = scores[scores.duplicated([*key, "sample_id"])]
+    if len(twice):
+        raise InputError(
+            f"sample {twice['sample_id'].iloc[0]!r} occurs twice in "
+            f"{'/'.join(twice[key].iloc[0])}; compare one run with one run."
+        )
+    return {
+        (str(model), str(method), str(metric)): rows.set_index("sample_id")
+        for (model, method, metric), rows in scores.groupby(key, sort=False)
+    }
+
+
+def _changed_versions(base: Records, new: Records) -> dict[str, str]:
+    """Metric to "version a -> b", for metrics of both runs whose definition changed."""
+    old, now = (
+        {k: spec.version for k, spec in r.run.metrics.items()}
+        | r.run.comparability.get(METRIC_VERSIONS, {})
+        for r in (base, new)
+    )
+    return {k: f"version {old[k]} -> {now[k]}" for k in old if k in now and old[k] != now[k]}
+
+
+def _incomparable(base: Records, new: Records, versions: Mapping[str, str]) -> list[str]:
+    found = _differing(
+        {k: v for k, v in base.run.comparability.items() if k != METRIC_VERSIONS},
+        {k: v for k, v in new.run.comparability.items() if k != METRIC_VERSIONS},
+    )
+    old, now = (set(r.scores["metric"]) - set(COSTS) for r in (base, new))
+    if (old or now) and not (old & now) - set(versions):
+        shared = [f"{k} {versions[k]}" for k in sorted(old & now)]
+        found.append(
+            f"{METRIC_VERSIONS}: every metric in common changed: {', '.join(shared)}"
+            if shared
+            else f"metrics: {sorted(old)} -> {sorted(now)}, none in common"
+        )
+    return found
+
+
+def _differing(old: Any, now: Any, name: str = "") -> list[str]:
+    """Leaves of two nested dictionaries that differ: "dotted.name: old -> new"."""
+    if isinstance(old, Mapping) and isinstance(now, Mapping):
+        found = []
+        for key in dict.fromkeys([*old, *now]):
+            inner = f"{name}.{key}" if name else str(key)
+            found += _differing(old.get(key, _ABSENT), now.get(key, _ABSENT), inner)
+        return found
+    return [] if old == now or repr(old) == repr(now) else [f"{name}: {old!r} -> {now!r}"]
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+_ABSENT = _Absent()
+
+
+def _pair(
+    cell: Cell,
+    old: pd.DataFrame | None,
+    now: pd.DataFrame | None,
+    specs: Mapping[str, MetricSpec],
+    versions: Mapping[str, str],
+) -> Change | _Pair:
+    """Pair the samples of a cell, or say at once why there is nothing to pair."""
+    metric = cell[2]
+    if metric not in specs:
+        raise InputError(f"metric {metric!r} has no definition in either run; repeat the runs.")
+    if now is None:
+        return Change(*cell, "missing", note="in the base run only")
+    if old is None:
+        return Change(*cell, "new", note="in the new run only")
+    if metric in versions:
+        return Change(*cell, "changed", note=f"{versions[metric]}: not compared")
+    had, has = (rows.loc[stats.usable(rows), "value"] for rows in (old, now))
+    if had.empty:
+        return (
+            Change(*cell, "identical", note="no value in either run")
+            if has.empty
+            else Change(*cell, "new", note=f"{len(has)} values, none in the base run")
+        )
+    both = had.index.intersection(has.index)
+    lost, gained = len(had) - len(both), len(has) - len(both)
+    notes = [_loss(had.index.difference(has.index), now, len(had))] if lost else []
+    notes += [f"{gained} samples have a value in the new run only"] if gained else []
+    return _Pair(
+        cell, specs[metric], had[both].to_numpy(), has[both].to_numpy(), "; ".join(notes), lost
+    )
+
+
+def _loss(lost: pd.Index, now: pd.DataFrame, n: int) -> str:
+    """How many samples lost their value, and how."""
+    there = now.loc[lost.intersection(now.index)]
+    ways = Counter(str(s) if s != "ok" else "NaN" for s in there["status"])
+    ways["missing"] += len(lost) - len(there)
+    text = ", ".join(f"{n} {way}" for way, n in sorted(ways.items()) if n)
+    reasons = there.loc[there["reason"] != "", "reason"]
+    return f"lost {len(lost)} of {n} samples: {text}" + (
+        f" ({reasons.iloc[0]})" if len(reasons) else ""
+    )
+
+
+def _agree(base: np.ndarray, new: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):
+        size = np.maximum(np.abs(base), np.abs(new))
+        return bool(np.all((base == new) | (np.abs(new - base) <= TOLERANCE * size)))
+
+
+def _judge(pair: _Pair, p_holm: float, resamples: int) -> Change:
+    """The verdict on paired samples."""
+    if not pair.n:
+        return Change(*pair.cell, "failed", note=pair.note)
+    difference = stats.subtract(pair.base, pair.new)
+    low, high = stats.interval(difference, resamples=resamples)
+    change = Change(
+        *pair.cell, "same", float(pair.base.mean()), float(pair.new.mean()),
+        float(difference.mean()), low, high, p_holm, len(difference), pair.note,
+    )  # fmt: skip
+    shown = p_holm <= LEVEL if pair.tested else pair.cell[2] in COSTS
+    if shown and abs(change.difference) >= pair.spec.min_effect:
+        better = (change.difference > 0) == (pair.spec.direction == "higher")
+        directed: Verdict = "better" if better else "worse"
+        change = replace(change, verdict="changed" if pair.spec.direction == "none" else directed)
+    elif np.array_equal(pair.base, pair.new):
+        change = replace(change, verdict="identical")
+    elif pair.tested and not math.isfinite(stats.detectable(pair.n, 0.0)):
+        change = replace(change, note="; ".join(filter(None, [pair.note, "too few samples"])))
+    if pair.lost and change.verdict != "worse":
+        change = replace(change, verdict="failed")
+    return change
+
+
+def _detectable(tested: list[_Pair]) -> dict[str, float]:
+    """The least sensitive cell of each metric."""
+    found: dict[str, float] = {}
+    for pair in tested:
+        with np.errstate(invalid="ignore"):
+            sd = float(np.std(stats.subtract(pair.base, pair.new), ddof=1)) if pair.n > 1 else 0.0
+        seen = stats.detectable(pair.n, sd, alpha=LEVEL / len(tested))
+        metric = pair.cell[2]
+        found[metric] = max(found.get(metric, 0.0), seen, pair.spec.min_effect)
+    return found
+
+
+def _accepted(changes: list[Change], accept: Mapping[str, str]) -> dict[str, str]:
+    """Cell names with a verdict that was acknowledged, and why."""
+    found: dict[str, str] = {}
+    quiet = {_name(c) for c in changes if c.verdict in ("identical", "same")}
+    for pattern, reason in accept.items():
+        names = [_name(c) for c in changes]
+        hits = [n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n, f"*/{pattern}")]
+        if not hits:
+            raise InputError(
+                f"accept pattern {pattern!r} matches no cell; give method/metric, for example "
+                f"{names[0].split('/', 1)[1] if names else 'ig/deletion'!r}."
+            )
+        found |= {n: reason for n in hits if n not in quiet}
+    return found
+
+
+def _exit_code(changes: list[Change]) -> Exit:
+    verdicts = {c.verdict for c in changes}
+    if "worse" in verdicts:
+        return 1
+    return 3 if verdicts & {"failed", "missing"} else 0
+
+
+def _name(change: Change) -> str:
+    return f"{change.model}/{change.method}/{change.metric}"
+
+
+def format_text(comparison: Comparison) -> str:
+    """The comparison for a terminal: headline, one line for each finding, what differs."""
+    c = comparison
+    lines = [_headline(c), *(f"NOT COMPARABLE {text}" for text in c.incomparable)]
+    lines += [_line(c, change) for change in _findings(c)]
+    lines += [f"differs: {text}" for text in c.differences]
+    if not c.incomparable:
+        lines.append(_sensitivity(c))
+    return "\n".join(lines) + "\n"
+
+
+def format_markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown, with a table of the findings; fits a job summary."""
+    c = comparison
+    lines = [f"### {_headline(c)}", ""]
+    lines += [f"- not comparable: {_escape(text)}" for text in c.incomparable]
+    findings = _findings(c)
+    if findings:
+        lines += [
+            "| verdict | cell | base | new | difference [95 %] | p (Holm) | n | note |",
+            "|---|---|---:|---:|---:|---:|---:|---|",
+            *("| " + " | ".join(_escape(v) for v in _columns(c, f)) + " |" for f in findings),
+            "",
+        ]
+    lines += [f"- differs: {_escape(text)}" for text in c.differences]
+    if not c.incomparable:
+        lines.append(f"- {_sensitivity(c)}")
+    return "\n".join(lines) + "\n"
+
+
+def _headline(c: Comparison) -> str:
+    verdict = {0: "no regression", 1: "regression", 2: "not comparable", 3: "incomplete"}
+    counts = Counter(change.verdict for change in c.changes)
+    text = ", ".join(f"{counts[v]} {v}" for v in _LABELS if counts[v])
+    cells = f": {text} of {len(c.changes)} cells" if text else ""
+    cells += f", {len(c.accepted)} accepted" if c.accepted else ""
+    return f"{verdict[c.exit_code]}{cells} ({c.base} -> {c.new})"
+
+
+def _findings(c: Comparison) -> list[Change]:
+    """What is worth a line, the gravest first."""
+    order = list(_LABELS)
+    shown = [f for f in c.changes if f.verdict not in ("identical", "same") or f.note]
+    shown = [f for f in shown if f.verdict != "identical"]
+    return sorted(shown, key=lambda f: order.index(f.verdict))
+
+
+def _label(c: Comparison, change: Change) -> str:
+    return "ACCEPTED" if _name(change) in c.accepted else _LABELS[change.verdict]
+
+
+def _cell_name(c: Comparison, change: Change) -> str:
+    """Without the model where there is only one."""
+    several = len({f.model for f in c.changes}) > 1
+    return _name(change) if several else f"{change.method}/{change.metric}"
+
+
+def _note(c: Comparison, change: Change) -> str:
+    reason = c.accepted.get(_name(change))
+    return "; ".join(filter(None, [change.note, f"accepted: {reason}" if reason else ""]))
+
+
+def _line(c: Comparison, change: Change) -> str:
+    start, note = f"{_label(c, change)} {_cell_name(c, change)}:", _note(c, change)
+    if not change.n:
+        return f"{start} {note}"
+    p = "" if math.isnan(change.p_value) else f"p={change.p_value:.2g} Holm; "
+    return (
+        f"{start} {change.base:.4g} -> {change.new:.4g} ({_interval(change)}, {change.verdict}; "
+        f"{p}n={change.n}; min effect {c.metrics[change.metric].min_effect:g})"
+        + (f"; {note}" if note else "")
+    )
+
+
+def _columns(c: Comparison, change: Change) -> list[str]:
+    numbers = ["", "", "", "", ""]
+    if change.n:
+        p = "" if math.isnan(change.p_value) else f"{change.p_value:.2g}"
+        numbers = [
+            f"{change.base:.4g}", f"{change.new:.4g}", _interval(change), p, str(change.n)
+        ]  # fmt: skip
+    return [_label(c, change), _cell_name(c, change), *numbers, _note(c, change)]
+
+
+def _interval(change: Change) -> str:
+    return f"{change.difference:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _sensitivity(c: Comparison) -> str:
+    """What the comparison could have seen."""
+    if not c.detectable:
+        return "detectable: every compared score agrees to rounding, so nothing was tested"
+    parts = [
+        f"{metric} >= {least:.2g}" if math.isfinite(least) else f"{metric}: too few samples"
+        for metric, least in c.detectable.items()
+    ]
+    return "detectable (mean difference, 90 % power, after Holm): " + ", ".join(parts)

@@ -1,0 +1,399 @@
+"""How sure are we?  Means with intervals, paired tests, and what a sample could have shown.
+
+The unit is the sample, paired across methods and across runs.  Values that are undefined or failed
+never enter a number; their counts stand beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from igbench.errors import InputError
+from igbench.schema import MethodSpec, MetricSpec
+
+RESAMPLES = 9999
+CONFIDENCE = 0.95
+LARGE = 2000
+"""Above this many samples the interval of the mean is the normal one: the two agree there."""
+EXACT = 50
+"""Up to this many non-zero differences the p-value is exact."""
+SEED = 20170304
+"""Of the resamples: the same for every method, metric and run, so that intervals repeat."""
+
+SUMMARY_COLUMNS = (
+    "model", "method", "metric", "n", "n_undefined", "n_failed", "reason", "mean", "low", "high",
+    "median", "std", "mc_error", "best", "tied",
+)  # fmt: skip
+PAIR_COLUMNS = (
+    "model", "metric", "a", "b", "n", "difference", "low", "high", "p_value", "p_holm", "effect",
+    "share_better",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How two paired samples differ: new minus base.
+
+    Attributes:
+        mean: Mean difference; NaN without pairs.
+        low: Lower end of its 95 % interval; NaN with fewer than two pairs.
+        high: Upper end.
+        p_value: Wilcoxon signed-rank test, two-sided, not corrected for multiplicity.
+        effect: Matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), in [-1, 1].
+        n: Number of pairs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    effect: float
+    n: int
+
+
+def usable(scores: pd.DataFrame) -> pd.Series:
+    """Which rows hold a number, (rows,) bool: status "ok" and a value that is not NaN."""
+    return (scores["status"] == "ok") & scores["value"].notna()
+
+
+def interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """95 % BCa bootstrap interval of the mean (Efron 1987).
+
+    Samples of equal size are resampled with the same indices.  Equal values give that value twice;
+    fewer than two values, or infinite ones, give NaN.
+
+    Args:
+        values: (n,).
+        resamples: Number of bootstrap resamples; BCa needs about a hundred or more.
+
+    >>> interval(np.array([2.0, 2.0, 2.0]))
+    (2.0, 2.0)
+    """
+    n = len(values)
+    if n < 2 or not np.isfinite(values).all():
+        return math.nan, math.nan
+    origin, spread = float(values[0]), float(np.ptp(values))
+    if spread == 0:
+        return origin, origin
+    if n > LARGE:
+        half = scipy_stats.norm.ppf((1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(n)
+        return float(values.mean() - half), float(values.mean() + half)
+    found = scipy_stats.bootstrap(
+        ((values - origin) / spread,),  # BCa is equivariant; this keeps tiny spreads well-posed
+        np.mean,
+        confidence_level=CONFIDENCE,
+        n_resamples=resamples,
+        batch=max(1, 2**18 // n),  # 2 MiB at a time
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return origin + spread * float(found.low), origin + spread * float(found.high)
+
+
+def signed_rank_p(difference: np.ndarray) -> float:
+    """Two-sided p-value of the Wilcoxon signed-rank test, zeros ranked and dropped (Pratt 1959).
+
+    Exact up to 50 non-zero differences, ties and zeros included: the signs are flipped in all
+    ways, given the ranks.  Beyond, the normal approximation with its tie correction.
+
+    Args:
+        difference: (n,) paired differences.
+
+    Returns:
+        In (0, 1]; 1 if all are zero, NaN if there are none.
+
+    >>> signed_rank_p(np.ones(6))  # 2 / 2**6
+    0.03125
+    """
+    if len(difference) == 0 or np.isnan(difference).any():
+        return math.nan
+    positive, ranks = _signed_ranks(difference)
+    if len(ranks) == 0:
+        return 1.0
+    if len(ranks) > EXACT:
+        test = scipy_stats.wilcoxon(difference, zero_method="pratt", method="asymptotic")
+        return float(test.pvalue)
+    steps = np.rint(2 * ranks).astype(int)  # average ranks are multiples of one half
+    ways = np.zeros(int(steps.sum()) + 1)
+    ways[0] = 1.0
+    for step in steps:
+        ways[step:] = ways[step:] + ways[:-step]
+    plus = int(steps[positive].sum())
+    tail = min(ways[: plus + 1].sum(), ways[plus:].sum())
+    return float(min(1.0, 2.0 * tail / ways.sum()))
+
+
+def rank_biserial(difference: np.ndarray) -> float:
+    """Matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), in [-1, 1] (Kerby 2014).
+
+    0 if all differences are zero; NaN if there are none.
+    """
+    if len(difference) == 0 or np.isnan(difference).any():
+        return math.nan
+    positive, ranks = _signed_ranks(difference)
+    return float((2 * ranks[positive].sum() - ranks.sum()) / ranks.sum()) if len(ranks) else 0.0
+
+
+def _signed_ranks(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signs (True where positive) and Pratt ranks of the non-zero differences."""
+    kept = difference != 0
+    return difference[kept] > 0, scipy_stats.rankdata(np.abs(difference))[kept]
+
+
+def paired_difference(
+    base: np.ndarray, new: np.ndarray, *, resamples: int = RESAMPLES
+) -> PairedDifference:
+    """Mean of new - base with its interval, test and effect size.
+
+    Args:
+        base: (n,).
+        new: (n,), paired with `base`.
+        resamples: Number of bootstrap resamples.
+
+    Raises:
+        InputError: The two have different lengths.
+    """
+    difference = subtract(base, new)
+    low, high = interval(difference, resamples=resamples)
+    return PairedDifference(
+        mean=_mean(difference), low=low, high=high, p_value=signed_rank_p(difference),
+        effect=rank_biserial(difference), n=len(difference),
+    )  # fmt: skip
+
+
+def subtract(base: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """New - base, (n,), with equal infinities cancelling."""
+    if base.shape != new.shape or base.ndim != 1:
+        raise InputError(
+            f"paired values have shapes {base.shape} and {new.shape}; they must be one-dimensional "
+            "and of equal length, one pair for each sample."
+        )
+    with np.errstate(invalid="ignore"):
+        return np.where(base == new, 0.0, new - base)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment (1979), same shape; NaN stays NaN and is not counted.
+
+    The i-th smallest of m values becomes the largest of (m - j + 1) p_(j) over j <= i, at most 1.
+    (statsmodels agrees, and collects all garbage of the process at each call.)
+    """
+    p = np.asarray(p_values, dtype=float)
+    adjusted = np.full(p.shape, math.nan)
+    order = np.argsort(p, axis=None)[: np.count_nonzero(~np.isnan(p))]  # NaN is sorted last
+    weights = np.arange(len(order), 0, -1)
+    adjusted.flat[order] = np.minimum(np.maximum.accumulate(weights * p.flat[order]), 1.0)
+    return adjusted
+
+
+def detectable(n: int, sd: float, *, alpha: float = 0.05, power: float = 0.9) -> float:
+    """Smallest mean difference that n pairs reveal with this power, at a two-sided level.
+
+    (z[1 - alpha / 2] + z[power]) sd / sqrt(n 3 / pi): the normal approximation with the
+    asymptotic efficiency 3 / pi of the signed-rank test.  Infinite where n pairs can never reach
+    the level, because 2 / 2**n > alpha.
+
+    Args:
+        n: Number of pairs.
+        sd: Standard deviation of the paired differences, in the unit of the metric.
+        alpha: Level; divide it by the number of tests for a bound under Holm's correction.
+        power: Probability of a rejection.
+    """
+    if n < 1 or 2.0 ** (1 - n) > alpha:
+        return math.inf
+    z = scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(power)
+    return float(z * sd / math.sqrt(n * 3 / math.pi))
+
+
+def wide(scores: pd.DataFrame) -> pd.DataFrame:
+    """Samples x methods of one model and metric; NaN where a method has no number.
+
+    Raises:
+        InputError: A sample occurs twice for one method.
+    """
+    if scores.duplicated(["method", "sample_id"]).any():
+        twice = scores[scores.duplicated(["method", "sample_id"])].iloc[0]
+        raise InputError(
+            f"sample {twice['sample_id']!r} occurs twice for {twice['method']}/{twice['metric']}; "
+            "give the scores of one run at a time."
+        )
+    values = scores.assign(value=scores["value"].where(usable(scores)))
+    table = values.pivot(index="sample_id", columns="method", values="value")
+    return table[list(dict.fromkeys(scores["method"]))]
+
+
+def pairwise(
+    scores: pd.DataFrame,
+    specs: Mapping[str, MetricSpec],
+    metric: str,
+    *,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """Every pair of methods on one metric, over the samples where both have a number.
+
+    Differences are a - b.  The family of Holm's correction is all k (k - 1) / 2 pairs of one model
+    and metric, controls included.
+
+    Args:
+        scores: Columns of `Row`, of one run.
+        specs: Metric definitions.
+        metric: Name of the metric.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        Columns `PAIR_COLUMNS`; `effect` is the matched-pairs rank-biserial correlation of a - b,
+        `share_better` the share of samples where a is better (larger where the metric has no
+        direction), ties counted half.
+
+    Raises:
+        InputError: No rows or no definition of the metric.
+    """
+    spec = _spec(specs, metric)
+    chosen = scores[scores["metric"] == metric]
+    if chosen.empty:
+        known = ", ".join(dict.fromkeys(scores["metric"]))
+        raise InputError(f"no rows of metric {metric!r}; these records hold: {known}.")
+    lines = []
+    for model, group in chosen.groupby("model", sort=False):
+        table = wide(group)
+        pairs = [
+            _pair(str(model), metric, a, b, table, spec, resamples)
+            for a, b in itertools.combinations(table.columns, 2)
+        ]
+        for line, p in zip(pairs, holm([line["p_value"] for line in pairs]), strict=True):
+            lines.append({**line, "p_holm": float(p)})
+    return pd.DataFrame(lines, columns=list(PAIR_COLUMNS))
+
+
+def _pair(
+    model: str, metric: str, a: str, b: str, table: pd.DataFrame, spec: MetricSpec, resamples: int
+) -> dict[str, Any]:
+    both = table[[a, b]].dropna()
+    of_a, of_b = both[a].to_numpy(), both[b].to_numpy()
+    found = paired_difference(of_b, of_a, resamples=resamples)
+    gain = of_b - of_a if spec.direction == "lower" else of_a - of_b
+    return {
+        "model": model, "metric": metric, "a": a, "b": b, "n": found.n, "difference": found.mean,
+        "low": found.low, "high": found.high, "p_value": found.p_value, "effect": found.effect,
+        "share_better": _mean((gain > 0) + 0.5 * (gain == 0)),
+    }  # fmt: skip
+
+
+def summarise(
+    scores: pd.DataFrame,
+    specs: Mapping[str, MetricSpec],
+    *,
+    methods: Mapping[str, MethodSpec] | None = None,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """One line for each model, metric and method.
+
+    Args:
+        scores: Columns of `Row`, of one run.
+        specs: Definitions of the metrics and costs.
+        methods: Definitions of the methods; oracles and controls are never best.  Without them,
+            every method competes.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        Columns `SUMMARY_COLUMNS`: `n`, `n_undefined`, `n_failed` count samples; `reason` is the
+        most common one; `low`, `high` bound the mean with 95 % confidence; `mc_error` is the
+        Monte Carlo standard error of the mean, NaN for exact metrics (for draws that all samples
+        share it is that of one sample, an upper bound); `best` marks the best mean
+        among methods proper, `tied` those that the signed-rank test cannot tell from it after
+        Holm's correction over all pairs of the model and metric.
+
+    Raises:
+        InputError: A metric has no definition, or a sample occurs twice.
+    """
+    lines = []
+    for (model, metric), group in scores.groupby(["model", "metric"], sort=False):
+        spec = _spec(specs, str(metric))
+        cells = [
+            {"model": model, "method": method, "metric": metric, **_describe(cell, spec, resamples)}
+            for method, cell in group.groupby("method", sort=False)
+        ]
+        rivals = [c for c in cells if _competes(c["method"], methods) and c["n"]]
+        lines += _mark(cells, rivals, wide(group), spec)
+    return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
+
+
+def _describe(cell: pd.DataFrame, spec: MetricSpec, resamples: int) -> dict[str, Any]:
+    good = usable(cell)
+    values = cell.loc[good, "value"].to_numpy(dtype=float)
+    errors = cell.loc[good, "std_error"].dropna().to_numpy(dtype=float)
+    undefined = int((cell["status"] == "undefined").sum())
+    reasons = cell.loc[~good & (cell["reason"] != ""), "reason"].value_counts()
+    low, high = interval(values, resamples=resamples)
+    independent = 1 if spec.shared_draws else len(values)
+    spread = len(values) > 1 and np.isfinite(values).all()
+    return {
+        "n": len(values),
+        "n_undefined": undefined,
+        "n_failed": len(cell) - len(values) - undefined,
+        "reason": str(reasons.index[0]) if len(reasons) else "",
+        "mean": _mean(values),
+        "low": low,
+        "high": high,
+        "median": float(np.median(values)) if len(values) else math.nan,
+        "std": float(values.std(ddof=1)) if spread else math.nan,
+        "mc_error": math.sqrt(_mean(errors**2) / independent) if len(errors) else math.nan,
+    }
+
+
+def _mark(
+    cells: list[dict[str, Any]],
+    rivals: list[dict[str, Any]],
+    table: pd.DataFrame,
+    spec: MetricSpec,
+) -> list[dict[str, Any]]:
+    """The cells with `best` and `tied`; equal best means are all best."""
+    sign = {"higher": 1.0, "lower": -1.0, "none": math.nan}[spec.direction]
+    merits = {c["method"]: sign * c["mean"] for c in rivals}
+    top = max((m for m in merits.values() if not math.isnan(m)), default=math.nan)
+    best = [name for name, merit in merits.items() if merit == top]
+    apart = _told_apart(table, best[0]) if best else {}
+    return [
+        {
+            **cell,
+            "best": cell["method"] in best,
+            "tied": bool(best)
+            and cell["method"] in merits
+            and cell["method"] not in best
+            and not apart[cell["method"]],
+        }
+        for cell in cells
+    ]
+
+
+def _told_apart(table: pd.DataFrame, best: str) -> dict[str, bool]:
+    """Which methods differ from `best` at 5 % after Holm's correction over all pairs."""
+    pairs = list(itertools.combinations(table.columns, 2))
+    p_values = []
+    for a, b in pairs:
+        both = table[[a, b]].dropna()
+        p_values.append(signed_rank_p(subtract(both[a].to_numpy(), both[b].to_numpy())))
+    adjusted = zip(pairs, holm(p_values), strict=True)
+    return {b if a == best else a: bool(p <= 0.05) for (a, b), p in adjusted if best in (a, b)}
+
+
+def _competes(method: str, methods: Mapping[str, MethodSpec] | None) -> bool:
+    return methods is None or method not in methods or methods[method].role == "method"
+
+
+def _spec(specs: Mapping[str, MetricSpec], metric: str) -> MetricSpec:
+    if metric not in specs:
+        raise InputError(f"metric {metric!r} has no definition; known: {', '.join(specs)}.")
+    return specs[metric]
+
+
+def _mean(values: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(values)) if len(values) else math.nan

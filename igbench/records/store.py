@@ -1,0 +1,413 @@
+"""How does a run reach the disk, whole or not at all, and come back as it was?
+
+A run is one folder.  It is written beside its final place and renamed, so that no reader meets half
+of it.  `results/README.md` is the dictionary of its files and columns.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from igbench.errors import InputError, suggestion
+from igbench.schema import SCHEMA_VERSION, MethodSpec, MetricSpec, Point, Records, Row, Run
+
+log = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+SCORES_FILE = "scores.parquet"
+CURVES_FILE = "curves.parquet"
+SUMMARY_FILE = "summary.csv"
+MAPS_FOLDER = "attributions"
+METADATA_KEY = b"igbench.run"
+
+_TYPES = {float: pa.float64(), int: pa.int64()}
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_TAG = "$float"
+_STAMP = "%Y%m%d-%H%M%S"
+_SUMMARISED = [
+    "model", "method", "metric", "sample_id", "value", "status", "reason", "std_error",
+]  # fmt: skip
+_ID = re.compile(r"(\d{8}-\d{6})-[0-9a-f]{8}")
+
+
+def records(run: Run, rows: Sequence[Row], points: Sequence[Point] = ()) -> Records:
+    """A run in memory, with the same columns and types as `read` returns."""
+    return Records(run, table(Row, rows).to_pandas(), table(Point, points).to_pandas())
+
+
+def write(
+    folder: Path,
+    run: Run,
+    rows: Sequence[Row] | pa.Table,
+    points: Sequence[Point] | pa.Table = (),
+    maps: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    *,
+    under: Path | None = None,
+) -> Path:
+    """Write a run; the folder appears complete or not at all.
+
+    Args:
+        folder: Where the run goes, usually `results_dir / run.experiment / run.id`.
+        run: Its description; plain values only (dictionaries, lists, text, numbers).
+        rows: Scores and costs, as rows or as a table of `table`.
+        points: Curves, likewise.
+        maps: File name to tensor name to array, for `attributions/<file name>.safetensors`.
+        under: Where it is built before it is moved into its place; beside it by default.  What a
+            process that is killed leaves is in there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The folder exists already and is not empty, or cannot be written.
+    """
+    folder = Path(folder)
+    writable(folder.parent)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder} exists already; a run is never overwritten. Choose a new id.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = (under or folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
+    try:
+        partial.mkdir()
+        _fill(partial, run, rows, points, maps or {})
+        _sync([*sorted(partial.rglob("*")), partial])
+        partial.replace(folder)
+        _sync([folder.parent])
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror}. What was done is kept; make room and "
+            "repeat the command."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _sync(paths: Sequence[Path]) -> None:
+    """Wait until files and folders are on the disk: what a run is made of is deleted after it."""
+    for path in paths if os.name == "posix" else ():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _fill(
+    folder: Path,
+    run: Run,
+    rows: Sequence[Row] | pa.Table,
+    points: Sequence[Point] | pa.Table,
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    text = json.dumps(encode(run.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    scores = table(Row, rows)
+    for name, content in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
+        whole = content.replace_schema_metadata({METADATA_KEY: text.encode()})
+        pq.write_table(whole, folder / name, compression="zstd")
+    needed = scores.select(_SUMMARISED).to_pandas()
+    from igbench.records import stats
+
+    summary = stats.summarise(needed, run.metrics, methods=run.methods)
+    summary.to_csv(folder / SUMMARY_FILE, index=False, lineterminator="\n")
+    if maps:
+        (folder / MAPS_FOLDER).mkdir()
+    for name, tensors in maps.items():
+        if Path(name).name != name:
+            raise InputError(f"attribution file name {name!r} must not contain a path separator.")
+        plain = {key: np.array(value, order="C") for key, value in tensors.items()}
+        (folder / MAPS_FOLDER / f"{name}.safetensors").write_bytes(save(plain))
+
+
+def table(
+    kind: type[Row] | type[Point], rows: Sequence[Row] | Sequence[Point] | pa.Table
+) -> pa.Table:
+    """Rows as an Arrow table with the columns and types of the files; a table as it is."""
+    if isinstance(rows, pa.Table):
+        return rows
+    hints = get_type_hints(kind)
+    types = {name: _TYPES.get(hints[name], pa.string()) for name in kind._fields}
+    columns = zip(*rows, strict=True) if rows else ((),) * len(types)
+    arrays = [pa.array(c, t) for c, t in zip(columns, types.values(), strict=True)]
+    return pa.table(arrays, schema=pa.schema(list(types.items())))
+
+
+def read(folder: Path) -> Records:
+    """Read a run that `write` wrote: equal to what went in, NaN and infinities included.
+
+    Raises:
+        InputError: No such folder, not a run, damaged, or of another schema version.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder of a run, with a {RUN_FILE}.")
+    if not (folder / RUN_FILE).is_file():
+        raise InputError(f"{folder} is not a run: it has no {RUN_FILE}. Give the folder of a run.")
+    run = _read_run(folder / RUN_FILE)
+    return Records(
+        run=run,
+        scores=scores(folder),
+        curves=_frame(read_table(folder / CURVES_FILE, Point)),
+        folder=str(folder),
+        maps=read_maps(folder),
+    )
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    """The rows of a run alone, as `read` has them.
+
+    Raises:
+        InputError: They are missing or damaged.
+    """
+    return _frame(read_table(Path(folder) / SCORES_FILE, Row))
+
+
+def _read_run(path: Path) -> Run:
+    with _readable(path):
+        content = decode(json.loads(path.read_text(encoding="utf-8")))
+        version = content.get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version}, this igbench reads {SCHEMA_VERSION}; "
+                "upgrade igbench to read it."
+            )
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has schema version {version!r}, which no igbench release wrote; this one "
+                f"reads {SCHEMA_VERSION}. Run the experiment again."
+            )
+        content["metrics"] = {k: MetricSpec(**v) for k, v in content["metrics"].items()}
+        content["methods"] = {k: MethodSpec(**v) for k, v in content["methods"].items()}
+        return Run(**{f.name: content.pop(f.name) for f in fields(Run)}, **content)
+
+
+def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
+    """Rows or points of a run, with the columns of `table`, in their order.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    with _readable(path):
+        return pq.read_table(path, columns=list(kind._fields)).select(list(kind._fields))
+
+
+def _frame(whole: pa.Table) -> pd.DataFrame:
+    """A table that is not needed any more as a frame: column by column, so never whole twice."""
+    return whole.to_pandas(split_blocks=True, self_destruct=True)
+
+
+def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The maps of a run: file name to tensor name to array.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    found = {}
+    for path in sorted(folder.glob(f"{MAPS_FOLDER}/*.safetensors")):
+        with _readable(path):
+            found[path.stem] = load_file(path)
+    return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; the run is incomplete. Run it again.") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is damaged ({detail}); copy the run again, or repeat it with overwrite=true."
+        ) from error
+
+
+def writable(folder: Path) -> None:
+    """Raise unless files can be created in `folder`, or where it would have to be created.
+
+    Creates nothing that stays.
+
+    Raises:
+        InputError: A part of the path is a file, or the system refuses to create a file.
+    """
+    place = Path(folder).absolute()
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise InputError(f"cannot write to {folder}: {place} is a file. Set results_dir=PATH.")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror} ({place}). Set results_dir=PATH to "
+            "one that you can write to."
+        ) from error
+
+
+def new_id(now: datetime) -> str:
+    """Identifier of a run that starts now: UTC time and eight random hexadecimal digits.
+
+    Identifiers sort by time.
+
+    Raises:
+        ValueError: `now` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ValueError("the time of a run needs a time zone; use datetime.now(UTC)")
+    return f"{now.astimezone(UTC):{_STAMP}}-{secrets.token_hex(4)}"
+
+
+def next_id(experiment_folder: Path, now: datetime) -> str:
+    """Identifier of a run that starts now, and sorts after all runs in a folder.
+
+    Where the clock is behind the newest run, the time is a second after that run's.
+    """
+    stamps = (_ID.fullmatch(folder.name) for folder in runs(experiment_folder))
+    last = max((found[1] for found in stamps if found), default="")
+    try:
+        after = datetime.strptime(last, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
+    except (ValueError, OverflowError):  # no run yet, or digits that are no time
+        return new_id(now)
+    return new_id(max(now, after))
+
+
+def canonical_hash(value: Any) -> str:
+    """SHA-256 of plain nested values, independent of the order of keys; 64 hexadecimal digits.
+
+    Tuples equal lists; 1 differs from 1.0.
+    """
+    text = json.dumps(
+        encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def encode(value: Any) -> Any:
+    """Plain nested values as strict JSON: NaN and infinities become {"$float": "nan"}.
+
+    Raises:
+        TypeError: Something is not plain, or a key is not text.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"keys of records must be text, got {list(value)}")
+        return {key: encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_TAG: str(value)}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"records hold plain values, not {type(value).__name__}: {value!r}")
+
+
+def decode(value: Any) -> Any:
+    """The inverse of `encode`, up to tuples, which come back as lists."""
+    if isinstance(value, dict):
+        if value.keys() == {_TAG}:
+            return _NON_FINITE[value[_TAG]]
+        return {key: decode(item) for key, item in value.items()}
+    return [decode(item) for item in value] if isinstance(value, list) else value
+
+
+def find(experiment_folder: Path, key: str) -> Path | None:
+    """The newest run with this identity (see `igbench.run.shards`); None if there is none."""
+    found = telling(experiment_folder, key)
+    return next((f for f, run in found if run.environment.get("identity") == key), None)
+
+
+def telling(experiment_folder: Path, key: str) -> Iterator[tuple[Path, Run]]:
+    """The runs whose records hold a key somewhere, the newest first.
+
+    A damaged record does not count, and is reported.
+    """
+    for folder in reversed(runs(experiment_folder)):
+        try:
+            text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
+            run = _read_run(folder / RUN_FILE) if key in text else None
+        except (InputError, OSError) as error:
+            log.warning("a run does not count: %s", error)
+            continue
+        if run is not None:
+            yield folder, run
+
+
+def runs(experiment_folder: Path) -> list[Path]:
+    """The runs in a folder, oldest first; empty if there is no such folder."""
+    found = [p.parent for p in Path(experiment_folder).glob(f"*/{RUN_FILE}")]
+    visible = [p for p in found if not p.name.startswith(".")]
+    return sorted(visible, key=lambda p: (p.name[:15], (p / RUN_FILE).stat().st_mtime_ns))
+
+
+def latest(results_dir: Path, experiment: str) -> Path:
+    """Folder of the newest run of an experiment.
+
+    Raises:
+        InputError: There is none; the message names the experiments that have runs.
+    """
+    found = runs(Path(results_dir) / experiment)
+    if found:
+        return found[-1]
+    places = Path(results_dir).glob(f"*/*/{RUN_FILE}")
+    known = sorted({p.parent.parent.name for p in places if not p.parent.name.startswith(".")})
+    have = f"experiments with runs: {', '.join(known)}" if known else "it holds no runs at all"
+    raise InputError(
+        f"no run of {experiment!r} in {results_dir} ({have}).{suggestion(experiment, known)}"
+    )
+
+
+def resolve(path_or_experiment: str | Path, results_dir: Path) -> Path:
+    """Folder of a run, from what a person types.
+
+    Args:
+        path_or_experiment: A run folder; a folder of runs or the name of an experiment, which mean
+            the newest one; or the identifier of a run in `results_dir`.
+        results_dir: Where runs are.
+
+    Raises:
+        InputError: None of these.
+    """
+    path, name = Path(path_or_experiment), str(path_or_experiment)
+    if (path / RUN_FILE).is_file():
+        return path
+    inside = runs(path) if path.is_dir() else []
+    if inside:
+        return inside[-1]
+    if path.name == name and name not in ("", ".", ".."):
+        by_id = [p for p in Path(results_dir).glob(f"*/*/{RUN_FILE}") if p.parent.name == name]
+        return by_id[0].parent if by_id else latest(results_dir, name)
+    raise InputError(
+        f"{path} is neither a run nor a folder of runs; a run is a folder with a {RUN_FILE}."
+    )

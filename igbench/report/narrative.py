@@ -1,0 +1,173 @@
+"""What did the run find?  A few sentences in plain words, each computed from the summary."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from igbench.report import certificates, styles
+from igbench.report.table import decimals
+from igbench.schema import MetricSpec, Run
+
+IG = "ig"
+
+
+def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
+    """Who leads, what chance gives, how complete IG is, what it costs, what is missing.
+
+    Args:
+        run: Definitions.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
+
+    Returns:
+        One paragraph for each model, and one on the whole run.
+    """
+    models = list(dict.fromkeys(summary["model"]))
+    paragraphs = []
+    for model in models:
+        lines = summary[summary["model"] == model]
+        sentences = [
+            *_leader(run, lines), *_chance(run, lines), *_completeness(run, lines),
+            *_oracles(run, lines), *_cost(lines),
+        ]  # fmt: skip
+        head = f"{model}: " if len(models) > 1 else ""
+        if sentences:
+            paragraphs.append(head + " ".join(sentences))
+    last = " ".join(filter(None, [_counts(run, summary), certificates.sentence(run)]))
+    return [*paragraphs, last]
+
+
+def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Lines of one metric for methods proper (no oracles, no controls), best mean first."""
+    of_metric = lines[(lines["metric"] == metric) & lines["mean"].notna()]
+    proper = [m for m in run.methods if styles.role(run, m) == "method"]
+    rivals = of_metric[of_metric["method"].isin(proper)]
+    lower = run.metrics[metric].direction == "lower"
+    return rivals.sort_values("mean", ascending=lower, kind="stable").reset_index(drop=True)
+
+
+def _leader(run: Run, lines: pd.DataFrame) -> list[str]:
+    metric = styles.headline(run)
+    ranked = ranking(run, lines, metric) if metric else lines.iloc[:0]
+    if ranked.empty:
+        return []
+    of_metric = lines["metric"] == metric
+    spec, first, digits = run.metrics[metric], ranked.iloc[0], decimals(ranked)
+    said = [
+        f"The headline metric is {metric}: {spec.title}; {spec.direction} is better.",
+        f"{first['method']} has the best mean of {_count(len(ranked), 'method')}: "
+        f"{_interval(first, digits)} over {_count(int(first['n']), 'sample')}.",
+    ]
+    others = ranked.iloc[1:]
+    tied = list(others.loc[others["tied"].astype(bool) | others["best"].astype(bool), "method"])
+    if tied:
+        said.append(f"It cannot be told apart from {_join(tied)} at 5 %.")
+        said += _too_few(int(first["n"]), int(lines.loc[of_metric, "mean"].notna().sum()))
+    elif len(others):
+        second = others.iloc[0]
+        said.append(
+            f"It can be told apart from every other method; the next is {second['method']} with "
+            f"{_fixed(second['mean'], digits)}."
+        )
+    place = ranked.index[ranked["method"] == IG]
+    if len(place) and place[0] > 0:
+        own = _interval(ranked.loc[place[0]], digits)
+        said.append(f"{IG} has place {place[0] + 1} with {own}.")
+    return said
+
+
+def _too_few(samples: int, methods: int) -> list[str]:
+    """Said where even the smallest p of the test, 2^(1 - n), fails Holm's first step."""
+    if 2.0 ** (1 - samples) * math.comb(methods, 2) <= 0.05:
+        return []
+    return [f"{_count(samples, 'sample')} cannot tell any two methods apart by this test."]
+
+
+def _chance(run: Run, lines: pd.DataFrame) -> list[str]:
+    metric = styles.headline(run)
+    chance = lines[(lines["metric"] == metric) & (lines["method"] == "random")]["mean"].dropna()
+    ranked = ranking(run, lines, metric) if metric else lines.iloc[:0]
+    ranked = ranked[ranked["low"].notna()]
+    if chance.empty or ranked.empty:
+        return []
+    level, spec = float(chance.iloc[0]), run.metrics[metric]
+    shown = f"random control ({_fixed(level, decimals(ranked))})"
+    not_better = ranked[~_better(ranked, level, spec)]
+    if not_better.empty:
+        return [f"The interval of every method is better than the mean of the {shown}."]
+    return [f"{_join(list(not_better['method']))} cannot be called better than the {shown}."]
+
+
+def _better(ranked: pd.DataFrame, level: float, spec: MetricSpec) -> pd.Series:
+    return ranked["low"] > level if spec.direction == "higher" else ranked["high"] < level
+
+
+def _completeness(run: Run, lines: pd.DataFrame) -> list[str]:
+    found = _line(lines, IG, "completeness")
+    if found is None:
+        return []
+    return [
+        f"The completeness gap of {IG} has median {_number(found['median'])} "
+        f"({run.metrics['completeness'].title})."
+    ]
+
+
+def _oracles(run: Run, lines: pd.DataFrame) -> list[str]:
+    said = []
+    for method in styles.method_names(run, lines["method"]):
+        found = _line(lines, method, "difference_from_ig")
+        if styles.role(run, method) == "oracle" and found is not None:
+            title = run.metrics["difference_from_ig"].title
+            said.append(
+                f"The independent implementation {method} differs from {IG} by "
+                f"{_number(found['mean'])} on average ({title})."
+            )
+    return said
+
+
+def _cost(lines: pd.DataFrame) -> list[str]:
+    forward, backward = (_line(lines, IG, c) for c in ("forward_rows", "backward_rows"))
+    if forward is None or backward is None:
+        return []
+    return [
+        f"One attribution by {IG} evaluates the model on {forward['mean']:,.4g} rows and "
+        f"differentiates it on {backward['mean']:,.4g}."
+    ]
+
+
+def _counts(run: Run, summary: pd.DataFrame) -> str:
+    ok, undefined, failed = (int(summary[k].sum()) for k in ("n", "n_undefined", "n_failed"))
+    said = f"Of {_count(ok + undefined + failed, 'value')}, {undefined:,} are undefined and "
+    said += f"{failed:,} failed."
+    limit = run.config.get("limit")
+    if limit is not None:
+        said += f" This run was limited to {limit} samples: good for a look, not for a report."
+    return said
+
+
+def _line(lines: pd.DataFrame, method: str, metric: str) -> pd.Series | None:
+    """The line of a cell, or None where it has no value."""
+    found = lines[(lines["method"] == method) & (lines["metric"] == metric)]
+    return None if found.empty or math.isnan(found["mean"].iloc[0]) else found.iloc[0]
+
+
+def _interval(line: pd.Series, digits: int) -> str:
+    mean, low, high = (_fixed(line[k], digits) for k in ("mean", "low", "high"))
+    return mean if math.isnan(line["low"]) else f"{mean} [{low}, {high}]"
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # adding 0.0 turns -0.0 into 0.0
+
+
+def _number(value: float) -> str:
+    return "0" if value == 0 else f"{value:.3g}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _join(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,204 @@
+"""What stays the same on every page and picture?  Order, names, colours, sizes, file formats."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from igbench.schema import COSTS, MethodSpec, MetricSpec, Run
+
+FULL_WIDTH = 7.0
+"""Inches: both columns of a two-column page."""
+
+HEADLINES = ("srg", "insertion", "deletion", "sensitivity_n", "infidelity")
+"""Metrics that lead the report, the first of them that a run has."""
+
+# Told apart by people with any common colour vision; blue comes first and goes to the first method.
+METHOD_COLOURS = (
+    "#0173b2", "#d55e00", "#029e73", "#de8f05", "#cc78bc", "#56b4e9", "#8c5a2b", "#7a4fb5",
+)  # fmt: skip
+ORACLE_COLOURS = ("#1a1a1a", "#33475b")
+CONTROL_COLOURS = ("#7f7f7f", "#a6a6a6", "#c4c4c4")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
+DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
+
+UNKNOWN: Mapping[str, Any] = {"color": "#555555", "marker": "o", "linestyle": "-"}
+"""Look of a method that a run does not define."""
+
+LABELS = {
+    "ig_captum": "IG (Captum)",
+    "input_x_gradient": "Input × gradient",
+    "gradient_shap": "GradientSHAP",
+    "kernel_shap": "KernelSHAP",
+    "deep_shap": "DeepSHAP",
+    "deep_lift": "DeepLIFT",
+    "grad_cam": "Grad-CAM",
+    "smoothgrad": "SmoothGrad",
+    "sensitivity_n": "Sensitivity-n",
+    "max_sensitivity_n": "Max-sensitivity-n",
+    "max_sensitivity": "Max-sensitivity",
+    "avg_sensitivity": "Avg-sensitivity",
+    "local_lipschitz": "Local Lipschitz",
+    "completeness": "Completeness gap",
+    "difference_from_ig": "Difference from IG",
+    "gauss_legendre": "Gauss–Legendre",
+}
+ACRONYMS = frozenset(
+    ("abpc", "aic", "aopc", "idgi", "ig", "lime", "mprt", "road", "shap", "sic", "srg")
+)
+_RC: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#4d4d4d",
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "igbench",
+    "axes.unicode_minus": True,
+}
+
+
+def label(name: str) -> str:
+    """A short name for people: as the field writes it where known, others without underscores."""
+    if name in LABELS:
+        return LABELS[name]
+    words = " ".join(w.upper() if w in ACRONYMS else w for w in name.split("_") if w)
+    return plain(words[:1].upper() + words[1:])
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib prints as it is: no part of it is read as a formula."""
+    return text.replace("$", r"\$")
+
+
+def metric_label(name: str, spec: MetricSpec) -> str:
+    """Short name and direction, such as "SRG ↑"."""
+    return f"{label(name)} {spec.arrow}".strip()
+
+
+def metric_names(run: Run) -> list[str]:
+    """The metrics of a run in its own order, without the costs."""
+    return [name for name in run.metrics if name not in COSTS]
+
+
+def headline(run: Run) -> str:
+    """The metric that leads the report; "" where no metric has a direction."""
+    directed = [m for m in metric_names(run) if run.metrics[m].direction != "none"]
+    return next((m for m in (*HEADLINES, *directed) if m in directed), "")
+
+
+def method_names(run: Run, present: pd.Series | None = None) -> list[str]:
+    """Methods in the order of a page: methods, oracles, controls, then any without definition.
+
+    Args:
+        run: The run, whose order is kept inside each role.
+        present: Names that occur in the data; others are left out.
+    """
+    roles = {"method": 0, "oracle": 1, "control": 2}
+    ordered = sorted(run.methods, key=lambda name: roles[run.methods[name].role])
+    if present is None:
+        return ordered
+    found = dict.fromkeys(present)
+    return [m for m in ordered if m in found] + [m for m in found if m not in run.methods]
+
+
+def role(run: Run, method: str) -> str:
+    """Role of a method; names without a definition count as methods."""
+    return run.methods[method].role if method in run.methods else "method"
+
+
+def looks(methods: Mapping[str, MethodSpec]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line style of every method, the same in all plots of a run.
+
+    Methods are coloured, oracles near black and dotted, controls grey and dashed.
+    """
+    chosen: dict[str, dict[str, Any]] = {}
+    count = {"method": 0, "oracle": 0, "control": 0}
+    colours = {"method": METHOD_COLOURS, "oracle": ORACLE_COLOURS, "control": CONTROL_COLOURS}
+    for name, spec in methods.items():
+        i, palette = count[spec.role], colours[spec.role]
+        style: Any = {"oracle": ":", "control": "--"}.get(
+            spec.role, DASHES[i // len(palette) % len(DASHES)]
+        )
+        chosen[name] = {
+            "color": palette[i % len(palette)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": style,
+        }
+        count[spec.role] += 1
+    return chosen
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of all figures, for the duration of a `with` block."""
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        # Names in scripts that the font lacks are drawn as boxes; the tables have them in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure (inches) that belongs to no window and no global list."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panel_title(axes: Axes, text: str) -> None:
+    """Title of a panel, on the left, on several lines where it is long."""
+    axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold")
+
+
+def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0,)) -> None:
+    """Plain numbers on a logarithmic axis, at powers of the base times `between`."""
+    axis.set_major_locator(LogLocator(base=base, subs=between))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:
+    """Write a figure as `stem`.png and, unless told otherwise, `stem`.svg.
+
+    Equal figures give equal files: no dates, no random identifiers.  Parts are laid out once, and
+    stay where they are then.
+    """
+    written = [stem.with_name(stem.name + ".png")]
+    with style():
+        figure.dpi = dpi
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(written[0], dpi=dpi, metadata={"Software": "igbench"})
+        if svg:
+            written.append(stem.with_name(stem.name + ".svg"))
+            figure.savefig(written[1], metadata={"Date": None, "Creator": "igbench"})
+    return written

@@ -1,0 +1,99 @@
+"""What is a table, before it has a file format?  Cells, footnotes, names of rows, digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from igbench.report import styles
+from igbench.schema import Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table.
+
+    Attributes:
+        text: What is read; plain text.
+        note: Small print behind it, such as "n = 20, 2 failed".
+        mark: Letter of the footnote that explains it.
+        best: Printed bold.
+        tied: Printed underlined.
+        value: What a click on the column head sorts by; NaN goes last.
+        hint: Longer text for a pointer that rests on the cell.
+    """
+
+    text: str
+    note: str = ""
+    mark: str = ""
+    best: bool = False
+    tied: bool = False
+    value: float = math.nan
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in plain text.
+
+    Attributes:
+        name: File name without suffix, and the LaTeX label.
+        caption: What the reader must know to read it.
+        columns: Heads; the first belongs to the row names.
+        rows: Row names.
+        cells: One tuple for each row, one cell for each further column.
+        footnotes: Letter to text; the letter is "" for a remark that no cell points to.
+        numeric: False for tables of words, which are set flush left.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    footnotes: Mapping[str, str] = field(default_factory=dict)
+    numeric: bool = True
+
+
+def methods_of(run: Run, frame: pd.DataFrame, model: str) -> list[str]:
+    """Methods of one model that occur in a frame, in the order of a page."""
+    return styles.method_names(run, frame.loc[frame["model"] == model, "method"])
+
+
+def line_name(run: Run, model: str, method: str, models: int) -> str:
+    """Name of a row: the method, its role where it is not a method proper, and the model."""
+    kind = styles.role(run, method)
+    name = method if kind == "method" else f"{method} ({kind})"
+    return name if models == 1 else f"{model}: {name}"
+
+
+def decimals(lines: pd.DataFrame) -> int:
+    """Decimals of a column: two significant digits of its typical half interval, at most 4."""
+    half = ((lines["high"] - lines["low"]) / 2).dropna()
+    usual = half[(half > 0) & (half < math.inf)]
+    typical = float(usual.median()) if len(usual) else 0.001
+    return min(4, max(0, 1 - math.floor(math.log10(typical))))
+
+
+def mean_text(mean: float, half: float, digits: int) -> str:
+    """Write "mean ± half" with `digits` decimals, or in powers of ten where these say too little.
+
+    >>> mean_text(0.4312, 0.0217, 3), mean_text(3.1e-7, 2e-8, 3)
+    ('0.431 ± 0.022', '3.1e-07 ± 2.0e-08')
+    """
+    size = abs(mean) if math.isnan(half) else max(abs(mean), half)
+    tiny = 0 < size < 5 * 10.0**-digits
+    finer = 1 - math.floor(math.log10(half if half > 0 else size)) if tiny else digits
+    if finer <= 5:
+        digits, tiny = finer, False
+    huge = abs(mean) >= 1e5
+    shape = ".1e" if tiny or huge else f".{digits}f"
+    if mean == 0 and half == 0:
+        return "0"
+    text = f"{mean:{shape}}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text if math.isnan(half) else f"{text} ± {half:{shape}}"

@@ -1,0 +1,1 @@
+"""Runs that survive: shards, checkpoints, reuse of rows, executors."""

@@ -1,0 +1,201 @@
+"""Many shards at a time, by Ray, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from igbench.core import memory
+from igbench.errors import InputError, check_positive
+from igbench.evaluation.experiment import Advance
+from igbench.run import checkpoint
+from igbench.run.executors.base import Make, Work
+from igbench.run.shards import Shard
+
+log = logging.getLogger(__name__)
+
+MISSING = "engine=ray needs Ray: pip install 'igbench[ray]', or use engine=serial."
+
+
+class Worker:
+    """Builds the experiment once, and works out one shard after the other.
+
+    Args:
+        make: Builds the experiment.
+        config: Its argument.
+        folder: Where shards are kept.
+        weights: Hash of the weights that the driver sees.
+        threads: Threads of torch.
+    """
+
+    def __init__(
+        self, make: Make, config: Mapping[str, Any], folder: str, weights: str, threads: int
+    ) -> None:
+        torch.set_num_threads(threads)
+        memory.keep_freed()
+        self.experiment = make(config)
+        self.folder = Path(folder)
+        if self.experiment.model.weights_hash != weights:
+            raise InputError(
+                "a worker sees other weights than the one that planned the run; give every machine "
+                "the same file."
+            )
+
+    def run(self, shard: Shard) -> str:
+        """Work a shard out and keep it; returns its key."""
+        if self.experiment.data.sample_ids[shard.first : shard.last + 1] != shard.sample_ids:
+            raise InputError(
+                "a worker sees other samples than the one that planned the run; give every machine "
+                "the same data."
+            )
+        checkpoint.execute(self.experiment, shard, self.folder)
+        return shard.key
+
+
+@dataclass(frozen=True)
+class Ray:
+    """The engine for many processes; the folder of results must be the same for all of them.
+
+    A worker that dies, by a lack of memory for example, is started again and does its shard again.
+    A shard that takes its worker down every time is given up; the others are done first.
+
+    Args:
+        workers: Processes; None for as many as there is room for.
+        threads: Threads of torch in each.
+        gpus_per_worker: None: 1 for experiments on CUDA, else 0.
+        address: Of a running cluster; None starts one on this machine, unless RAY_ADDRESS is set.
+        restarts: Times that a worker is started again.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    gpus_per_worker: float | None = None
+    address: str | None = None
+    restarts: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("workers", "threads"):
+            if getattr(self, name) is not None:
+                check_positive(f"engine.{name}", getattr(self, name))
+
+    def run(self, work: Work, advance: Advance) -> None:
+        """Do all shards, see `igbench.run.executors.Engine`."""
+        if not work.shards:
+            return
+        on_gpu = work.experiment.device.type == "cuda"
+        gpus = float(on_gpu) if self.gpus_per_worker is None else self.gpus_per_worker
+        with self._cluster() as ray:
+            workers = self.workers or _room(ray.cluster_resources(), self.threads, gpus)
+            make = ray.remote(
+                num_cpus=self.threads,
+                num_gpus=gpus,
+                max_restarts=self.restarts,
+                max_task_retries=self.restarts,
+            )(Worker)
+            arguments = (
+                work.make,
+                dict(work.config),
+                str(work.folder.absolute()),
+                work.experiment.model.weights_hash,
+                self.threads,
+            )
+            pool = _Pool(ray, lambda: make.remote(*arguments), min(workers, len(work.shards)))
+            for shard in pool.run(work.shards):
+                for _ in range(shard.part_of(work.experiment).pieces()):
+                    advance(f"samples {shard.first} to {shard.last}")
+            if pool.lost:
+                first = pool.lost[0]
+                raise InputError(
+                    f"{len(pool.lost)} shards took their workers down {self.restarts + 1} times, "
+                    f"the first with samples {first.first} to {first.last}: out of memory? The "
+                    "others are kept; try fewer workers, or batch_size=1."
+                )
+
+    @contextmanager
+    def _cluster(self) -> Iterator[Any]:
+        """A connection to Ray that ends with the run."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError(MISSING) from error
+        mine = not ray.is_initialized()
+        if mine:
+            address = self.address or os.environ.get("RAY_ADDRESS")
+            local: dict[str, Any] = {"include_dashboard": False}
+            if self.workers is not None:
+                local["num_cpus"] = max(self.workers * self.threads, 1)
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local),
+            )
+        try:
+            yield ray
+        finally:
+            if mine:
+                ray.shutdown()
+
+
+def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
+    """How many workers fit into a cluster."""
+    fit = int(resources.get("CPU", 1) // threads)
+    if gpus > 0:
+        fit = min(fit, int(resources.get("GPU", 0) // gpus))
+    if fit < 1:
+        raise InputError(
+            f"there is no room for a worker with {threads} threads and {gpus:g} GPUs; lower "
+            "engine.threads or engine.gpus_per_worker."
+        )
+    return fit
+
+
+class _Pool:
+    """Hands shards to whoever is free, and replaces workers that are gone for good."""
+
+    def __init__(self, ray: Any, start: Any, workers: int) -> None:
+        self.ray, self.start, self.workers = ray, start, workers
+        self.lost: list[Shard] = []
+
+    def run(self, shards: Any) -> Iterator[Shard]:
+        """Yield each shard that is done, in the order of finishing."""
+        waiting = list(reversed(shards))
+        pending: dict[Any, tuple[Any, Shard]] = {}
+        for worker in [self.start() for _ in range(self.workers)]:
+            shard = waiting.pop()
+            pending[worker.run.remote(shard)] = (worker, shard)
+        while pending:
+            (ready, *_), _ = self.ray.wait(list(pending), num_returns=1)
+            worker, shard = pending.pop(ready)
+            try:
+                self.ray.get(ready)
+                yield shard
+            except self.ray.exceptions.RayTaskError as error:
+                cause = getattr(error, "cause", None)
+                raise (cause if isinstance(cause, InputError) else error) from error
+            except self.ray.exceptions.RayActorError as error:
+                self._gone(error, shard)
+                worker = self.start() if waiting else None
+            if waiting:
+                shard = waiting.pop()
+                pending[worker.run.remote(shard)] = (worker, shard)
+
+    def _gone(self, error: Exception, shard: Shard) -> None:
+        """A worker that will not come back: because of its shard, or because it cannot be built."""
+        init = getattr(error, "actor_init_failed", False)
+        if init:
+            lines = [line for line in str(error).splitlines() if "InputError: " in line]
+            raise InputError(
+                lines[-1].partition("InputError: ")[2] if lines else f"no worker starts: {error}"
+            )
+        log.warning("samples %d to %d took their worker down", shard.first, shard.last)
+        self.lost.append(shard)

@@ -1,0 +1,41 @@
+"""One shard after the other, in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from igbench.errors import check_positive
+from igbench.evaluation.experiment import Advance
+from igbench.run import checkpoint
+from igbench.run.executors.base import Work
+
+
+@dataclass(frozen=True)
+class Serial:
+    """The engine that needs nothing.
+
+    Args:
+        threads: Threads of torch; None for its own choice.
+    """
+
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of threads."""
+        if self.threads is not None:
+            check_positive("engine.threads", self.threads)
+
+    def run(self, work: Work, advance: Advance) -> None:
+        """Do all shards, see `igbench.run.executors.Engine`."""
+        before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        try:
+            order = [i for shard in work.shards for i in range(shard.first, shard.last + 1)]
+            with work.experiment.loaded(order) as experiment:
+                for shard in work.shards:
+                    checkpoint.execute(experiment, shard, work.folder, advance)
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,159 @@
+"""Which pieces of work make a run, and what decides the rows of each?
+
+A shard is one batch of the plan.  Its key is a hash of everything that decides its rows, apart from
+the metrics, and each metric has a key of its own.  So rows that are found under both keys are the
+rows that the shard would give, whoever worked them out, and a metric that changes leaves the rows
+of the others as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from igbench.evaluation.experiment import Experiment, specs
+from igbench.records import store
+from igbench.run import fingerprint, provenance
+from igbench.schema import SCHEMA_VERSION
+
+FORMAT = 2
+"""Version of the files of a shard; raised when they change."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One batch of a run.
+
+    Attributes:
+        number: Number of the batch, 0 .. B-1.
+        first: Position of its first sample in the data.
+        last: Position of its last sample.
+        sample_ids: Their identifiers, in order.
+        key: SHA-256 of everything that decides its rows, apart from the metrics.
+        metrics: Name and key of each metric.
+    """
+
+    number: int
+    first: int
+    last: int
+    sample_ids: tuple[str, ...]
+    key: str
+    metrics: tuple[tuple[str, str], ...]
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of its files."""
+        return f"{self.key}-{store.canonical_hash(self.metrics)[:16]}"
+
+    def without(self, names: Iterable[str]) -> Shard:
+        """The same with fewer metrics."""
+        gone = set(names)
+        return replace(self, metrics=tuple(m for m in self.metrics if m[0] not in gone))
+
+    def part_of(self, experiment: Experiment) -> Experiment:
+        """The experiment with the metrics of this shard alone."""
+        return replace(
+            experiment, metrics={name: experiment.metrics[name] for name, _ in self.metrics}
+        )
+
+
+def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) -> list[Shard]:
+    """The shards of an experiment, in the order of its samples.
+
+    Args:
+        experiment: What to run.
+        settings: Configuration of its model, data, methods, metrics and baseline: counted in where
+            objects do not say all about themselves.
+    """
+    given = dict(settings or {})
+    metrics = metric_keys(experiment, given.pop("metric", None) or {})
+    shared = store.canonical_hash(ingredients(experiment, given))
+    found = []
+    for number, positions in enumerate(experiment.batches()):
+        first, last = positions.start, positions.stop - 1
+        ids = experiment.data.sample_ids[first : last + 1]
+        own = {
+            "shared": shared,
+            "samples": ids,
+            "labels": experiment.data.labels[first : last + 1],
+            "maps": _share(experiment.keep_maps, positions),
+            "convergence": _share(experiment.convergence, positions),
+        }
+        found.append(Shard(number, first, last, ids, store.canonical_hash(own), metrics))
+    return found
+
+
+def foundation(shards: Sequence[Shard]) -> str:
+    """Hash of everything that decides the rows of a run, apart from the metrics."""
+    return store.canonical_hash([shard.key for shard in shards])
+
+
+def identity(shards: Sequence[Shard]) -> str:
+    """Hash of everything that decides the rows of a run."""
+    return store.canonical_hash([foundation(shards), [shard.metrics for shard in shards[:1]]])
+
+
+def _share(most: int, positions: range) -> int:
+    """How many of the first `most` samples are among `positions`."""
+    return max(0, min(most, positions.stop) - positions.start)
+
+
+def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Name and key of each metric: its version, definition, arguments and source."""
+    _, definitions = specs(experiment)
+    return tuple(
+        (
+            name,
+            store.canonical_hash(
+                [
+                    definitions[name].version,
+                    repr(definitions[name]),
+                    described(metric),
+                    settings.get(name),
+                    fingerprint.of_metric(metric),
+                ]
+            ),
+        )
+        for name, metric in experiment.metrics.items()
+    )
+
+
+def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that decides the rows of a shard, besides its samples and the metrics; plain.
+
+    What the files of the samples hold is not looked at, only where they are and how they are
+    called.  The number of threads and who does the work are left out: they may move the last bits.
+    """
+    data, model = experiment.data, experiment.model
+    parts = [*experiment.methods.values(), experiment.baseline]
+    return {
+        "format": [FORMAT, SCHEMA_VERSION],
+        "experiment": experiment.name,
+        "model": [model.name, model.weights_hash, model.cam_layer, model.channels_last],
+        "preprocess": repr(model.preprocess),
+        "class_names": model.class_names,
+        "data": [data.name, data.source, data.kind, data.shape, data.features],
+        "methods": {name: described(m) for name, m in experiment.methods.items()},
+        "order": list(experiment.methods),
+        "baseline": described(experiment.baseline),
+        "seed": experiment.seed,
+        "output": experiment.output,
+        "target": experiment.target,
+        "dtype": str(experiment.dtype),
+        "precision": [experiment.quick.precision, experiment.quick.backend],
+        "rows": experiment.rows,
+        "samples_at_once": experiment.batch,
+        "device": provenance.describe_device(experiment.device),
+        "versions": provenance.versions(),
+        "code": fingerprint.shared([*parts, model.module]),
+        "settings": settings,
+    }
+
+
+def described(part: object) -> str:
+    """The text of an object, without addresses in memory, which differ from process to process."""
+    return _ADDRESS.sub("", repr(part))

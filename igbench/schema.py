@@ -1,0 +1,258 @@
+"""What is a record?  The plain values that the evaluating half hands to the reporting half.
+
+Standard library only, so that reading old runs never needs torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
+
+SCHEMA_VERSION = 1
+"""Version of the record format.  Readers refuse newer ones and migrate older ones."""
+
+Direction = Literal["higher", "lower", "none"]
+Status = Literal["ok", "undefined", "failed"]
+Needs = Literal["any", "global", "signed", "global signed"]
+Family = Literal[
+    "faithfulness",
+    "robustness",
+    "localisation",
+    "complexity",
+    "randomisation",
+    "axiomatic",
+    "agreement",
+    "",
+]
+Verdict = Literal["identical", "same", "better", "worse", "changed", "missing", "new", "failed"]
+
+AS_DATA = "as the data"
+"""The `unit` of a metric that takes the features of the data."""
+
+
+class Row(NamedTuple):
+    """One score of one method on one sample; the unit that everything is derived from.
+
+    Attributes:
+        run: Identifier of the run.
+        experiment: Name of the experiment.
+        model: Name of the model.
+        method: Name of the attribution method.
+        metric: Name of the metric, or of a cost (see `COSTS`).
+        sample_id: Identifier of the sample, stable across runs.
+        value: The score; NaN unless `status` is "ok".
+        status: "ok", "undefined" (the metric has no value here) or "failed" (an error).
+        reason: Why the status is not "ok"; empty otherwise.
+        std_error: Monte Carlo standard error of `value`; NaN for exact metrics.
+        n_forward: Model rows evaluated for this cell alone (not the shared observation).
+        n_backward: Model rows differentiated for this cell alone.
+        seconds: Wall time of this cell's share of its batch.
+    """
+
+    run: str
+    experiment: str
+    model: str
+    method: str
+    metric: str
+    sample_id: str
+    value: float
+    status: Status = "ok"
+    reason: str = ""
+    std_error: float = math.nan
+    n_forward: int = 0
+    n_backward: int = 0
+    seconds: float = 0.0
+
+
+class Point(NamedTuple):
+    """One point of a curve of one method on one sample.
+
+    `curve` is the metric that the curve belongs to ("deletion", "insertion", "sensitivity_n",
+    "srg_lif", "convergence_gap", ...); `x` and `y` are in the units that the metric documents.
+    """
+
+    run: str
+    experiment: str
+    model: str
+    method: str
+    curve: str
+    sample_id: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """The definition of a metric, kept on the record of every run.
+
+    Attributes:
+        title: Human-readable name with its author and year.
+        direction: Which way is better; "none" for descriptive numbers.
+        low: Smallest possible value.
+        high: Largest possible value.
+        version: Raised whenever the numbers of the metric change.
+        reference: Paper and equation.
+        scalar: The model output that is explained or tracked: "score" (whatever the attribution
+            explains), "logit" or "probability".
+        unit: What one feature is ("element", "pixel", "patch:16", ...), or "" where none is used.
+        needs: Attribution kind that is required: "any", "global", "signed" or "global signed".
+        undefined: When the value does not exist.
+        min_effect: Smallest difference of means that is worth a verdict.
+        shared_draws: Whether what is drawn at random is the same for all samples, so that their
+            Monte Carlo errors do not average out.
+        family: What kind of property is measured; "" for costs.
+        explains: The question that the metric answers.
+    """
+
+    title: str
+    direction: Direction
+    low: float
+    high: float
+    version: int
+    reference: str
+    scalar: str = "score"
+    unit: str = ""
+    needs: Needs = "any"
+    undefined: str = "never"
+    min_effect: float = 0.005
+    shared_draws: bool = False
+    # Left out of the representation, which is hashed to tell definitions apart: they do not change
+    # what a number is.
+    family: Family = field(default="", repr=False)
+    explains: str = field(default="", repr=False)
+
+    @property
+    def arrow(self) -> str:
+        """Direction as an arrow: up, down or nothing."""
+        return {"higher": "↑", "lower": "↓", "none": ""}[self.direction]
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """The definition of an attribution method, kept on the record of every run.
+
+    Attributes:
+        title: Human-readable name.
+        reference: Paper and equation.
+        kind: "global" (input-multiplied: entries are contributions to f(x) - f(x')) or "local"
+            (entries are sensitivities, per unit of input).
+        signed: False where the map is a magnitude.
+        role: "method", "oracle" (an independent implementation) or "control".
+        reduction: How a map over elements becomes a map over pixels: "sum" or "abs_max".
+    """
+
+    title: str
+    reference: str
+    kind: Literal["global", "local"]
+    signed: bool
+    role: Literal["method", "oracle", "control"] = "method"
+    reduction: Literal["sum", "abs_max"] = "sum"
+
+
+COSTS: dict[str, MetricSpec] = {
+    "forward_rows": MetricSpec(
+        "Model rows evaluated per attribution", "lower", 0, math.inf, 1, "counted", min_effect=0.5
+    ),
+    "backward_rows": MetricSpec(
+        "Model rows differentiated per attribution",
+        "lower",
+        0,
+        math.inf,
+        1,
+        "counted",
+        min_effect=0.5,
+    ),
+    "seconds": MetricSpec(
+        "Wall seconds per attribution", "lower", 0, math.inf, 1, "timed", min_effect=math.inf
+    ),
+    "peak_memory": MetricSpec(
+        "Peak memory of the process while attributing (MiB)",
+        "lower",
+        0,
+        math.inf,
+        1,
+        "measured",
+        min_effect=math.inf,
+    ),
+}
+"""Costs are rows like any score.  Times and memory never decide a verdict; counts do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about a run that is not a row: the content of `run.json`.
+
+    Attributes:
+        id: UTC time and eight random hexadecimal digits.
+        experiment: Name of the experiment.
+        created: UTC start, ISO 8601.
+        state: "finished", or "finished with failures".
+        config: The resolved configuration.
+        metrics: Definition of every metric in the rows, costs included.
+        methods: Definition of every method in the rows.
+        comparability: What must agree for two runs to be compared: the hashes of the ordered
+            sample ids and of the weights, metric versions, target rule, seed.
+        identity: What makes runs differ although they are comparable: method arguments, versions of
+            packages, device.
+        environment: Versions of packages, git revision, device, threads.
+        samples: Ordered sample ids with label, target, score and status.
+        totals: Model rows forwards and backwards, seconds by stage, peak memory in MiB, counts by
+            status.
+        schema_version: Version of this format.
+    """
+
+    id: str
+    experiment: str
+    created: str
+    state: str
+    config: dict[str, Any]
+    metrics: dict[str, MetricSpec]
+    methods: dict[str, MethodSpec]
+    comparability: dict[str, Any]
+    identity: dict[str, Any]
+    environment: dict[str, Any]
+    samples: list[dict[str, Any]]
+    totals: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The verdict on one (model, method, metric) between two runs.
+
+    `difference` is new minus base, over the paired samples that are "ok" in both; `low` and `high`
+    bound it with 95 % confidence.
+    """
+
+    model: str
+    method: str
+    metric: str
+    verdict: Verdict
+    base: float = math.nan
+    new: float = math.nan
+    difference: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
+    n: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Records:
+    """A run as it is read from disk: the run and its rows as data frames.
+
+    `scores` has the columns of `Row`, `curves` those of `Point` (pandas data frames; typed loosely
+    so that this file needs no pandas).
+    """
+
+    run: Run
+    scores: Any
+    curves: Any
+    folder: str = ""
+    maps: dict[str, Any] = field(default_factory=dict)
