@@ -26,7 +26,7 @@ class Difference(BaseMetric):
     direction = "none"
     reference = "defined here"
     needs = "global signed"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     min_effect = 1e-3
 
     to: str = "ig"

@@ -42,7 +42,7 @@ class Masked(BaseMetric):
 
     family = "localisation"
     direction = "higher"
-    range = (0.0, 1.0)
+    range = (0, 1)
     unit = "pixel"
     undefined = UNDEFINED
     words: ClassVar[str] = ""

@@ -64,7 +64,7 @@ class Sparseness(Magnitudes):
     title = "Sparseness (Gini index)"
     direction = "higher"
     reference = "Chalasani et al. 2020, Gini index"
-    range = (0.0, 1.0)
+    range = (0, 1)
 
     def of(self, sizes: Tensor) -> Tensor:
         """Gini index of every row, (N, G) to (N,)."""
@@ -87,7 +87,7 @@ class Complexity(Magnitudes):
     title = "Complexity (entropy, nats)"
     direction = "lower"
     reference = "Bhatt, Weller, Moura 2020, definition 4"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
 
     def of(self, sizes: Tensor) -> Tensor:
         """Entropy of every row, (N, G) to (N,)."""
@@ -114,7 +114,7 @@ class EffectiveComplexity(Magnitudes):
     explains = "How many features does the map say matter at all?"
     direction = "lower"
     reference = "after Nguyen, Rodriguez Martinez 2020, effective complexity"
-    range = (1.0, math.inf)
+    range = (1, math.inf)
     min_effect = 0.5
 
     threshold: float = 0.1

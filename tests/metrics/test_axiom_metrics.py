@@ -412,7 +412,7 @@ class TestBaselineSensitivity:
         assert found.curves["baseline_blind"][1].isnan().tolist() == [[True] * 4, [False] * 4]
 
     def test_samples_without_a_source_are_black_at_zero(self):
-        metric = BaselineSensitivity(baselines=("black", "zero"), repeats=1)
+        metric = BaselineSensitivity(among=("black", "zero"), repeats=1)
         ((black, zero),) = metric.observe(photographs())
         assert torch.equal(black, zero)
         assert bare(photographs()).kind == "image"
@@ -420,13 +420,13 @@ class TestBaselineSensitivity:
 
     def test_bad_baselines(self):
         with pytest.raises(InputError, match="unknown baseline 'grey'"):
-            BaselineSensitivity(baselines=("zero", "grey"))
+            BaselineSensitivity(among=("zero", "grey"))
         with pytest.raises(InputError, match="two or more"):
-            BaselineSensitivity(baselines=("zero",))
+            BaselineSensitivity(among=("zero",))
         with pytest.raises(InputError, match="two or more"):
-            BaselineSensitivity(baselines=("zero", "zero", "blur"))
+            BaselineSensitivity(among=("zero", "zero", "blur"))
         with pytest.raises(InputError, match="does not define white"):
-            BaselineSensitivity(baselines=("zero", "white")).observe(photographs())
+            BaselineSensitivity(among=("zero", "white")).observe(photographs())
 
 
 EVERY = [

@@ -248,7 +248,6 @@ class TestC16:
 
     @pytest.mark.parametrize("metric", [SensitivityN(n=1), FaithfulnessCorrelation(n=1)])
     def test_local_maps_are_refused(self, metric):
-        from igbench.metrics.base import measure
 
         with pytest.raises(InputError, match="global"):
             measure(metric, cf.linear(1, 2, 3), ONES, ONES, kind="local")

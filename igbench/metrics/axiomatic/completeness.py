@@ -29,7 +29,7 @@ class Completeness(BaseMetric):
     direction = "lower"
     reference = "Sundararajan, Taly, Yan 2017, proposition 1"
     needs = "global signed"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     min_effect = 0.005
 
     relative: bool = True

@@ -46,7 +46,7 @@ class ConvergenceError(BaseMetric):
     direction = "lower"
     reference = "defined here, after Sundararajan, Taly, Yan 2017, eq. 1"
     needs = "global signed"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     unit = "element"
     undefined = ZERO
     min_effect = 0.005

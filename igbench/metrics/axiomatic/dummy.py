@@ -62,7 +62,7 @@ class Dummy(BaseMetric):
     explains = "Does a feature that the model ignores get any attribution?"
     direction = "lower"
     reference = "Sundararajan, Taly, Yan 2017, sensitivity (b)"
-    range = (0.0, 1.0)
+    range = (0, 1)
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(7)}
 
     mode: Literal["plant", "detect"] = "plant"

@@ -57,7 +57,7 @@ class ImplementationInvariance(BaseMetric):
     explains = "Do two networks that compute the same function get the same map?"
     direction = "lower"
     reference = "Sundararajan, Taly, Yan 2017, section 2"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     unit = "element"
     undefined = LOST
 
@@ -205,7 +205,7 @@ class InputInvariance(BaseMetric):
     explains = "Does the map stay when the input is shifted and the model undoes the shift?"
     direction = "lower"
     reference = "Kindermans et al. 2019, section 2"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     unit = "element"
     undefined = LOST
 

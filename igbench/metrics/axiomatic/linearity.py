@@ -47,7 +47,7 @@ class Linearity(BaseMetric):
     direction = "lower"
     reference = "Sundararajan, Taly, Yan 2017, section 4"
     title = "Linearity (relative L1 gap, f plus a random linear function)"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     unit = "element"
     undefined = LOST
     shared_draws = True

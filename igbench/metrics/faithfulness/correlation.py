@@ -53,7 +53,7 @@ class SensitivityN(BaseMetric):
     direction = "higher"
     reference = "Ancona et al. 2018, section 4"
     needs = "global signed"
-    range = (-1.0, 1.0)
+    range = (-1, 1)
     undefined = "for some n all sums or all output changes are equal (n = G, flat map)"
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
 
@@ -213,7 +213,7 @@ class FaithfulnessCorrelation(BaseMetric):
     direction = "higher"
     reference = "Bhatt, Weller, Moura 2020, definition 3"
     needs = "global signed"
-    range = (-1.0, 1.0)
+    range = (-1, 1)
     undefined = "all sums or all output changes are equal (n = G, flat map)"
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
 
@@ -273,7 +273,7 @@ class FaithfulnessEstimate(BaseMetric):
     reference = "Alvarez-Melis, Jaakkola 2018 (NeurIPS), faithfulness"
     title = "Faithfulness estimate (single features)"
     needs = "global signed"
-    range = (-1.0, 1.0)
+    range = (-1, 1)
     undefined = "all contributions or all output changes are equal (flat map, one feature)"
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
 

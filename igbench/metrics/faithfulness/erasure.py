@@ -72,7 +72,7 @@ class Erasure(BaseMetric):
     def range(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
         bounded = self.scalar == "probability"
-        return (-1.0, 1.0) if bounded else (-math.inf, math.inf)
+        return (-1, 1) if bounded else (-math.inf, math.inf)
 
     @property
     def tracked(self) -> str:

@@ -54,7 +54,7 @@ class Infidelity(BaseMetric):
     direction = "lower"
     reference = "Yeh et al. 2019, definition 2.1"
     needs = "signed"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     image_defaults: ClassVar[Mapping[str, Any]] = {"perturbation": "square"}
     other_defaults: ClassVar[Mapping[str, Any]] = {"perturbation": "subset"}
 

@@ -73,7 +73,7 @@ class Information(BaseMetric):
     family = "faithfulness"
     direction = "higher"
     reference = "Kapishnikov et al. 2019, section 4"
-    range = (0.0, 1.0)
+    range = (0, 1)
     unit = "pixel"
     undefined = UNDEFINED
     words: ClassVar[str] = ""

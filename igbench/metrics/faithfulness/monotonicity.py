@@ -51,7 +51,7 @@ class MonotonicityCorrelation(BaseMetric):
     explains = "Does the output depend more on features with larger attributions?"
     direction = "higher"
     reference = "Nguyen, Rodriguez Martinez 2020, monotonicity"
-    range = (-1.0, 1.0)
+    range = (-1, 1)
     undefined = "all attributions or all effects on the output are equal (flat map)"
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(7)}
 

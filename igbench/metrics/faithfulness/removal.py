@@ -52,7 +52,7 @@ class Removal(BaseMetric):
     family = "faithfulness"
     undefined = FLAT
     min_effect = 0.005
-    low: ClassVar[float] = 0.0
+    low: ClassVar[float] = 0
     image_defaults: ClassVar[Mapping[str, Any]] = {
         "occluder": "zero",
         "scalar": "probability",
@@ -70,7 +70,7 @@ class Removal(BaseMetric):
     def range(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
         bounded = self.scalar == "probability"
-        return (self.low, 1.0) if bounded else (-math.inf, math.inf)
+        return (self.low, 1) if bounded else (-math.inf, math.inf)
 
     @property
     def tracked(self) -> str:
@@ -273,7 +273,7 @@ class SymmetricRelevanceGain(Removal):
     explains = "How much does the order of removal matter, whatever the occluder?"
     direction = "higher"
     reference = "Bluecher, Vielhaben, Strodthoff 2024"
-    low = -1.0
+    low = -1
 
     @property
     def title(self) -> str:
@@ -363,7 +363,7 @@ class Aopc(Removal):
         "How much has the output changed on the way, when features go in the order of the map?"
     )
     reference = "Samek et al. 2017, eq. 12"
-    low = -1.0
+    low = -1
 
     order: Literal["morf", "lerf", "difference"] = "morf"
     until: float = 1.0

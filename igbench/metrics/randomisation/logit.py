@@ -49,7 +49,7 @@ class RandomLogit(BaseMetric):
     explains = "Does the map depend on the class that it explains?"
     direction = "lower"
     reference = "Sixt, Granz, Landgraf 2020, section 5"
-    range = (-1.0, 1.0)
+    range = (-1, 1)
     undefined = FLAT
 
     similarity: Literal["spearman", "ssim"] = "spearman"

@@ -65,7 +65,7 @@ class Mprt(BaseMetric):
     explains = "Does the map change when the weights that it explains do?"
     direction = "lower"
     reference = "Adebayo et al. 2018, section 3"
-    range = (-1.0, 1.0)
+    range = (-1, 1)
     undefined = FLAT
     shared_draws = True
     words: ClassVar[str] = "MPRT"
@@ -261,7 +261,7 @@ class EfficientMprt(BaseMetric):
     explains = "Does the map become more disordered when all weights are random?"
     direction = "higher"
     reference = "Hedstroem et al. 2023, 4.2"
-    range = (-1.0, math.inf)
+    range = (-1, math.inf)
     undefined = NO_ENTROPY
     shared_draws = True
 

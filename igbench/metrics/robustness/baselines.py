@@ -86,7 +86,7 @@ class BaselineSensitivity(BaseMetric):
     @property
     def range(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
-        return 0.0, HIGH[self.statistic]
+        return 0, HIGH[self.statistic]
 
     @property
     def undefined(self) -> str:

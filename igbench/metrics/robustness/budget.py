@@ -65,7 +65,7 @@ class MaxSensitivityN(BaseMetric):
     explains = "How much does the map change, at worst, when up to n features change?"
     direction = "lower"
     reference = "Yeh et al. 2019, definition 3.1, with |delta|_0 <= n"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     undefined = NO_SCALE
 
     n: float | Sequence[float] = (0.01, 0.1, 0.5)

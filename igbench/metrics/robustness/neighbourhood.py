@@ -44,7 +44,7 @@ class Neighbourhood(BaseMetric):
 
     family = "robustness"
     direction = "lower"
-    range = (0.0, math.inf)
+    range = (0, math.inf)
     unit = "element"
     undefined = NO_SCALE
 
