@@ -14,3 +14,11 @@ def cache(tmp_path_factory):
         if "IGBENCH_CACHE" not in os.environ:
             patch.setenv("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def config():
+    """A configuration with every method and metric in conf/."""
+    from tests.helpers import contract
+
+    return contract.composed()

@@ -10,7 +10,7 @@ from igbench.errors import InputError
 from igbench.methods.captum import Captum
 from igbench.methods.custom import CallableMethod
 from igbench.records import store
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 
 def test_names_and_functions_side_by_side(tmp_path):

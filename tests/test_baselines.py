@@ -12,7 +12,7 @@ from torch import Tensor
 from igbench import baselines as b
 from igbench.core.dataset import Data
 from igbench.errors import InputError
-from tests.data.helpers import same_rng
+from tests.helpers.toy import same_rng
 
 IDS = ("a", "b", "c", "d")
 

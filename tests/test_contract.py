@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from igbench.config import build, compose
+from igbench.config import compose
 from igbench.core import rng
-from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric, mismatch
+from igbench.core.batch import Attribution, Batch, mismatch
 from igbench.core.score import Score
-from igbench.data.digits import digits
 from igbench.evaluation.isolation import attributions_of
-from igbench.integration.integrate import input_gradient
-from igbench.schema import MethodSpec
-from tests import closed_form as cf
-from tests.data.helpers import toy_model
+from tests.helpers.contract import (
+    GLOBAL,
+    METHODS,
+    METRICS,
+    PIECEWISE_LINEAR,
+    batch,
+    maps_for,
+    measured,
+    method,
+    metric,
+    take,
+)
 
-METHODS = compose.choices("method")
-METRICS = compose.choices("metric")
-LOCAL = MethodSpec("local", "", "local", signed=True)
-GLOBAL = MethodSpec("global", "", "global", signed=True)
 INDIFFERENT = {
     "sparseness",
     "complexity",
@@ -53,88 +56,12 @@ OTHERWISE = {
 }
 """Metrics that explain again, compare maps with what people marked, or start from something other
 than the baseline: the contributions of one map do not decide them."""
-PIECEWISE_LINEAR = {"ig_exact"}
-"""Methods for networks without smooth activations."""
-DATA = replace(
-    digits(toy_model(tuple("0123456789"), None), limit=5),
-    sample_ids=("a", "b", "c", "d", "e"),
-    mask=lambda i: torch.arange(64).view(8, 8) % (i + 2) == 0,
-)
-
-
-@pytest.fixture(scope="module")
-def config():
-    return compose.compose(
-        [
-            "experiment=digits_resnet",
-            f"method=[{','.join(METHODS)}]",
-            f"metric=[{','.join(METRICS)}]",
-            "method.grad_cam.layer=features",
-            # No class of a random network is sure, and some are surer of the start than of x.
-            *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
-        ]
-    )
-
-
-def method(config, name: str) -> Method:
-    return build.construct(config["method"][name], f"method.{name}", data=DATA, pool=DATA.reference)
-
-
-def metric(config, name: str) -> Metric:
-    return build.construct(config["metric"][name], f"metric.{name}", data=DATA)
-
-
-def batch(smooth: bool = True) -> Batch:
-    g = torch.Generator().manual_seed(11)
-    x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64)
-    return Batch(
-        Score(cf.SmallNet(channels=1, smooth=smooth).double(), rows=7),
-        x,
-        torch.zeros_like(x),
-        torch.tensor([0, 1, 2, 3, 1]),
-        ("a", "b", "c", "d", "e"),
-        "pixel",
-        5,
-    )
-
-
-def take(whole: Batch, index: list[int]) -> Batch:
-    return replace(
-        whole,
-        x=whole.x[index],
-        baseline=whole.baseline[index],
-        target=None if whole.target is None else whole.target[index],
-        sample_ids=tuple(whole.sample_ids[i] for i in index),
-    )
-
-
 SPLITS = {
     "one by one": [[0], [1], [2], [3], [4]],
     "three and two": [[0, 1, 2], [3, 4]],
     "backwards": [[4, 3, 2, 1, 0]],
     "shuffled shards": [[3, 0], [4, 1, 2]],
 }
-
-
-@dataclass(frozen=True)
-class Simple:
-    """Input times gradient, raised to a power: a method that metrics can call again."""
-
-    power: int
-    spec: MethodSpec = GLOBAL
-
-    def __call__(self, part: Batch) -> Tensor:
-        gradient = input_gradient(part.score, part.x, part.target)
-        return (part.x * gradient) ** self.power + 0.01 * gradient
-
-
-def maps_for(whole: Batch) -> dict[str, Attribution]:
-    methods = {"ig": Simple(1), "other": Simple(3)}
-    return {k: Attribution(m(whole), GLOBAL, explain=m) for k, m in methods.items()}
-
-
-def measured(m: Metric, part: Batch, maps: dict[str, Attribution]) -> dict[str, Measurement]:
-    return m.measure(part, maps, m.observe(part))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -15,23 +15,20 @@ from igbench.core.batch import Attribution, Batch, Metric
 from igbench.evaluation import loop
 from igbench.integration.integrate import integrated_gradients
 from igbench.run import runner
-from tests.pretend import FAR, Far, Mixed, moved, pretended
-from tests.test_contract import (
+from tests.helpers.contract import (
     GLOBAL,
     METHODS,
     METRICS,
     PIECEWISE_LINEAR,
     Simple,
     batch,
-    config,
     maps_for,
     measured,
     method,
     metric,
     take,
 )
-
-__all__ = ["config"]
+from tests.helpers.fake_device import FAR, Far, Mixed, moved, pretended
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}
 """The pretended device does its sums on the CPU, in the same order: it differs by a rounding where

@@ -35,8 +35,8 @@ from igbench.records import store
 from igbench.report import html, plots
 from igbench.run import checkpoint, fingerprint, lock, runner
 from igbench.schema import COSTS
-from tests import faults
-from tests.test_runner import assert_same, only_run
+from tests.helpers import faults
+from tests.helpers.runs import assert_same, only_run
 
 SHARDS = 4
 # float64: a sample whose neighbour is gone is computed in a batch of another size, where float32
@@ -156,7 +156,7 @@ def battlefield(tmp_path_factory, whole):
     """Runs that were killed at each place and, four times, at random moments."""
     where = tmp_path_factory.mktemp("killed")
     code = (
-        "from tests import faults; from pathlib import Path; "
+        "from tests.helpers import faults; from pathlib import Path; "
         f"faults.massacre({RUN!r}, Path({str(where)!r}), 5)"
     )
     done = subprocess.run(
@@ -499,7 +499,7 @@ def _compare(mine: pd.DataFrame, other: pd.DataFrame, near: set[str]) -> None:
 )
 def test_a_sample_that_fails(out, whole, capsys, group, how, position, reason):
     change = [
-        f"{group}._target_=tests.faults.{'bad_digits' if group == 'data' else 'bad_resnet'}",
+        f"{group}._target_=tests.helpers.faults.bad_{'digits' if group == 'data' else 'resnet'}",
         f"+{group}.how={how}",
         f"+{group}.position={position}",
     ]
@@ -525,7 +525,10 @@ def test_a_sample_that_fails(out, whole, capsys, group, how, position, reason):
     ],
 )
 def test_a_method_that_fails(out, whole, how, reason, sample):
-    words = [*RUN, f"+method.bad={{_target_:tests.faults.BadMethod,how:{how},sample:'{sample}'}}"]
+    words = [
+        *RUN,
+        f"+method.bad={{_target_:tests.helpers.faults.BadMethod,how:{how},sample:'{sample}'}}",
+    ]
     assert main([*words, f"results_dir={out}"]) == 3
     lost = {("bad", metric, s) for metric in METRICS for s in ALL if sample in ("", s)}
     assert all(reason in said for said in surviving(only_run(out), whole, lost))
@@ -544,7 +547,9 @@ def test_a_method_that_fails(out, whole, how, reason, sample):
     ],
 )
 def test_a_metric_that_fails(out, whole, how, reason, sample):
-    bad = f"_target_:tests.faults.BadMetric,how:{how},sample:'{sample}',step:8,features:pixel"
+    bad = (
+        f"_target_:tests.helpers.faults.BadMetric,how:{how},sample:'{sample}',step:8,features:pixel"
+    )
     words = [*RUN, f"+metric.bad={{{bad}}}"]
     assert main([*words, f"results_dir={out}"]) == 3
     lost = {(method, "bad", s) for method in ("ig", "random") for s in ALL if sample in ("", s)}
@@ -563,7 +568,7 @@ def test_a_metric_that_fails(out, whole, how, reason, sample):
 
 
 def test_a_report_of_failures_only(out, drawn):
-    bad = "+method.bad={_target_:tests.faults.BadMethod,how:raise}"
+    bad = "+method.bad={_target_:tests.helpers.faults.BadMethod,how:raise}"
     words = [w for w in RUN if not w.startswith("method")]
     assert main([*words, "method=[random]", bad, f"results_dir={out}"]) == 3
     assert "out of luck" in _page(out)
@@ -574,7 +579,7 @@ def _page(out: Path) -> str:
 
 
 def test_out_of_memory(out, tmp_path, caplog):
-    model = ["model._target_=tests.faults.bad_resnet"]
+    model = ["model._target_=tests.helpers.faults.bad_resnet"]
     with caplog.at_level(logging.WARNING):
         assert main([*RUN, *model, "+model.most=4", f"results_dir={out}"]) == 0
     for rows in (8, 4):
@@ -590,7 +595,7 @@ def test_out_of_memory(out, tmp_path, caplog):
 
 def test_a_model_that_cannot_be_timed(out, tmp_path, monkeypatch, caplog):
     """It fails on the first sample alone, and so does the run."""
-    model = ["model._target_=tests.faults.bad_resnet", "+model.how=raise"]
+    model = ["model._target_=tests.helpers.faults.bad_resnet", "+model.how=raise"]
     assert main([*RUN, *model, "batch_size=1", f"results_dir={out}"]) == 3
     folder = tmp_path / "cache"
     shutil.copytree(os.environ["IGBENCH_CACHE"], folder)
@@ -605,7 +610,7 @@ def test_a_model_that_cannot_be_timed(out, tmp_path, monkeypatch, caplog):
 
 
 def test_out_of_memory_for_a_single_row(out, capsys):
-    model = ["model._target_=tests.faults.bad_resnet", "+model.most=0"]
+    model = ["model._target_=tests.helpers.faults.bad_resnet", "+model.most=0"]
     assert main([*RUN, *model, f"results_dir={out}"]) == 3
     assert "allocate memory" in capsys.readouterr().out
     assert set(only_run(out).scores["status"]) == {"failed"}
@@ -621,7 +626,7 @@ def test_an_image_that_is_none(tmp_path, out, capsys, at_shard, how):
     words += [
         "data=photographs",
         f"data.path={photos}",
-        "model._target_=tests.faults.photo_net",
+        "model._target_=tests.helpers.faults.photo_net",
         "limit=4",
         "samples_at_once=2",
         "batch_size=16",

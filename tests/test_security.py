@@ -23,7 +23,7 @@ from igbench.__main__ import main
 from igbench.records import compare, store
 from igbench.report import write_report
 from igbench.schema import Records
-from tests.synthetic import make_points, make_records, make_rows, make_run
+from tests.helpers.synthetic import make_points, make_records, make_rows, make_run
 
 PACKAGE = Path(__file__).parent.parent / "igbench"
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>'

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from igbench.core.batch import Attribution
-from tests.test_contract import GLOBAL, METRICS, Simple, batch, config, metric
+from tests.helpers.contract import GLOBAL, METRICS, Simple, batch, metric
 
 FREE = {
     "completeness",
@@ -33,8 +33,6 @@ AGAIN = {
 """Metrics that explain again."""
 BRIDGED = {"quantus_faithfulness_correlation"}
 """Metrics that another library works out, for one map at a time."""
-
-__all__ = ["config"]
 
 
 def test_every_metric_has_a_place():

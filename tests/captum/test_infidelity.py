@@ -11,7 +11,7 @@ from torch import Tensor
 
 from igbench.captum import infidelity, infidelity_perturb_func_decorator
 from igbench.errors import InputError
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 # Both sum the same products of order one, Captum in float64 here as well.
 SAME = {"rtol": 1e-9, "atol": 1e-12}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from igbench.captum import IntegratedGradients
 from igbench.errors import InputError
 from igbench.integration.quadrature import RULES
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 UNBIASED = ["riemann_left", "riemann_right", "riemann_middle", "gausslegendre"]
 METHODS = [*UNBIASED, "riemann_trapezoid", *(r for r in RULES if r != "captum_trapezoid")]

@@ -14,7 +14,7 @@ from torch import Tensor
 from igbench.captum import IntegratedGradients, sensitivity_max
 from igbench.captum.sensitivity import default_perturb_func
 from igbench.errors import InputError
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 # The same numbers summed by another norm function; ours in float64.
 SAME = {"rtol": 1e-9, "atol": 1e-12}

@@ -9,7 +9,7 @@ from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data.digits import digits, display, load_split
 from igbench.errors import InputError
-from tests.data.helpers import same_rng, toy_model
+from tests.helpers.toy import same_rng, toy_model
 
 FIRST = ("digit-0293", "digit-0262", "digit-1752", "digit-1760")
 

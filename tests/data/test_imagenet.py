@@ -7,7 +7,7 @@ from igbench.core.dataset import Data
 from igbench.data import imagenet as module
 from igbench.data.imagenet import imagenet
 from igbench.errors import InputError, SampleError
-from tests.data.helpers import picture, same_rng, toy_model
+from tests.helpers.toy import picture, same_rng, toy_model
 
 
 def labels(data: Data) -> dict[str, int | None]:

@@ -13,7 +13,7 @@ from igbench.core.model import Preprocess
 from igbench.data import images
 from igbench.data.images import Entry, image_data
 from igbench.errors import InputError, SampleError
-from tests.data.helpers import picture, same_rng, toy_model
+from tests.helpers.toy import picture, same_rng, toy_model
 
 PAPER = Preprocess(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
 

@@ -5,7 +5,7 @@ import pytest
 
 from igbench.data.photographs import PHOTOS, photographs
 from igbench.errors import InputError
-from tests.data.helpers import picture, same_rng, toy_model
+from tests.helpers.toy import picture, same_rng, toy_model
 
 
 def credits() -> dict[str, dict[str, str]]:

@@ -12,7 +12,7 @@ from igbench.errors import InputError
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
 from igbench.methods.grad_cam import GradCam
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 
 def batch_of(f, x, target=None, baseline=0.0, ids=None):

@@ -26,8 +26,8 @@ from igbench.methods.idgi import IDGI
 from igbench.methods.ig_averaged import AveragedIG
 from igbench.methods.path_ig import PathIG
 from igbench.methods.smooth_ig import SmoothIG
-from tests import closed_form as cf
-from tests.data.helpers import toy_model
+from tests.helpers import closed_form as cf
+from tests.helpers.toy import toy_model
 
 DATA = digits(toy_model(tuple("0123456789"), None), limit=4)
 OURS = ("expected_gradients", "smooth_ig", "guided_ig", "blur_ig", "idgi", "ig_averaged")
@@ -98,7 +98,7 @@ def test_the_data_bring_their_pool_from_the_configuration():
     names = "method=[expected_gradients,ig_averaged,ig]"
     config = compose.compose(["experiment=digits_resnet", names, "limit=3", "batch_size=4"])
     toy = {"names": list("0123456789"), "preprocess": None}
-    config["model"] = {"_target_": "tests.data.helpers.toy_model", **toy}
+    config["model"] = {"_target_": "tests.helpers.toy.toy_model", **toy}
     made = build.experiment(config)
     assert made.methods["expected_gradients"].pool is made.data.reference is not None
     assert made.methods["ig_averaged"].data is made.data

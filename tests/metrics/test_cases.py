@@ -43,8 +43,8 @@ from igbench.metrics.faithfulness.road import Road
 from igbench.metrics.robustness.budget import MaxSensitivityN
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
-from tests import closed_form as cf
-from tests.metrics.scalars import (
+from tests.helpers import closed_form as cf
+from tests.helpers.scalars import (
     EXACT,
     KINDS,
     ONES,

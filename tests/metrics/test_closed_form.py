@@ -11,7 +11,7 @@ from igbench import metrics
 from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.integration.integrate import integrated_gradients
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 EXACT = {"rel": 1e-9, "abs": 1e-12}
 W = (1.0, 2.0, 3.0)

@@ -9,7 +9,7 @@ import torch
 
 from igbench import metrics
 from igbench.errors import InputError
-from tests import closed_form as cf
+from tests.helpers import closed_form as cf
 
 PLAIN = {
     "aopc": {"step": 8},

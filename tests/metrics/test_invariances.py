@@ -47,11 +47,9 @@ from igbench.metrics.robustness.budget import MaxSensitivityN
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 from igbench.schema import MethodSpec
-from tests import closed_form as cf
-from tests.data.helpers import toy_model
-from tests.test_contract import METRICS, batch, config, metric
-
-__all__ = ["config"]
+from tests.helpers import closed_form as cf
+from tests.helpers.contract import METRICS, batch, metric
+from tests.helpers.toy import toy_model
 
 GLOBAL = MethodSpec("global", "", "global", signed=True)
 LOCAL = MethodSpec("local", "", "local", signed=True)

@@ -43,9 +43,9 @@ from igbench.metrics.robustness.baselines import BaselineSensitivity
 from igbench.metrics.robustness.budget import MaxSensitivityN
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.schema import MethodSpec
-from tests import closed_form as cf
-from tests.data.helpers import toy_model
-from tests.metrics.scalars import EXACT, KINDS, Gradient, at, scored
+from tests.helpers import closed_form as cf
+from tests.helpers.scalars import EXACT, KINDS, Gradient, at, scored
+from tests.helpers.toy import toy_model
 
 SEEDS = 200
 

@@ -12,7 +12,7 @@ from igbench.data.digits import digits, load_split
 from igbench.models import digits_resnet as module
 from igbench.models import weights
 from igbench.models.digits_resnet import DigitsResNet, Recipe, digits_resnet, train
-from tests.data.helpers import same_rng
+from tests.helpers.toy import same_rng
 
 
 @pytest.fixture(scope="module")

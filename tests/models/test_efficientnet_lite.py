@@ -10,7 +10,7 @@ from igbench.data.photographs import photographs
 from igbench.errors import InputError
 from igbench.models import efficientnet_lite as module
 from igbench.models.efficientnet_lite import efficientnet_lite
-from tests.data.helpers import same_rng
+from tests.helpers.toy import same_rng
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from igbench.core.model import Preprocess
 from igbench.errors import InputError
 from igbench.models import torchvision_models
 from igbench.models.torchvision_models import torchvision_model
-from tests.data.helpers import same_rng
+from tests.helpers.toy import same_rng
 
 FILE = "resnet18-f37072fd.pth"
 """What torchvision calls the V1 weights of ResNet-18."""

@@ -10,7 +10,7 @@ from igbench import certify, report
 from igbench.metrics.faithfulness.removal import Deletion
 from igbench.report import certificates, render
 from igbench.schema import Records
-from tests.synthetic import make_records
+from tests.helpers.synthetic import make_records
 
 
 def with_certificates(record: dict) -> Records:

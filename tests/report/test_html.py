@@ -15,7 +15,7 @@ from igbench.records.stats import summarise
 from igbench.report import html, write_report
 from igbench.report.narrative import narrative
 from igbench.schema import Records
-from tests.synthetic import make_records
+from tests.helpers.synthetic import make_records
 
 EVIL = "<script>alert(1)</script>"
 

@@ -16,7 +16,7 @@ from scipy.stats import kendalltau
 from igbench.records.stats import summarise
 from igbench.report import agreement, curves, heatmaps, plots, styles
 from igbench.schema import MethodSpec, MetricSpec, Records
-from tests.synthetic import METHODS, METRICS, make_records, sample_ids
+from tests.helpers.synthetic import METHODS, METRICS, make_records, sample_ids
 
 
 def summary_of(records: Records) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from igbench.records.stats import summarise
 from igbench.report import render, table, tables
 from igbench.report.table import Cell, Table
 from igbench.schema import Records
-from tests.synthetic import METRICS, make_records
+from tests.helpers.synthetic import METRICS, make_records
 
 
 @pytest.fixture(scope="module")

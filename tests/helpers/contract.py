@@ -1,0 +1,96 @@
+"""Every method and metric in conf/, and one small batch to try them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from igbench.config import build, compose
+from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.score import Score
+from igbench.data.digits import digits
+from igbench.integration.integrate import input_gradient
+from igbench.schema import MethodSpec
+from tests.helpers import closed_form as cf
+from tests.helpers.toy import toy_model
+
+METHODS = compose.choices("method")
+METRICS = compose.choices("metric")
+GLOBAL = MethodSpec("global", "", "global", signed=True)
+PIECEWISE_LINEAR = {"ig_exact"}
+"""Methods for networks without smooth activations."""
+DATA = replace(
+    digits(toy_model(tuple("0123456789"), None), limit=5),
+    sample_ids=("a", "b", "c", "d", "e"),
+    mask=lambda i: torch.arange(64).view(8, 8) % (i + 2) == 0,
+)
+
+
+def composed() -> DictConfig:
+    """A configuration with every method and metric in conf/, on the digits."""
+    return compose.compose(
+        [
+            "experiment=digits_resnet",
+            f"method=[{','.join(METHODS)}]",
+            f"metric=[{','.join(METRICS)}]",
+            "method.grad_cam.layer=features",
+            # No class of a random network is sure, and some are surer of the start than of x.
+            *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
+        ]
+    )
+
+
+def method(config, name: str) -> Method:
+    return build.construct(config["method"][name], f"method.{name}", data=DATA, pool=DATA.reference)
+
+
+def metric(config, name: str) -> Metric:
+    return build.construct(config["metric"][name], f"metric.{name}", data=DATA)
+
+
+def batch(smooth: bool = True) -> Batch:
+    g = torch.Generator().manual_seed(11)
+    x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64)
+    return Batch(
+        Score(cf.SmallNet(channels=1, smooth=smooth).double(), rows=7),
+        x,
+        torch.zeros_like(x),
+        torch.tensor([0, 1, 2, 3, 1]),
+        ("a", "b", "c", "d", "e"),
+        "pixel",
+        5,
+    )
+
+
+def take(whole: Batch, index: list[int]) -> Batch:
+    return replace(
+        whole,
+        x=whole.x[index],
+        baseline=whole.baseline[index],
+        target=None if whole.target is None else whole.target[index],
+        sample_ids=tuple(whole.sample_ids[i] for i in index),
+    )
+
+
+@dataclass(frozen=True)
+class Simple:
+    """Input times gradient, raised to a power: a method that metrics can call again."""
+
+    power: int
+    spec: MethodSpec = GLOBAL
+
+    def __call__(self, part: Batch) -> Tensor:
+        gradient = input_gradient(part.score, part.x, part.target)
+        return (part.x * gradient) ** self.power + 0.01 * gradient
+
+
+def maps_for(whole: Batch) -> dict[str, Attribution]:
+    methods = {"ig": Simple(1), "other": Simple(3)}
+    return {k: Attribution(m(whole), GLOBAL, explain=m) for k, m in methods.items()}
+
+
+def measured(m: Metric, part: Batch, maps: dict[str, Attribution]) -> dict[str, Measurement]:
+    return m.measure(part, maps, m.observe(part))

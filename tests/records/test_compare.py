@@ -1,0 +1,409 @@
+"""Does the gate see what changed, keep quiet otherwise, and never drop a sample silently?"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from igbench.errors import InputError
+from igbench.records import compare as gate
+from igbench.schema import COSTS, Change, MetricSpec, Records, Row
+from tests.helpers import synthetic
+
+UP = MetricSpec("up", "higher", -math.inf, math.inf, 1, "test", min_effect=0.005)
+DOWN, NEUTRAL = replace(UP, direction="lower"), replace(UP, direction="none")
+N = 32
+BASE = np.random.default_rng(7).normal(0.5, 0.15, N)
+Values = Mapping[tuple[str, str], np.ndarray]
+
+
+def make(
+    values: Values, specs: Mapping[str, MetricSpec] | None = None, **comparability: object
+) -> Records:
+    """Records of one model; NaN becomes a failed row."""
+    rows = [
+        Row("r", "e", "net", method, metric, f"s{i}", float(v),
+            "failed" if math.isnan(v) else "ok", "boom" if math.isnan(v) else "")
+        for (method, metric), series in values.items()
+        for i, v in enumerate(series)
+    ]  # fmt: skip
+    metrics = {**(specs or {"up": UP, "down": DOWN, "flat": NEUTRAL}), **COSTS}
+    run = replace(
+        synthetic.make_run(comparability={"metric_versions": {}, **comparability}), metrics=metrics
+    )
+    return Records(run, pd.DataFrame(rows, columns=list(Row._fields)), pd.DataFrame())
+
+
+def one(metric: str, base: np.ndarray, new: np.ndarray) -> tuple[Change, int]:
+    found = gate.compare(make({("ig", metric): base}), make({("ig", metric): new}), resamples=199)
+    assert len(found.changes) == 1
+    return found.changes[0], found.exit_code
+
+
+def noisy(shift: float, seed: int = 1) -> np.ndarray:
+    return BASE + shift + np.random.default_rng(seed).normal(0, 0.01, N)
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "shift", "verdict", "code"),
+    [
+        ("up", 0.05, "better", 0),
+        ("up", -0.05, "worse", 1),
+        ("down", 0.05, "worse", 1),
+        ("down", -0.05, "better", 0),
+        ("flat", 0.05, "changed", 0),
+        ("flat", -0.05, "changed", 0),
+        ("up", 0.0, "same", 0),
+    ],
+)
+def test_direction_decides(metric: str, shift: float, verdict: str, code: int) -> None:
+    change, exit_code = one(metric, BASE, noisy(shift))
+    assert (change.verdict, exit_code) == (verdict, code)
+    assert change.n == N
+    assert change.base == pytest.approx(BASE.mean())
+    assert change.difference == pytest.approx((noisy(shift) - BASE).mean())
+    assert change.low <= change.difference <= change.high
+
+
+def test_identical_and_equal_to_rounding() -> None:
+    change, code = one("up", BASE, BASE.copy())
+    assert (change.verdict, code, change.difference) == ("identical", 0, 0.0)
+    change, code = one("up", BASE, BASE * (1 + 5e-10))
+    assert (change.verdict, code) == ("same", 0)
+    assert math.isnan(change.p_value)  # agreement needs no test
+    change, _ = one("up", BASE, BASE * (1 + 5e-9))
+    assert change.p_value < 0.05
+
+
+def test_significant_but_below_the_minimum_effect_is_the_same() -> None:
+    change, code = one("up", BASE, BASE - 0.004)
+    assert change.p_value < 1e-6
+    assert (change.verdict, code) == ("same", 0)
+    assert one("up", BASE, BASE - 0.006)[0].verdict == "worse"
+
+
+def test_large_but_not_significant_is_the_same() -> None:
+    new = BASE.copy()
+    new[0] -= 5.0  # the mean drops by 0.16, on the word of one sample
+    change, code = one("up", BASE, new)
+    assert (change.verdict, code) == ("same", 0)
+    assert change.p_value == 1.0
+
+
+def test_too_few_samples_are_said_to_be_too_few() -> None:
+    change, code = one("up", BASE[:5], BASE[:5] - 1)
+    assert (change.verdict, code, change.note) == ("same", 0, "too few samples")
+    change, code = one("up", BASE[:6], BASE[:6] - 1)
+    assert (change.verdict, code, change.note) == ("worse", 1, "")
+
+
+def test_samples_are_paired_by_id_not_by_position() -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): BASE})
+    shuffled = replace(new, scores=new.scores.sample(frac=1, random_state=0))
+    assert gate.compare(base, shuffled).changes[0].verdict == "identical"
+
+
+def test_holm_counts_every_tested_cell_and_no_other() -> None:
+    # Six samples, all lower: p = 2 / 2**6 = 0.03125, significant only where it stands alone.
+    base = {("ig", "up"): BASE[:6], ("twin", "up"): BASE[:6]}
+    alone = gate.compare(make(base), make({**base, ("ig", "up"): BASE[:6] - 1}))
+    assert [c.verdict for c in alone.changes] == ["worse", "identical"]
+    assert alone.changes[0].p_value == pytest.approx(0.03125)
+    both = gate.compare(make(base), make({k: v - 1 for k, v in base.items()}))
+    assert [c.verdict for c in both.changes] == ["same", "same"]
+    assert both.changes[0].p_value == pytest.approx(0.0625)
+
+
+# --- costs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "new", "verdict", "code"),
+    [
+        ("forward_rows", [50, 50], "identical", 0),
+        ("forward_rows", [51, 51], "worse", 1),
+        ("backward_rows", [49, 49], "better", 0),
+        ("forward_rows", [50, 52], "worse", 1),
+        ("forward_rows", [49, 51], "same", 0),
+        ("seconds", [500, 500], "same", 0),
+        ("peak_memory", [1, 1], "same", 0),
+    ],
+)
+def test_counts_gate_exactly_and_times_never(
+    metric: str, new: list[float], verdict: str, code: int
+) -> None:
+    change, exit_code = one(metric, np.array([50.0, 50.0]), np.array(new, dtype=float))
+    assert (change.verdict, exit_code) == (verdict, code)
+    assert math.isnan(change.p_value)
+
+
+# --- lost samples and cells -----------------------------------------------------------------------
+
+
+def test_a_lost_value_is_a_failure_with_its_count_and_reason() -> None:
+    new = BASE.copy()
+    new[[3, 4]] = math.nan
+    change, code = one("up", BASE, new)
+    assert (change.verdict, code, change.n) == ("failed", 3, N - 2)
+    assert change.note == f"lost 2 of {N} samples: 2 failed (boom)"
+
+
+def test_absent_rows_and_undefined_rows_are_losses_too() -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): BASE})
+    scores = new.scores.drop(index=0)
+    scores.loc[1, ["value", "status", "reason"]] = [math.nan, "undefined", "constant"]
+    change = gate.compare(base, replace(new, scores=scores)).changes[0]
+    assert change.verdict == "failed"
+    assert change.note == f"lost 2 of {N} samples: 1 missing, 1 undefined (constant)"
+
+
+def test_a_regression_outranks_a_loss_and_keeps_its_note() -> None:
+    new = noisy(-0.05)
+    new[0] = math.nan
+    change, code = one("up", BASE, new)
+    assert (change.verdict, code) == ("worse", 1)
+    assert "lost 1 of 32" in change.note
+
+
+def test_losing_every_value() -> None:
+    change, code = one("up", BASE, np.full(N, math.nan))
+    assert (change.verdict, code, change.n) == ("failed", 3, 0)
+
+
+def test_gained_values_are_noted_and_do_not_count() -> None:
+    base = BASE.copy()
+    base[0] = math.nan
+    change, code = one("up", base, BASE)
+    assert (change.verdict, code, change.n) == ("identical", 0, N - 1)
+    assert "1 samples have a value in the new run only" in change.note
+    assert one("up", np.full(N, math.nan), BASE)[0].verdict == "new"
+    change, code = one("up", np.full(N, math.nan), np.full(N, math.nan))
+    assert (change.verdict, code, change.note) == ("identical", 0, "no value in either run")
+
+
+def test_missing_and_new_cells() -> None:
+    both = {("ig", "up"): BASE}
+    more = {**both, ("occlusion", "up"): BASE}
+    lost = gate.compare(make(more), make(both))
+    assert [(c.method, c.verdict) for c in lost.changes] == [
+        ("ig", "identical"), ("occlusion", "missing"),
+    ]  # fmt: skip
+    assert lost.exit_code == 3
+    gained = gate.compare(make(both), make(more))
+    assert gained.changes[1].verdict == "new"
+    assert gained.exit_code == 0
+
+
+def test_exit_code_one_outranks_three() -> None:
+    base = {("ig", "up"): BASE, ("occlusion", "up"): BASE}
+    found = gate.compare(make(base), make({("ig", "up"): noisy(-0.05)}))
+    assert {c.verdict for c in found.changes} == {"worse", "missing"}
+    assert found.exit_code == 1
+
+
+# --- comparability --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["samples", "weights", "target", "seed"])
+def test_a_comparability_field_that_differs_forbids_the_comparison(field: str) -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): noisy(-1)}, **{field: "other"})
+    found = gate.compare(base, new)
+    assert found.exit_code == 2
+    assert found.changes == []
+    assert len(found.incomparable) == 1
+    text = found.incomparable[0]
+    assert text == f"{field}: {base.run.comparability[field]!r} -> 'other'"
+    assert text in gate.format_text(found)
+    assert text in gate.format_markdown(found)
+
+
+def test_a_field_that_only_one_run_has_differs() -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): BASE}, output="logit")
+    assert gate.compare(base, new).incomparable == ["output: (absent) -> 'logit'"]
+    assert gate.compare(new, base).incomparable == ["output: 'logit' -> (absent)"]
+
+
+def test_a_changed_metric_version_concerns_that_metric_alone() -> None:
+    values = {("ig", "up"): BASE, ("ig", "down"): BASE}
+    worse = {("ig", "up"): noisy(-1), ("ig", "down"): noisy(0.05)}
+    for new in (
+        make(worse, {"up": replace(UP, version=2), "down": DOWN}),
+        make(worse, metric_versions={"up": 2}),
+    ):
+        found = gate.compare(make(values), new, resamples=199)
+        assert [c.verdict for c in found.changes] == ["changed", "worse"]
+        assert found.changes[0].note == "version 1 -> 2: not compared"
+        assert found.exit_code == 1
+
+
+def test_no_metric_in_common_forbids_the_comparison() -> None:
+    base = make({("ig", "up"): BASE, ("ig", "forward_rows"): BASE})
+    changed = gate.compare(base, make({("ig", "up"): BASE}, metric_versions={"up": 3}))
+    assert changed.exit_code == 2
+    assert changed.incomparable == [
+        "metric_versions: every metric in common changed: up version 1 -> 3"
+    ]
+    other = gate.compare(base, make({("ig", "down"): BASE, ("ig", "forward_rows"): BASE}))
+    assert other.incomparable == ["metrics: ['up'] -> ['down'], none in common"]
+
+
+def test_identity_differences_are_listed_and_do_not_forbid() -> None:
+    base = make({("ig", "up"): BASE})
+    identity = {
+        "methods": {"ig": {"n_steps": 100, "rule": "middle"}, "occlusion": {"window": 16}},
+        "versions": {**base.run.identity["versions"], "captum": "0.10.0"},
+        "device": "cpu",
+    }
+    new = replace(base, run=replace(base.run, identity=identity))
+    found = gate.compare(base, new)
+    assert found.exit_code == 0
+    assert found.differences == [
+        "methods.ig.n_steps: 50 -> 100", "versions.captum: '0.9.0' -> '0.10.0'",
+    ]  # fmt: skip
+    assert "differs: versions.captum: '0.9.0' -> '0.10.0'" in gate.format_text(found)
+
+
+def test_malformed_records_are_refused() -> None:
+    base = make({("ig", "up"): BASE})
+    doubled = replace(base, scores=pd.concat([base.scores, base.scores]))
+    with pytest.raises(InputError, match="sample 's0' occurs twice in net/ig/up"):
+        gate.compare(base, doubled)
+    unknown = make({("ig", "mystery"): BASE})
+    with pytest.raises(InputError, match="metric 'mystery' has no definition"):
+        gate.compare(unknown, unknown)
+
+
+# --- acknowledged changes -------------------------------------------------------------------------
+
+
+def test_accepted_verdicts_do_not_decide() -> None:
+    base = make({("ig", "up"): BASE, ("occlusion", "up"): BASE, ("random", "up"): BASE})
+    new = make({("ig", "up"): noisy(-0.05), ("random", "up"): BASE})
+    assert gate.compare(base, new, accept={"ig/up": "known"}).exit_code == 3
+    found = gate.compare(base, new, accept={"ig/up": "known", "net/occ*/up": "dropped"})
+    assert found.exit_code == 0
+    assert found.accepted == {"net/ig/up": "known", "net/occlusion/up": "dropped"}
+    assert found.changes[0].verdict == "worse"  # the record still says so
+    assert "ACCEPTED ig/up" in gate.format_text(found)
+    assert "accepted: known" in gate.format_text(found)
+    everything = gate.compare(base, new, accept={"up": "all of it"})
+    assert set(everything.accepted) == {"net/ig/up", "net/occlusion/up"}  # not the identical one
+    with pytest.raises(InputError, match="'ig/upp' matches no cell"):
+        gate.compare(base, new, accept={"ig/upp": "typo"})
+
+
+# --- how often is it wrong ------------------------------------------------------------------------
+
+
+def release(seed: int, n: int, shift: float) -> Records:
+    """Forty cells that move by 0.03 between releases; the first also by `shift`."""
+    rng = np.random.default_rng(seed)
+    level = np.random.default_rng(99).normal(0.5, 0.15, (40, n))
+    values = level + rng.normal(0, 0.03, (40, n))
+    values[0] += shift
+    return make({(f"method{i // 8}", f"m{i % 8}"): values[i] for i in range(40)},
+                {f"m{i}": UP for i in range(8)})  # fmt: skip
+
+
+def test_false_alarms_are_rare() -> None:
+    codes = [
+        gate.compare(release(2 * i, 32, 0), release(2 * i + 1, 32, 0), resamples=99).exit_code
+        for i in range(30)
+    ]
+    # uncorrected tests at 5 % would cry wolf in 1 - .975**40 = 64 % of them
+    assert set(codes) <= {0, 1}
+    assert codes.count(1) <= 4
+
+
+def test_a_real_shift_is_found() -> None:
+    found = [
+        gate.compare(release(2 * i, 128, 0), release(2 * i + 1, 128, -0.025), resamples=99)
+        for i in range(12)
+    ]
+    hits = [f.changes[0].verdict == "worse" for f in found]
+    assert sum(hits) >= 11
+    assert all(f.detectable["m0"] <= 0.025 for f in found)
+
+
+def test_what_is_detectable_is_found_nine_times_in_ten() -> None:
+    rng = np.random.default_rng(0)
+    shift = (1.959964 + 1.281552) * 0.1 / math.sqrt(64 * 3 / math.pi)
+    base = make({("ig", "up"): np.zeros(64)})
+    found = [
+        gate.compare(base, make({("ig", "up"): rng.normal(-shift, 0.1, 64)}), resamples=99)
+        for _ in range(40)
+    ]
+    printed = [f.detectable["up"] for f in found]  # from the standard deviation of each sample
+    assert np.mean(printed) == pytest.approx(shift, rel=0.05)
+    assert 32 <= sum(f.exit_code for f in found) <= 39
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def whole() -> gate.Comparison:
+    new = synthetic.make_records(
+        noise=0.01, noise_seed=2, shift={("ig", "deletion"): 0.05, ("saliency", "srg"): 0.05},
+        run=synthetic.make_run(run_id="20260203-000000-ffffffff", versions={"captum": "0.10.0"}),
+    )  # fmt: skip
+    keep = ~((new.scores["method"] == "edges") & (new.scores["metric"] == "srg"))
+    return gate.compare(
+        synthetic.make_records(noise=0.01, noise_seed=1), replace(new, scores=new.scores[keep])
+    )
+
+
+def test_text_of_a_whole_run() -> None:
+    found = whole()
+    lines = gate.format_text(found).splitlines()
+    assert lines[0].startswith("regression: 1 worse, 1 missing, 1 better, ")
+    assert lines[0].endswith("of 99 cells (20260102-030405-0a1b2c3d -> 20260203-000000-ffffffff)")
+    worse = next(c for c in found.changes if c.verdict == "worse")
+    assert (worse.method, worse.metric, worse.n) == ("ig", "deletion", 24)
+    assert lines[1] == (
+        f"REGRESSION ig/deletion: {worse.base:.4g} -> {worse.new:.4g} "
+        f"({worse.difference:+.3g} [{worse.low:+.3g}, {worse.high:+.3g}], worse; "
+        f"p={worse.p_value:.2g} Holm; n=24; min effect 0.005)"
+    )
+    assert lines[2] == "MISSING edges/srg: in the base run only"
+    assert lines[3].startswith("IMPROVED saliency/srg: ")
+    assert lines[4] == "differs: versions.captum: '0.9.0' -> '0.10.0'"
+    assert lines[5].startswith("detectable (mean difference, 90 % power, after Holm): completeness")
+    assert len(lines) == 6
+
+
+def test_markdown_of_a_whole_run_is_one_table() -> None:
+    lines = gate.format_markdown(whole()).splitlines()
+    table = [text for text in lines if text.startswith("|")]
+    assert len(table) == 2 + 3
+    assert {text.count("|") for text in table} == {9}
+    assert lines[0].startswith("### regression: 1 worse")
+
+
+def test_markdown_escapes_bars() -> None:
+    found = gate.compare(
+        make({("ig", "up"): BASE}), make({("ig", "up"): noisy(-1)}), accept={"ig/up": "a|b"}
+    )
+    assert "a\\|b" in gate.format_markdown(found)
+
+
+def test_names_show_the_model_where_there_are_several() -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): noisy(-1)})
+    assert "REGRESSION ig/up:" in gate.format_text(gate.compare(base, new))
+    base, new = (
+        replace(r, scores=pd.concat([r.scores, r.scores.assign(model="other")]))
+        for r in (base, new)
+    )
+    assert "REGRESSION other/ig/up:" in gate.format_text(gate.compare(base, new))
+
+
+def test_text_says_when_nothing_could_be_seen() -> None:
+    few = gate.compare(make({("ig", "up"): BASE[:3]}), make({("ig", "up"): BASE[:3] + 1}))
+    assert "up: too few samples" in gate.format_text(few)
+    same = gate.compare(make({("ig", "up"): BASE}), make({("ig", "up"): BASE}))
+    assert "nothing was tested" in gate.format_text(same)

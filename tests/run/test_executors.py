@@ -1,0 +1,136 @@
+"""Engines give the same rows, and survive what happens to their workers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+
+import pytest
+import torch
+
+from igbench.__main__ import main
+from igbench.config import compose
+from igbench.errors import InputError
+from igbench.run import checkpoint, runner
+from igbench.run.executors import ray as ray_engine
+from igbench.run.executors.base import Work
+from igbench.run.executors.serial import Serial
+from tests.helpers import faults
+from tests.helpers.faults import trouble
+from tests.helpers.runs import SMALL, assert_same, only_run
+
+ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install ray"
+)
+
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def test_serial_sets_threads_and_puts_them_back(tmp_path):
+    seen = []
+    before = torch.get_num_threads()
+    job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
+    work = Work(job.experiment, runner.build.experiment, job.config, job.shards[:1], job.pieces)
+    Serial(threads=before + 1).run(work, lambda text: seen.append(torch.get_num_threads()))
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+    assert checkpoint.count(job.pieces, job.shards) == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
+def test_without_ray_one_line_says_what_to_install(tmp_path, capsys):
+    assert main([*SMALL, "engine=ray", f"results_dir={tmp_path}"]) == 2
+    assert "pip install 'igbench[ray]'" in capsys.readouterr().err
+
+
+def test_numbers_that_make_no_sense():
+    for wrong in ({"workers": 0}, {"threads": 0}):
+        with pytest.raises(InputError, match=f"engine.{next(iter(wrong))}"):
+            ray_engine.Ray(**wrong)
+    with pytest.raises(InputError, match=r"engine\.threads"):
+        Serial(threads=0)
+
+
+def test_room():
+    assert ray_engine._room({"CPU": 8.0}, 2, 0) == 4
+    assert ray_engine._room({"CPU": 8.0, "GPU": 2.0}, 1, 0.5) == 4
+    with pytest.raises(InputError, match="no room"):
+        ray_engine._room({"CPU": 8.0}, 1, 1)
+
+
+def test_a_worker_that_sees_something_else(tmp_path):
+    job = runner.job(compose.compose(SMALL))
+    make = runner.build.experiment
+    with pytest.raises(InputError, match="other weights"):
+        ray_engine.Worker(make, job.config, str(tmp_path), "0", torch.get_num_threads())
+    other = runner.job(compose.compose([*SMALL, "limit=2"]))
+    weights = job.experiment.model.weights_hash
+    worker = ray_engine.Worker(make, other.config, str(tmp_path), weights, torch.get_num_threads())
+    with pytest.raises(InputError, match="other samples"):
+        worker.run(job.shards[-1])
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """The same run with one thread, in this process; its words, and its records."""
+    where = tmp_path_factory.mktemp("serial")
+    marker = where / "marker"
+    marker.touch()
+    words = [*SMALL, trouble("kill", 3, marker)]
+    assert main([*words, "engine.threads=1", f"results_dir={where / 'out'}"]) == 0
+    return words, marker, only_run(where / "out")
+
+
+@pytest.fixture
+def cluster():
+    """Two processors on this machine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=150 * 2**20,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
+
+
+@ray
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("killed", [False, True])
+def test_ray_gives_the_same_rows(serial, cluster, tmp_path, killed):
+    words, marker, expected = serial
+    if killed:
+        marker.unlink()
+    out = [*words, "engine=ray", "engine.workers=2", f"results_dir={tmp_path}"]
+    assert main(out) == 0
+    assert marker.exists()
+    assert_same(only_run(tmp_path), expected)
+
+
+@ray
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_shard_that_always_kills_its_worker(cluster, tmp_path, capsys):
+    words = [*SMALL, trouble("kill", 3), "engine=ray", "engine.workers=2", "engine.restarts=1"]
+    assert main([*words, f"results_dir={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert "samples 2 to 3" in said.splitlines()[-1]
+    assert len(list(tmp_path.rglob("shards/*.json"))) == 3, "the others are kept"
+
+
+@ray
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_that_cannot_be_built(cluster, tmp_path):
+    job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
+    work = Work(job.experiment, faults.broken, job.config, job.shards, job.pieces)
+    with pytest.raises(InputError, match="no such file here; copy it"):
+        ray_engine.Ray(workers=1).run(work, lambda text: None)
