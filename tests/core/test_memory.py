@@ -18,7 +18,7 @@ needs_glibc = pytest.mark.skipif(not GLIBC, reason="the allocator is not that of
 
 FAULTS = """
 import resource, sys, torch
-from igbench import memory
+from igbench.core import memory
 if sys.argv[1] == "keep":
     assert memory.keep_freed()
 def faults():
@@ -35,7 +35,7 @@ print(faults() - before)
 
 THREADS = """
 import os, time, torch
-from igbench.crew import Limited
+from igbench.evaluation.loader_workers import Limited
 torch.ones(10**6).exp()
 def threads():
     return len(os.listdir("/proc/self/task"))
@@ -85,7 +85,7 @@ def test_other_systems_are_left_alone(monkeypatch):
 def test_free_memory_is_given_back():
     script = """
 import torch
-from igbench import memory
+from igbench.core import memory
 memory.keep_freed()
 def resident():
     with open("/proc/self/statm") as file:

@@ -12,10 +12,10 @@ from igbench.core import memory
 SCRIPT = """
 import torch
 from torch import nn
-from igbench import memory
-from igbench.attr.adaptive import adaptive_integrated_gradients
-from igbench.attr.integrate import integrated_gradients
-from igbench.types import Score, frozen
+from igbench.core import memory
+from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.integration.integrate import integrated_gradients
+from igbench.core.score import Score, frozen
 
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),

@@ -132,7 +132,7 @@ def test_a_lock_is_held_once(tmp_path):
 
 def test_a_lock_of_a_dead_process_is_taken_over(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from igbench import lock\n"
+        "import os, sys; from pathlib import Path; from igbench.run import lock\n"
         "holder = lock.held(Path(sys.argv[1])); holder.__enter__(); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)

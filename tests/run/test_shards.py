@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +10,7 @@ from igbench import baselines
 from igbench.methods.controls import Random
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
-from igbench.run import checkpoint, fingerprint
+from igbench.metrics.faithfulness.removal import Deletion
 from igbench.run.shards import described, foundation, identity, shards
 from tests.helpers.experiments import data, experiment, model
 
@@ -108,49 +105,3 @@ def test_addresses_do_not():
 
     assert described(Plain()) == described(Plain())
     assert "0x" not in described(Plain())
-
-
-def test_code_that_all_rows_depend_on():
-    assert fingerprint.shared([]) == fingerprint.shared([Random()]), "part of the package"
-    assert fingerprint.shared([]) != fingerprint.shared([checkpoint, test_code_counts, Mine()])
-
-
-def test_code_counts(tmp_path, monkeypatch):
-    """A changed file changes the metrics that import it, and no others."""
-    package = tmp_path / "igbench"
-    shutil.copytree(Path(fingerprint.__file__).parent, package)
-    before = {name: fingerprint.of_metric(m) for name, m in SOME.items()}
-    shared = fingerprint.shared([])
-    monkeypatch.setattr(fingerprint, "_PACKAGE", package)
-    monkeypatch.setattr(fingerprint, "_METRICS", package / "metrics")
-    own = fingerprint._own
-    moved = {
-        path: package / path.relative_to(Path(fingerprint.__file__).parent)
-        for m in SOME.values()
-        for path in own(m)
-    }
-    monkeypatch.setattr(fingerprint, "_own", lambda part: {moved[p] for p in own(part)})
-    fingerprint._imported.cache_clear()
-    assert {name: fingerprint.of_metric(m) for name, m in SOME.items()} == before
-
-    def changed(path):
-        kept = (package / path).read_text()
-        (package / path).write_text(kept + "\n# changed\n")
-        found = {n for n, m in SOME.items() if fingerprint.of_metric(m) != before[n]}
-        whole = fingerprint.shared([]) != shared
-        (package / path).write_text(kept)
-        return found, whole
-
-    assert changed("metrics/completeness.py") == ({"completeness"}, False)
-    assert changed("metrics/removal.py") == ({"deletion", "srg"}, False)
-    assert changed("metrics/functional/common.py") == (set(), False)
-    assert changed("perturb.py") == (set(), True)
-    assert changed("report/plots.py") == (set(), False)
-    fingerprint._imported.cache_clear()
-
-
-SOME = {"completeness": Completeness(), "deletion": Deletion(4), "srg": SymmetricRelevanceGain(4)}
-
-
-class Mine:
-    """Lives in a file outside the package."""
