@@ -1,4 +1,4 @@
-"""Exact Integrated Gradients of piecewise-linear networks (closed-form case C26 and others)."""
+"""Exact Integrated Gradients of piecewise-linear networks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_known_answers(f, x, expected, pieces):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_c26_random_relu_networks_are_complete(seed):
+def test_random_relu_networks_are_complete(seed):
     net = cf.mlp(seed)
     g = torch.Generator().manual_seed(seed + 100)
     x = torch.randn(4, 20, generator=g, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Averages of Integrated Gradients: over references (C19), over noise (C20)."""
+"""Averages of Integrated Gradients: over references and over noise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def two_point_pool() -> Tensor:
     return mu + 0.3 * signs
 
 
-def test_c19_diagonal_quadratic():
+def test_references_of_a_diagonal_quadratic():
+    """sum a_i x_i^2 / 2, references of mean m, variance s^2: a_i (x_i^2 - m_i^2 - s^2) / 2."""
     alphas = 400
     found = eg(cf.quadratic(DIAGONAL), cf.row(1, 1, 1), two_point_pool(), alphas=alphas)
     # A mean with one position in each of A equal parts misses the integral of h by at most
@@ -73,7 +74,7 @@ def test_sum_is_the_change_from_the_mean_output_of_the_pool():
     found = float(eg(net, x, pool, target, alphas=alphas).sum())
     score = Score(net)
     change = float(score.evaluate(x, target) - score.evaluate(pool, target.expand(6)).mean())
-    # The bound of C19 for each reference, with its directional derivative on a fine grid.
+    # As for the quadratic, for each reference: the variation of h is taken on a fine grid.
     grid = torch.linspace(0, 1, 300, dtype=torch.float64).view(-1, 1, 1, 1)
     bounds = []
     for r in pool:
@@ -175,7 +176,7 @@ def test_smooth_ig_sums_to_the_mean_change():
     assert float(found.sum()) == pytest.approx(change, abs=1e-8)
 
 
-def test_c20_noise_adds_its_variance_to_a_quadratic():
+def test_noise_adds_its_variance_to_a_quadratic():
     # IG of a_i z_i^2 / 2 at x + e is a_i (x_i + e_i)^2 / 2, with mean a_i (x_i^2 + s^2) / 2;
     # noise .2 of a range of 2: s = .4.
     x, s, draws = cf.row(0, 1, 2), 0.4, 3000

@@ -20,7 +20,7 @@ def guided(f, x, b=None, target=None, rows=5, **options):
 
 @pytest.mark.parametrize("steps", [1, 3, 20])
 @pytest.mark.parametrize("max_dist", [0.02, 0.3, 1.0])
-def test_c1_linear_is_exact(steps, max_dist):
+def test_linear_is_exact(steps, max_dist):
     # Increments times a constant gradient: rounding alone.
     found = guided(cf.linear(1, -2, 3), cf.row(1, 1, 1), max_dist=max_dist, steps=steps)
     torch.testing.assert_close(found, cf.row(1, -2, 3), rtol=0, atol=1e-13)

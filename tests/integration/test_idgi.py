@@ -18,7 +18,8 @@ def idgi(f, x, b=None, target=None, steps=50, rows=7):
 
 
 @pytest.mark.parametrize("steps", [1, 6, 50])
-def test_c21_linear(steps):
+def test_linear_models_share_by_squared_weights(steps):
+    """f = w . x: w_i^2 / |w|^2 of f(x) - f(x'), 2 for w = (1, -2, 3)."""
     f, x = cf.linear(1, -2, 3), cf.row(1, 1, 1)
     torch.testing.assert_close(idgi(f, x, steps=steps), cf.row(1, 4, 9) * 2 / 14, **TIGHT)
     # A feature that stays where it is gets its share all the same: f - f' = -2 + 3.

@@ -1,4 +1,4 @@
-"""Integrated Gradients on models with known answers (closed-form cases C1 to C11)."""
+"""Integrated Gradients on models with known answers."""
 
 from __future__ import annotations
 
@@ -39,26 +39,31 @@ def count(rule: str, n: int) -> int:
 
 @pytest.mark.parametrize("rule", UNBIASED)
 @pytest.mark.parametrize("n", [2, 3, 50, 400])
-def test_c1_linear_is_exact_for_every_rule(rule, n):
+def test_linear_is_exact_for_every_rule(rule, n):
+    """f = w . x at 1: IG is w = (1, -2, 3)."""
     close(ig(cf.linear(1, -2, 3), cf.row(1, 1, 1), rule=rule, n=count(rule, n)), 1, -2, 3)
 
 
-def test_c2_product_with_baseline():
+def test_product_with_baseline():
+    """f = x1 x2 from (1, -1) to (3, 2): IG is (1, 6), and f changes by 7."""
     close(ig(cf.product, cf.row(3, 2), cf.row(1, -1)), 1, 6)
 
 
-def test_c3_monomial():
+def test_monomial_shares_by_powers():
+    """f = x1^2 x2 at (2, 3): IG shares f = 12 by the powers, (8, 4)."""
     close(ig(cf.square_times, cf.row(2, 3)), 8, 4)
 
 
-def test_c4_product_of_three():
+def test_product_of_three_shares_equally():
+    """f = x1 x2 x3 at (1, 2, 3): IG shares f = 6 equally, (2, 2, 2)."""
     close(ig(cf.product, cf.row(1, 2, 3)), 2, 2, 2)
 
 
 A = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
 
 
-def test_c5_quadratic_and_the_error_of_its_sums():
+def test_quadratic_and_the_error_of_its_sums():
+    """f = x'Ax / 2: IG_i = D_i (A (x + x') / 2)_i with D = x - x'; n left nodes miss D'AD / 2n."""
     f, x, b = cf.quadratic(A), cf.row(1, 2), cf.row(0, 1)
     close(ig(f, x, b), 2.5, 5)
     close(ig(f, x, b, "middle", 1), 2.5, 5)
@@ -81,32 +86,37 @@ def test_c5_quadratic_and_the_error_of_its_sums():
         ("gauss_legendre", 10, 1.0),
     ],
 )
-def test_c6_kink_at_the_middle(rule, n, expected):
+def test_kink_at_the_middle(rule, n, expected):
+    """f = 1 - relu(1 - x) at 2: IG is 1, and rules miss it by how many nodes they have before 1."""
     # relu'(0) = 0: a node on the kink counts as beyond it.
     close(ig(cf.saturating, cf.row(2), rule=rule, n=n), expected)
 
 
-def test_c7_c8_hinges():
+def test_hinges():
+    """f = relu(w . x - 1) at 1: IG is w / |w|_1 f, (.5, .5) and (4/3, 2/3)."""
     # The kink falls on 1/2 and 1/3; the middle rule with 300 nodes has none on either.
     close(ig(cf.hinge(1, 1), cf.row(1, 1), rule="middle", n=300), 0.5, 0.5)
     close(ig(cf.hinge(2, 1), cf.row(1, 1), rule="middle", n=300), 4 / 3, 2 / 3)
 
 
-def test_c9_minimum_and_maximum():
+def test_minimum_and_maximum():
+    """min and max at (2, 1): IG gives all to the one that is chosen; ties follow torch."""
     close(ig(lambda x: torch.minimum(x[:, 0], x[:, 1]), cf.row(2, 1)), 0, 1)
     close(ig(lambda x: torch.maximum(x[:, 0], x[:, 1]), cf.row(2, 1)), 2, 0)
     close(ig(lambda x: torch.minimum(x[:, 0], x[:, 1]), cf.row(1, 1)), 0.5, 0.5)
     close(ig(lambda x: x.min(dim=1).values, cf.row(1, 1)), 1, 0)
 
 
-def test_c10_ridge():
+def test_ridge():
+    """f = g(w . x) from 0: IG_i is w_i x_i / (w . x) of g(w . x) - g(0)."""
     z = torch.sigmoid(torch.tensor(3.0, dtype=torch.float64)) - 0.5
     close(ig(cf.ridge, cf.row(1, 1), n=30), float(z) / 3, 2 * float(z) / 3)
     close(ig(cf.ridge, cf.row(1, 1), n=30), 0.150858, 0.301716, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [2, 5, 50])
-def test_c11_cube(n):
+def test_cube_by_every_rule(n):
+    """f = x^3 at 1: the sums of n terms, in closed form."""
     expected = {
         "left": (n - 1) * (2 * n - 1) / (2 * n**2),
         "right": (n + 1) * (2 * n + 1) / (2 * n**2),
@@ -119,7 +129,7 @@ def test_c11_cube(n):
         close(ig(cf.cube, cf.row(1), rule=rule, n=n), value)
 
 
-def test_c1_captums_trapezoid_loses_a_share():
+def test_captums_trapezoid_of_50_nodes_loses_a_fiftieth():
     close(
         ig(cf.linear(1, -2, 3), cf.row(1, 1, 1), rule="captum_trapezoid", n=50), 0.98, -1.96, 2.94
     )

@@ -32,7 +32,7 @@ def corner(x: Tensor) -> Curve:
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
 @pytest.mark.parametrize("make", [pow3, corner])
-def test_c1_linear_is_exact_on_every_curve(make, steps):
+def test_linear_is_exact_on_every_curve(make, steps):
     # The increments add up to the displacement, so only float64 rounding is left.
     curve = make(cf.row(1, 1, 1))
     way = curve.x - curve.exact(torch.tensor([0]), torch.zeros(1, dtype=torch.float64))
@@ -67,7 +67,7 @@ def test_one_power_for_all_features_is_the_line():
     assert errors[1] < 1e-3 * float(line.abs().sum())
 
 
-def test_c5_quadratic_differs_off_the_line_and_stays_complete():
+def test_quadratic_differs_off_the_line_and_stays_complete():
     a = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
     x, b = cf.row(1, 2), cf.row(0, 1)
     line = path(cf.quadratic(a), Power(x, b, 1.0))

@@ -24,13 +24,13 @@ def captum(name, kind="global", signed=True, **options):
     return Captum(name, name, "", kind, signed, **options)
 
 
-def test_c23_occlusion_averages_where_windows_overlap():
+def test_occlusion_averages_where_windows_overlap():
     method = captum("Occlusion", arguments={"sliding_window_shapes": [2], "strides": [1]})
     found = method(batch_of(cf.linear(1, 2, 3, 4), cf.row(1, 1, 1, 1)))
     assert found.tolist()[0] == pytest.approx([3, 4, 6, 7])
 
 
-def test_c7_gradients_at_the_input():
+def test_gradients_of_a_hinge_at_the_input():
     batch = batch_of(cf.hinge(1, 1), cf.row(1, 1))
     for name in ("Saliency", "InputXGradient"):
         assert captum(name)(batch).tolist()[0] == pytest.approx([1, 1])
@@ -90,7 +90,7 @@ class GapNet(nn.Module):
         return self.fc(self.conv(x).mean(dim=(2, 3)))
 
 
-def test_c22_grad_cam_sums_to_the_output():
+def test_grad_cam_of_a_network_without_biases_sums_to_the_output():
     net, x, target = GapNet(), cf.images(3), torch.tensor([0, 1, 3])
     found = GradCam("conv", mode="nearest")(batch_of(net, x, target))
     assert found.shape == x.shape

@@ -173,7 +173,7 @@ def test_every_argument_changes_the_map():
         assert not torch.equal(method(replace(batch, seed=7)), method(batch))
 
 
-# -- SmoothGrad through Captum (C20) --------------------------------------------------------
+# -- SmoothGrad through Captum -------------------------------------------------------------
 
 
 def tunnel(nt_type: str, s: float, n: int, signed: bool = True) -> Captum:
@@ -182,7 +182,7 @@ def tunnel(nt_type: str, s: float, n: int, signed: bool = True) -> Captum:
 
 
 @pytest.mark.parametrize("s", [0.1, 0.5])
-def test_c20_smoothgrad_of_a_quadratic_and_its_variance(s):
+def test_smoothgrad_of_a_quadratic_and_its_variance(s):
     # Gradient a_i (x_i + e): mean a_i, mean square a_i^2 (1 + s^2), variance a_i^2 s^2; bounds
     # are five standard errors of each from n draws (the mean square tells itself from the squared
     # mean only at the larger s).
@@ -197,7 +197,7 @@ def test_c20_smoothgrad_of_a_quadratic_and_its_variance(s):
         assert bool(((found - expected).abs() <= 5 * error / math.sqrt(n)).all()), nt_type
 
 
-def test_c20_smoothgrad_of_relu_is_a_normal_probability():
+def test_smoothgrad_of_relu_is_a_normal_probability():
     n = 4000
     found = tunnel("smoothgrad", 1.0, n)(batch_of(lambda z: torch.relu(z[:, 0]), cf.row(1)))
     p = 0.5 * (1 + math.erf(1 / math.sqrt(2)))  # .8413

@@ -1,9 +1,8 @@
 """More metrics on models with known answers: the other kind of map, the other explained scalar.
 
-Cases C12 to C18 and C22 to C25 where `test_closed_form.py`, `test_robustness.py`,
-`test_perturbation.py` and `test_complexity.py` have them for one kind of map or one scalar alone.
-s is the logistic function throughout: two classes with the logits (z, 0) have the logit z and the
-probability s(z) of the first one.
+`test_closed_form.py` and the tests of the families have the same models for one kind of map or one
+scalar alone.  s is the logistic function throughout: two classes with the logits (z, 0) have the
+logit z and the probability s(z) of the first one.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def moved(metric: Metric, batch: Batch, kind: str) -> float:
     return float(scored(metric, batch, method(batch), kind, method).value)
 
 
-class TestC12:
+class TestSensitivity:
     R = 0.02
     A = (1.0, 2.0, 3.0)
 
@@ -105,7 +104,7 @@ class TestC12:
             assert found == pytest.approx(self.R, rel=1e-11)
 
 
-class TestC13:
+class TestInfidelityOfLinearModels:
     W = (1.0, 2.0, 3.0)
 
     @pytest.mark.parametrize("normalize", [False, True])
@@ -130,7 +129,7 @@ class TestC13:
 
     def test_probability(self):
         # Contributions 1 and 2 to z: the probability falls by s3 - s2, s3 - s1, and s3 - s0 for
-        # both.  IG (C10) is c/3, 2c/3 with c = s3 - s0: complete, so only single removals err.
+        # both.  IG of a ridge is c/3, 2c/3 with c = s3 - s0: complete, so only single removals err.
         x, w = cf.row(2, 0.5), (0.5, 4.0)
         c = s(3) - s(0)
         b = at(cf.linear(*w), x, "probability")
@@ -163,7 +162,7 @@ class TestC13:
             assert found == pytest.approx(side**4, **EXACT)
 
 
-class TestC14:
+class TestInfidelityOfQuadratics:
     def test_global_map(self):
         # A diagonal quadratic adds up: contributions a_i x_i^2 / 2 explain every removal, and the
         # gradient times the input is twice that, off by sum_S (.5, 1, 1.5): 9/4 + 3.5/4.
@@ -190,7 +189,7 @@ class TestC14:
 
 
 @pytest.mark.parametrize("scalar", SCALARS)
-def test_c15_product(scalar):
+def test_infidelity_of_a_product(scalar):
     # Every removal of x1 x2 takes c = f(6) - f(0); half of c each is off by c/2 on single features,
     # two of four sets: c^2 / 8, which is 4.5 for the logit.
     c = read(scalar, 6) - read(scalar, 0)
@@ -207,7 +206,7 @@ CORRELATIONS = {
 }
 
 
-class TestC16:
+class TestCorrelations:
     @pytest.mark.parametrize("name", CORRELATIONS)
     @pytest.mark.parametrize("n", [1, 2])
     def test_probability_of_a_linear_model(self, name, n):
@@ -291,7 +290,7 @@ class TestC16:
 
 @pytest.mark.parametrize("scalar", SCALARS)
 @pytest.mark.parametrize("n", [1, 2])
-def test_c17_monomial_plus_linear(scalar, n):
+def test_sensitivity_n_of_a_monomial_plus_linear(scalar, n):
     # x1^2 x2 + 2 x3 at 1, IG (2/3, 1/3, 2).  n = 1: z falls from 3 to 2, 2, 1; n = 2: to 2, 0, 0.
     # The sums (2/3, 1/3, 2) and (1, 8/3, 7/3) meet drops of two values (a, a, b) and (a, b, b),
     # b > a, whatever is read out, and Pearson does not see which: 9 / sqrt 84 for both scalars.
@@ -303,7 +302,7 @@ def test_c17_monomial_plus_linear(scalar, n):
     assert found == pytest.approx(9 / math.sqrt(84), rel=1e-10)
 
 
-class TestC18:
+class TestRemoval:
     """z = 3 x1 + 2 x2 + x3 at 1: most important first 6, 3, 1, 0; least first 6, 5, 3, 0."""
 
     PHI = cf.row(3, 2, 1)
@@ -399,7 +398,7 @@ class GapNet(nn.Module):
 
 
 @pytest.mark.parametrize("scalar", SCALARS)
-def test_c22_grad_cam(scalar):
+def test_completeness_of_grad_cam(scalar):
     # The map sums to sum_k df/dz_k z_k, by the chain rule from the linear layer: z_t itself for the
     # logit, p_t (z_t - sum_k p_k z_k) for the probability.  f(0) is 0, and 1/4 of four classes.
     net, x, target = GapNet(), cf.images(3), torch.tensor([0, 1, 3])
@@ -420,7 +419,7 @@ def test_c22_grad_cam(scalar):
 
 
 @pytest.mark.parametrize("scalar", SCALARS)
-def test_c23_occlusion_of_overlapping_windows(scalar):
+def test_completeness_of_occlusion_of_overlapping_windows(scalar):
     # w = (1, 2, 3, 4) at 1, windows of two: z falls from 10 by 3, 5, 7, and inner features average
     # two windows.  The logit: (3, 4, 6, 7), whose sum 20 is twice f(x) - f(0).
     f10 = read(scalar, 10)
@@ -445,7 +444,7 @@ def test_c23_occlusion_of_overlapping_windows(scalar):
         assert gap == pytest.approx(1, **EXACT)
 
 
-class TestC24:
+class TestSparsity:
     @pytest.mark.parametrize("d", [1, 2, 7, 100])
     def test_counting_maps(self, d):
         # Of 1..d: sum (2 i - d - 1) i / (d sum i) = (d - 1) / (3 d); entropy by its definition.
@@ -469,7 +468,7 @@ class TestC24:
         )
 
 
-class TestC25:
+class TestRoad:
     @pytest.mark.parametrize("scalar", SCALARS)
     def test_constant_image(self, scalar):
         # Every removal of a constant image is imputed exactly, at the border too.

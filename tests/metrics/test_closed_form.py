@@ -1,4 +1,4 @@
-"""Metrics on models with known answers (closed-form cases C13 to C18 and C23)."""
+"""Metrics on models with known answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestInfidelity:
             )
         )
 
-    def test_c13_linear_local(self):
+    def test_gradient_of_a_linear_model_has_none(self):
         f, phi = cf.linear(*W), cf.row(*W)
         assert self.gaussian(f, ONES, phi) == pytest.approx(0, abs=1e-24)
         # I . w is N(0, .14): its square has mean .14 and sd .14 sqrt 2.
@@ -40,7 +40,7 @@ class TestInfidelity:
         assert self.gaussian(f, ONES, 2 * phi, normalize=True) == pytest.approx(0, abs=1e-24)
         assert self.gaussian(f, ONES, -2 * phi, normalize=True) == pytest.approx(0, abs=1e-24)
 
-    def test_c13_linear_global(self):
+    def test_contributions_of_a_linear_model_have_none(self):
         f = cf.linear(*W)
         x = cf.row(2, -1, 3)
         for kind, phi in [("global", cf.row(*W) * x), ("local", cf.row(*W))]:
@@ -56,7 +56,7 @@ class TestInfidelity:
         expected = sum(v * v for v in (-1, 4, -6)) / 4 + (sum((-1, 4, -6)) / 2) ** 2
         assert float(wrong) == pytest.approx(expected, **EXACT)
 
-    def test_c14_quadratic(self):
+    def test_gradient_of_a_quadratic_misses_its_curvature(self):
         a = torch.diag(torch.tensor(W, dtype=torch.float64))
         x = cf.row(1, -1, 0.5)
         phi = x @ a
@@ -68,7 +68,8 @@ class TestInfidelity:
         # (I'AI/2)^4 by Monte Carlo bounds its sd: below 4e-3 for these numbers.
         within(found, expected, 4e-3, 40_000)
 
-    def test_c15_product(self):
+    def test_product_of_two(self):
+        """f = x1 x2 at (2, 3), map (3, 3): two of four sets are off by 3, so 9 / 2."""
         x, phi = cf.row(2, 3), cf.row(3, 3)
         exact = metrics.infidelity(cf.product, x, phi, perturbation="subset", draws="all")
         assert float(exact) == pytest.approx(4.5, **EXACT)
@@ -108,7 +109,7 @@ class TestInfidelity:
 
 class TestSensitivityN:
     @pytest.mark.parametrize("n", [1, 2, 3])
-    def test_c16_linear_and_exact(self, n):
+    def test_contributions_of_a_linear_model_correlate_perfectly(self, n):
         f, x = cf.linear(1, -2, 3, 0.5), cf.row(1, 2, -1, 4)
         phi = cf.row(1, -2, 3, 0.5) * x
         for factor in (1.0, 7.0):
@@ -117,17 +118,19 @@ class TestSensitivityN:
         r = metrics.sensitivity_n(f, x, -phi, n=n, subsets="all")
         assert float(r) == pytest.approx(-1, **EXACT)
 
-    def test_c16_all_features_is_undefined(self):
+    def test_all_features_is_undefined(self):
         f, x = cf.linear(1, -2, 3), cf.row(1, 2, -1)
         assert metrics.sensitivity_n(f, x, x, n=3, subsets=20).isnan().all()
 
-    def test_c16_no_variance_is_undefined(self):
+    def test_no_variance_is_undefined(self):
         # Removing any one factor takes the whole product away.
         x = cf.row(2, 3, 5)
         assert metrics.sensitivity_n(cf.product, x, x, n=1, subsets="all").isnan().all()
 
     @pytest.mark.parametrize("n", [1, 2])
-    def test_c17_monomial_plus_linear(self, n):
+    def test_monomial_plus_linear_is_9_over_root_84(self, n):
+        """f = x1^2 x2 + 2 x3 at 1, IG (2/3, 1/3, 2)."""
+
         def f(x):
             return x[:, 0] ** 2 * x[:, 1] + 2 * x[:, 2]
 
@@ -150,7 +153,7 @@ class TestRemovalCurves:
     f = staticmethod(cf.linear(3, 2, 1))
     phi = cf.row(3, 2, 1)
 
-    def test_c18_linear(self):
+    def test_contributions_3_2_1(self):
         assert float(metrics.deletion(self.f, ONES, self.phi)) == pytest.approx(7 / 3, **EXACT)
         assert float(metrics.insertion(self.f, ONES, self.phi)) == pytest.approx(11 / 3, **EXACT)
         assert float(metrics.srg(self.f, ONES, self.phi)) == pytest.approx(4 / 3, **EXACT)
@@ -159,7 +162,7 @@ class TestRemovalCurves:
         assert float(metrics.srg(self.f, ONES, -self.phi)) == pytest.approx(-4 / 3, **EXACT)
         assert float(metrics.deletion(self.f, ONES, -self.phi)) == pytest.approx(11 / 3, **EXACT)
 
-    def test_c18_random_order_has_mean_three(self):
+    def test_random_order_of_contributions_3_2_1_has_mean_three(self):
         orders = torch.stack(
             [torch.randperm(3, generator=torch.Generator().manual_seed(i)) for i in range(600)]
         ).double()

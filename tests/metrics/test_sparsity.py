@@ -1,4 +1,4 @@
-"""Sparseness, complexity and effective complexity: closed forms (C24) and invariances."""
+"""Sparseness, complexity and effective complexity: closed forms and invariances."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def of(metric: Metric, phi: Tensor, **common) -> list[float]:
     ("phi", "gini"),
     [((0, 0, 0, 1), 0.75), ((1, 2, 3, 4), 0.25), ((2, 2, 2, 2), 0), ((-4, 1, -2, 3), 0.25)],
 )
-def test_c24_gini(phi, gini):
+def test_gini_by_hand(phi, gini):
     assert of(Sparseness(), cf.row(*phi)) == pytest.approx([gini], **EXACT)
 
 
@@ -43,7 +43,7 @@ def test_c24_gini(phi, gini):
         ((-4, 1, -2, 3), 1.2798542258336676),
     ],
 )
-def test_c24_entropy(phi, entropy):
+def test_entropy_by_hand(phi, entropy):
     assert of(Complexity(), cf.row(*phi)) == pytest.approx([entropy], **EXACT)
 
 

@@ -73,9 +73,8 @@ print(json.dumps({
 
 def test_an_installed_wheel_has_the_configurations_and_the_hashes_of_the_checkout(tmp_path):
     """The folders that pyproject.toml puts into a wheel, behind a link as on many clusters."""
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
-        "targets"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     site = tmp_path / "venv" / "site-packages"
     for name in wheel["packages"]:
         shutil.copytree(ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -321,7 +321,8 @@ class TestConvergenceError:
     def test_left_rule_of_a_cube(self, n):
         x = cf.row(1)
         batch = Batch(Score(cf.cube), x, 0 * x, None, ("a",), "element", 0)
-        # C11, less the reference's own error: middle cells of width h are off by h^2 f'' / 24.
+        # The left sum of 3 a^2, less the reference's own error: middle cells of width h are off
+        # by h^2 f'' / 24.
         expected = 1 - (n - 1) * (2 * n - 1) / (2 * n * n)
         found = number(ConvergenceError(), batch, IntegratedGradients("left", n))
         assert found == pytest.approx(expected, abs=5e-6)

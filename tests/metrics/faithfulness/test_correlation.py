@@ -36,7 +36,7 @@ def value(metric: Metric, f, x: Tensor, phi: Tensor, **common) -> float:
 
 
 def monomial(x: Tensor) -> Tensor:
-    """x1^2 x2 + 2 x3, case C17."""
+    """x1^2 x2 + 2 x3"""
     return x[:, 0] ** 2 * x[:, 1] + 2 * x[:, 2]
 
 

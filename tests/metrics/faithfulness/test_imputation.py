@@ -1,4 +1,4 @@
-"""Noisy linear imputation against cases with known answers (C25) and a slow solver of its own."""
+"""Noisy linear imputation against cases with known answers and a slow solver of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ramp(h: int, w: int) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95, 1.0])
-def test_c25_ramp_comes_back_where_the_mask_is_interior(share):
+def test_ramp_comes_back_where_the_mask_is_interior(share):
     x = ramp(17, 13)
     removed = mask(17, 13, share)
     assert bool(removed.any())
@@ -38,7 +38,7 @@ def test_c25_ramp_comes_back_where_the_mask_is_interior(share):
     torch.testing.assert_close(imputation.linear(broken, removed), x, **EXACT)
 
 
-def test_c25_constant_comes_back_at_the_border_too():
+def test_constant_comes_back_at_the_border_too():
     removed = mask(12, 9, 0.8, interior=False)
     assert bool(removed[0].any())
     x = torch.full((3, 12, 9), 0.7, dtype=torch.float64)

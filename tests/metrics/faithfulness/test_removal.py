@@ -1,4 +1,4 @@
-"""Pixel flipping, AOPC, comprehensiveness, sufficiency and ROAD (case C18 and identities)."""
+"""Pixel flipping, AOPC, comprehensiveness, sufficiency and ROAD (by hand, and identities)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def photographs(n: int = 3, rows: int = 32) -> Batch:
     return Batch(Score(cf.small_net(), rows=rows), x, 0 * x, target, ids, "pixel", 4)
 
 
-class TestC18:
+class TestByHand:
+    """f = 3 x1 + 2 x2 + x3 at 1: most important first 6, 3, 1, 0; least first 6, 5, 3, 0."""
+
     def test_pixel_flipping(self):
         # 6, 3, 1, 0 and 6, 5, 3, 0
         assert float(value(PixelFlipping(), F, ONES, PHI)) == pytest.approx(2.5, **EXACT)

@@ -1,4 +1,4 @@
-"""Sensitivity of maps to small changes of the input: closed forms (C12), nesting, and Captum."""
+"""Sensitivity of maps to small changes of the input: closed forms, nesting, and Captum."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def number(metric: Metric, method: Method | None = None, batch: Batch | None = N
     return float(scored(metric, batch or one(), method or Matrix([])).value)
 
 
-class TestC12:
+class TestLinearMap:
+    """The map phi = A x, A = diag(1, 2, 3), at 1: suprema of |A delta| / |phi| over a ball."""
+
     def test_corners_reach_the_supremum_of_the_cube(self):
         # Every corner has the same |A delta| = r sqrt(14), and |phi| = sqrt(14).
         found = number(MaxSensitivity(radius=R, draws=3, noise="extremes"))
