@@ -197,7 +197,10 @@ def test_wrong_kinds_are_undefined_with_a_reason():
     saliency = Captum("Saliency", "Saliency", "", "local", signed=False)
     e = experiment(
         methods={"saliency": saliency},
-        metrics={"completeness": Completeness(), "infidelity": Infidelity(draws=4)},
+        metrics={
+            "completeness": Completeness(),
+            "infidelity": Infidelity(draws=4, normalize=False),
+        },
     )
     rows = [r for r in loop.run(e).rows if r.metric not in COSTS]
     assert {r.status for r in rows} == {"undefined"}

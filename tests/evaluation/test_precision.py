@@ -78,7 +78,10 @@ def test_other_readouts_keep_it():
 
 def test_metrics_of_perturbations_change_and_completeness_does_not():
     full, low = float_batch(InferenceOptions()), float_batch(BF16)
-    for m, same in ((Completeness(), True), (Infidelity("subset", draws=32), False)):
+    for m, same in (
+        (Completeness(), True),
+        (Infidelity("subset", draws=32, normalize=False), False),
+    ):
         a, b = (measured(m, one, maps_for(one))["ig"].value for one in (full, low))
         assert torch.equal(a, b) == same
         # 2^-8 of an output of size 1, squared differences of about 1e-2: a tenth is generous.
@@ -182,7 +185,7 @@ def test_what_looks_inside_uses_the_model_itself(monkeypatch):
         assert torch.equal(m(quick), m(plain))
     quick.score.evaluate(quick.x, quick.target)
     assert calls == []
-    measured(Infidelity("subset", draws=8), quick, maps_for(quick))
+    measured(Infidelity("subset", draws=8, normalize=False), quick, maps_for(quick))
     assert calls == [8] * len(quick)
     quick.score.evaluate(quick.x, quick.target)
     assert calls == [8] * len(quick), "and afterwards all is as before"

@@ -56,8 +56,8 @@ def experiment(**options):
         "metrics": {
             "completeness": Completeness(),
             "sensitivity_n": SensitivityN((4, 20), subsets=10),
-            "deletion": Deletion(8),
-            "srg": SymmetricRelevanceGain(8),
+            "deletion": Deletion(8, occluder="baseline", scalar="score"),
+            "srg": SymmetricRelevanceGain(8, occluder="baseline", scalar="score"),
         },
         "baseline": baselines.Zero(),
         "batch": 4,

@@ -123,9 +123,9 @@ class TestInfidelityOfLinearModels:
         # sets hold each feature, so the mean square is (sum v)^2 / 4 + sum v^2 / 4 = 9 + 3.5.
         b, phi = at(cf.linear(*self.W), ONES), 2 * cf.row(*self.W)
         for kind in KINDS:
-            assert value(Infidelity("subset", draws="all"), b, phi, kind) == pytest.approx(
-                12.5, **EXACT
-            )
+            assert value(
+                Infidelity("subset", draws="all", normalize=False), b, phi, kind
+            ) == pytest.approx(12.5, **EXACT)
 
     def test_probability(self):
         # Contributions 1 and 2 to z: the probability falls by s3 - s2, s3 - s1, and s3 - s0 for
@@ -157,7 +157,7 @@ class TestInfidelityOfLinearModels:
         x = torch.ones(1, 1, 8, 8, dtype=torch.float64)
         f = lambda z: z.flatten(1).sum(dim=1)  # noqa: E731
         for side in (2, 5):
-            metric = Infidelity(draws=6, sides=(side / 8, side / 8))
+            metric = Infidelity(draws=6, sides=(side / 8, side / 8), normalize=False)
             found = value(metric, at(f, x, features="pixel"), 0 * x)
             assert found == pytest.approx(side**4, **EXACT)
 
@@ -168,7 +168,7 @@ class TestInfidelityOfQuadratics:
         # gradient times the input is twice that, off by sum_S (.5, 1, 1.5): 9/4 + 3.5/4.
         a = torch.diag(torch.tensor([1.0, 2.0, 3.0]))
         b, v = at(cf.quadratic(a), ONES), cf.row(0.5, 1, 1.5)
-        metric = Infidelity("subset", draws="all")
+        metric = Infidelity("subset", draws="all", normalize=False)
         assert value(metric, b, v) == pytest.approx(0, abs=1e-24)
         for kind in KINDS:
             assert value(metric, b, 2 * v, kind) == pytest.approx(3.125, **EXACT)
@@ -181,7 +181,10 @@ class TestInfidelityOfQuadratics:
         a = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
         x = cf.row(1, 2)
         found = scored(
-            Infidelity("gaussian", draws=20_000, scale=0.3), at(cf.quadratic(a), x), x @ a, "local"
+            Infidelity("gaussian", draws=20_000, scale=0.3, normalize=False),
+            at(cf.quadratic(a), x),
+            x @ a,
+            "local",
         )
         assert found.std_error is not None
         assert float(found.std_error) < 0.02 * 13.75 * 0.3**4
@@ -195,7 +198,7 @@ def test_infidelity_of_a_product(scalar):
     c = read(scalar, 6) - read(scalar, 0)
     x, phi = cf.row(2, 3), cf.row(c / 2, c / 2)
     b = at(cf.product, x, scalar)
-    metric = Infidelity("subset", draws="all")
+    metric = Infidelity("subset", draws="all", normalize=False)
     for kind, own in (("global", phi), ("local", phi / x)):
         assert value(metric, b, own, kind) == pytest.approx(c**2 / 8, **EXACT)
 
@@ -245,7 +248,9 @@ class TestCorrelations:
         for metric in (SensitivityN(n=1, subsets="all"), FaithfulnessEstimate()):
             assert scored(metric, one, cf.row(1, 2, 3)).value.isnan().all()
 
-    @pytest.mark.parametrize("metric", [SensitivityN(n=1), FaithfulnessCorrelation(n=1)])
+    @pytest.mark.parametrize(
+        "metric", [SensitivityN(n=1, subsets=100), FaithfulnessCorrelation(n=1)]
+    )
     def test_local_maps_are_refused(self, metric):
 
         with pytest.raises(InputError, match="global"):
@@ -347,27 +352,37 @@ class TestRemoval:
         # Two at a time, the least first: 6, 3, 0 after 0, 2, 3 features; read backwards the short
         # step is the first.  Insertion: (0 + 3) / 2 * 1/3 + (3 + 6) / 2 * 2/3.
         b = at(cf.linear(3, 2, 1), ONES)
-        found = scored(Insertion(step=2), b, self.PHI)
+        found = scored(Insertion(step=2, occluder="baseline", scalar="score"), b, self.PHI)
         assert float(found.value) == pytest.approx(3.5, **EXACT)
         xs, ys = found.curves["insertion"]
         assert xs == pytest.approx([0, 1 / 3, 1])
         assert ys[0].tolist() == pytest.approx([0, 3, 6], **EXACT)
         # A fraction of the features: 0.5 of 3 rounds to 2, 0.1 to one; 7 is all of them at once.
-        assert value(Insertion(step=0.5), b, self.PHI) == pytest.approx(3.5, **EXACT)
-        assert value(Deletion(step=0.1), b, self.PHI) == pytest.approx(7 / 3, **EXACT)
-        assert value(Deletion(step=7), b, self.PHI) == pytest.approx(3, **EXACT)
+        assert value(
+            Insertion(step=0.5, occluder="baseline", scalar="score"), b, self.PHI
+        ) == pytest.approx(3.5, **EXACT)
+        assert value(
+            Deletion(step=0.1, occluder="baseline", scalar="score"), b, self.PHI
+        ) == pytest.approx(7 / 3, **EXACT)
+        assert value(
+            Deletion(step=7, occluder="baseline", scalar="score"), b, self.PHI
+        ) == pytest.approx(3, **EXACT)
         for bad in (1.5, 2.25):
             with pytest.raises(InputError, match="step"):
-                Deletion(step=bad)
+                Deletion(step=bad, occluder="baseline", scalar="score")
             with pytest.raises(InputError, match="set sizes"):
-                SensitivityN(n=bad)
+                SensitivityN(n=bad, subsets=100)
 
     def test_what_replaces_is_the_baseline_or_zero(self):
         # From the baseline (1, 0, 3) feature 1 does not count, 3 has the contribution -2.
         b = at(cf.linear(3, 2, 1), ONES, baseline=cf.row(1, 0, 3))
         # 6, 6, 4, 6: area (3 + 6 + 4 + 3) / 3; with zeros the usual 7/3.
-        assert value(Deletion(), b, self.PHI) == pytest.approx(16 / 3, **EXACT)
-        assert value(Deletion(occluder="zero"), b, self.PHI) == pytest.approx(7 / 3, **EXACT)
+        assert value(
+            Deletion(step=1, occluder="baseline", scalar="score"), b, self.PHI
+        ) == pytest.approx(16 / 3, **EXACT)
+        assert value(
+            Deletion(occluder="zero", step=1, scalar="score"), b, self.PHI
+        ) == pytest.approx(7 / 3, **EXACT)
 
     def test_several_samples_keep_their_own_curves(self):
         # Samples 2 and 3 of the same model with other inputs, in one batch and with one flat map.
@@ -375,7 +390,7 @@ class TestRemoval:
         phi = torch.cat([self.PHI, self.PHI, 0 * self.PHI, -self.PHI])
         for rows in (1, 2, 32):
             b = at(cf.linear(3, 2, 1), x, rows=rows)
-            found = scored(Deletion(), b, phi).value
+            found = scored(Deletion(step=1, occluder="baseline", scalar="score"), b, phi).value
             assert found[[0, 1, 3]].tolist() == pytest.approx([7 / 3, 14 / 3, 11], **EXACT)
             assert math.isnan(float(found[2]))
 

@@ -79,15 +79,17 @@ def scored(
 # ------------------------------------------------------------------------------- order alone
 
 RANKING: dict[str, Metric] = {
-    "deletion": Deletion(step=5),
-    "insertion": Insertion(step=5, occluder="blur"),
-    "srg": SymmetricRelevanceGain(step=5),
-    "pixel_flipping": PixelFlipping(step=5),
-    "aopc": Aopc(step=5),
-    "abpc": Aopc(step=5, order="difference", until=0.5),
+    "deletion": Deletion(step=5, occluder="baseline", scalar="score"),
+    "insertion": Insertion(step=5, occluder="blur", scalar="score"),
+    "srg": SymmetricRelevanceGain(step=5, occluder="baseline", scalar="score"),
+    "pixel_flipping": PixelFlipping(step=5, occluder="baseline", scalar="score"),
+    "aopc": Aopc(step=5, occluder="baseline", scalar="score"),
+    "abpc": Aopc(step=5, order="difference", until=0.5, occluder="baseline", scalar="score"),
     "road": Road(fractions=(0.2, 0.5)),
-    "comprehensiveness": Comprehensiveness(fractions=(0.1, 0.3)),
-    "sufficiency": Sufficiency(fractions=(0.1, 0.3)),
+    "comprehensiveness": Comprehensiveness(
+        fractions=(0.1, 0.3), occluder="baseline", scalar="score"
+    ),
+    "sufficiency": Sufficiency(fractions=(0.1, 0.3), occluder="baseline", scalar="score"),
 }
 RANKING_MAGNITUDES: dict[str, Metric] = {
     "aic": Aic(**SEEN),
@@ -210,7 +212,7 @@ def test_positive_scale_does_not_matter(factor):
 def test_infidelity_without_scale_is_quadratic(perturbation, factor):
     # E (c a - d)^2 = c^2 E a^2 - 2 c E a d + E d^2, whose three means follow from c = -1, 0, 1.
     b, phi = photographs(), cf.images(2, seed=9)
-    m = Infidelity(perturbation, draws=8)
+    m = Infidelity(perturbation, draws=8, normalize=False)
     spec = LOCAL if perturbation == "gaussian" else GLOBAL
     minus, zero, plus, found = (scored(m, b, c * phi, spec=spec) for c in (-1, 0, 1, factor))
     square, cross = (minus + plus) / 2 - zero, (plus - minus) / 2
@@ -255,11 +257,11 @@ def test_maps_are_compared_at_the_scale_they_have():
 
 EVERY_SET: dict[str, Metric] = {
     **{k: replace(m, step=1) for k, m in RANKING.items() if hasattr(m, "step")},
-    "insertion": Insertion(),
+    "insertion": Insertion(step=1, occluder="baseline", scalar="score"),
     "comprehensiveness": RANKING["comprehensiveness"],
     "sufficiency": RANKING["sufficiency"],
     "completeness": Completeness(),
-    "infidelity": Infidelity("subset", draws="all"),
+    "infidelity": Infidelity("subset", draws="all", normalize=False),
     "infidelity, best scale": Infidelity("subset", draws="all", normalize=True),
     "sensitivity_n": SensitivityN(n=(1, 3), subsets="all"),
     "faithfulness_correlation": FaithfulnessCorrelation(n=2, subsets="all"),
@@ -294,7 +296,7 @@ def test_names_of_features_do_not_matter(name, kind, order):
 
 FLIPPED: dict[str, Callable[[Tensor], Metric]] = {
     "road": lambda mask: Road(fractions=(0.2, 0.5), noise=0),
-    "deletion": lambda mask: Deletion(step=5, occluder="blur"),
+    "deletion": lambda mask: Deletion(step=5, occluder="blur", scalar="score"),
     "pointing_game": lambda mask: PointingGame(masks=lambda s: mask, tolerance=2),
     "relevance_rank": lambda mask: RelevanceRank(masks=lambda s: mask),
     "relevance_mass": lambda mask: RelevanceMass(masks=lambda s: mask),
@@ -321,10 +323,10 @@ W = torch.tensor([5.0, -1, 3, 0.5, 2], dtype=torch.float64)
 TIED = cf.row(1, 0, 1, 0, 0)
 TIE_BREAKERS: dict[str, Metric] = {
     **{k: replace(m, step=1) for k, m in RANKING.items() if hasattr(m, "step")},
-    "insertion": Insertion(),
-    "abpc": Aopc(order="difference"),
-    "comprehensiveness": Comprehensiveness(fractions=(1, 3)),
-    "sufficiency": Sufficiency(fractions=(1, 3)),
+    "insertion": Insertion(step=1, occluder="baseline", scalar="score"),
+    "abpc": Aopc(order="difference", step=1, occluder="baseline", scalar="score"),
+    "comprehensiveness": Comprehensiveness(fractions=(1, 3), occluder="baseline", scalar="score"),
+    "sufficiency": Sufficiency(fractions=(1, 3), occluder="baseline", scalar="score"),
 }
 
 

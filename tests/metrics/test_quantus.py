@@ -45,7 +45,7 @@ def test_the_number_is_that_of_quantus():
         arguments={"nr_runs": 20, "subset_size": 40, "perturb_baseline": "mean"},
         repeats=1,
     )
-    common = {"target": target, "features": "pixel", "sample_ids": ["a", "b", "c"], "seed": 3}
+    common = {"target": target, "sample_ids": ["a", "b", "c"], "seed": 3}
     found = value(metric, phi.float(), net, x.float(), **common)
     with quiet():
         theirs = metric_class("FaithfulnessCorrelation")(
@@ -90,7 +90,9 @@ def test_baseline_of_the_sample_is_used():
 def test_sparseness_is_ours():
     phi = cf.images(4) ** 3
     # 1e-7 is added to 192 magnitudes whose largest is 1: relative error below 192e-7 of the sum.
-    assert value(SPARSENESS, phi) == pytest.approx(value(Sparseness(), phi), abs=2e-5)
+    assert value(SPARSENESS, phi) == pytest.approx(
+        value(Sparseness(features="element"), phi), abs=2e-5
+    )
 
 
 def test_methods_are_called_again():

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from igbench.core.batch import Metric
+from igbench.core.batch import Measurement, Metric
 from igbench.errors import InputError
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 from tests.helpers import closed_form as cf
@@ -22,7 +22,7 @@ ALL = [Sparseness(), Complexity(), EffectiveComplexity()]
 def of(metric: Metric, phi: Tensor, **common) -> list[float]:
     """The model is never asked."""
     found = metric(lambda x: x.flatten(1).sum(dim=1), phi, phi, **common)
-    assert isinstance(found, Tensor)
+    assert isinstance(found, Measurement)
     return found.tolist()
 
 

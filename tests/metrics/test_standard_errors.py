@@ -154,8 +154,13 @@ QUANTUS = Quantus(
     arguments={"nr_runs": 30, "subset_size": 3, "normalise": False, "perturb_baseline": "black"},
 )
 ERRORS = {
-    "infidelity gaussian": (Infidelity("gaussian", draws=60, scale=0.3), CURVED, GUESS, "local"),
-    "infidelity subset": (Infidelity("subset", draws=60), CURVED, GUESS, "global"),
+    "infidelity gaussian": (
+        Infidelity("gaussian", draws=60, scale=0.3, normalize=False),
+        CURVED,
+        GUESS,
+        "local",
+    ),
+    "infidelity subset": (Infidelity("subset", draws=60, normalize=False), CURVED, GUESS, "global"),
     "infidelity best scale": (
         Infidelity("subset", draws=60, normalize=True),
         CURVED,
@@ -197,13 +202,48 @@ ERRORS = {
     "road, ties": (Road((4, 9), "both", "score", noise=0), IMAGE, PIXELS > 8, "global"),
     "sic": (Sic(data=LEVELS, least=0, repeats=2), PICTURE, CORNER, "global"),
     "quantus": (QUANTUS, CURVED, GUESS, "global"),
-    "deletion, ties": (Deletion(), CURVED, GUESS > 0.5, "global"),
-    "insertion, ties": (Insertion(tie_orders=4), CURVED, GUESS > 0.5, "global"),
-    "srg, ties": (SymmetricRelevanceGain(step=3), CURVED, GUESS > 0.5, "global"),
-    "aopc, ties": (Aopc(order="difference", until=0.5), CURVED, GUESS > 0.5, "global"),
-    "pixel_flipping, ties": (PixelFlipping(), CURVED, GUESS > 0.5, "global"),
-    "comprehensiveness, ties": (Comprehensiveness((2, 5)), CURVED, GUESS > 0.5, "global"),
-    "sufficiency, ties": (Sufficiency((2, 5)), CURVED, GUESS > 0.5, "global"),
+    "deletion, ties": (
+        Deletion(step=1, occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
+    "insertion, ties": (
+        Insertion(tie_orders=4, step=1, occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
+    "srg, ties": (
+        SymmetricRelevanceGain(step=3, occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
+    "aopc, ties": (
+        Aopc(order="difference", until=0.5, step=1, occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
+    "pixel_flipping, ties": (
+        PixelFlipping(step=1, occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
+    "comprehensiveness, ties": (
+        Comprehensiveness((2, 5), occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
+    "sufficiency, ties": (
+        Sufficiency((2, 5), occluder="baseline", scalar="score"),
+        CURVED,
+        GUESS > 0.5,
+        "global",
+    ),
 }
 """Metric, samples, a map or the method that makes it, kind."""
 
@@ -324,7 +364,7 @@ class TestRepeats:
         [
             Linearity(),
             Dummy(),
-            Mprt(),
+            Mprt(stages=None),
             EfficientMprt(),
             BaselineSensitivity("rank", ("zero", "gaussian_noise")),
         ],
@@ -365,7 +405,11 @@ class TestRepeats:
 
 class TestTies:
     def test_a_map_without_ties_is_evaluated_once_and_has_no_error(self):
-        for metric in (Deletion(), Comprehensiveness((2, 5)), Road((4, 9), noise=0)):
+        for metric in (
+            Deletion(step=1, occluder="baseline", scalar="score"),
+            Comprehensiveness((2, 5), occluder="baseline", scalar="score"),
+            Road((4, 9), noise=0),
+        ):
             b, phi = (IMAGE, PIXELS) if isinstance(metric, Road) else (CURVED, GUESS)
             costs = []
             for orders in (1, 5):
@@ -380,15 +424,50 @@ class TestTies:
     def test_ties_between_cuts_do_not_matter(self):
         # 8 features in pairs of equal value, removed two at a time: no order is in doubt.
         pairs = cf.row(4, 4, 3, 3, 2, 2, 1, 1)
-        assert float(scored(Deletion(step=2), CURVED, pairs).std_error) == 0
-        assert float(scored(Deletion(step=1), CURVED, pairs).std_error) > 0
-        assert float(scored(Comprehensiveness((2, 4)), CURVED, pairs).std_error) == 0
-        assert float(scored(Sufficiency((2, 3), tie_orders=9), CURVED, pairs).std_error) > 0
+        assert (
+            float(
+                scored(
+                    Deletion(step=2, occluder="baseline", scalar="score"), CURVED, pairs
+                ).std_error
+            )
+            == 0
+        )
+        assert (
+            float(
+                scored(
+                    Deletion(step=1, occluder="baseline", scalar="score"), CURVED, pairs
+                ).std_error
+            )
+            > 0
+        )
+        assert (
+            float(
+                scored(
+                    Comprehensiveness((2, 4), occluder="baseline", scalar="score"), CURVED, pairs
+                ).std_error
+            )
+            == 0
+        )
+        assert (
+            float(
+                scored(
+                    Sufficiency((2, 3), tie_orders=9, occluder="baseline", scalar="score"),
+                    CURVED,
+                    pairs,
+                ).std_error
+            )
+            > 0
+        )
 
     def test_value_is_the_mean_over_orders(self):
-        tied, single = (GUESS > 0.5).double(), Deletion(tie_orders=1)
+        tied, single = (
+            (GUESS > 0.5).double(),
+            Deletion(tie_orders=1, step=1, occluder="baseline", scalar="score"),
+        )
         alone = [float(scored(single, part, tied).value) for part in repeated(CURVED, 3)]
-        found = scored(Deletion(tie_orders=3), CURVED, tied)
+        found = scored(
+            Deletion(tie_orders=3, step=1, occluder="baseline", scalar="score"), CURVED, tied
+        )
         assert float(found.value) == pytest.approx(np.mean(alone), **EXACT)
         error = np.std(alone, ddof=1) / math.sqrt(3)
         assert float(found.std_error) == pytest.approx(error, **EXACT)
@@ -450,11 +529,11 @@ def test_standard_errors_of_correlations_have_no_scale(factor):
 
 def test_exact_metrics_have_no_standard_error():
     for metric in (
-        Infidelity("subset", draws="all"),
+        Infidelity("subset", draws="all", normalize=False),
         SensitivityN(n=2, subsets="all"),
         FaithfulnessEstimate(),
         MonotonicityCorrelation(fill="baseline"),
-        Deletion(tie_orders=1),
+        Deletion(tie_orders=1, step=1, occluder="baseline", scalar="score"),
         Completeness(),
     ):
         assert scored(metric, CURVED, GUESS).std_error is None

@@ -21,10 +21,10 @@ PACKAGE = fingerprint.PACKAGE
 SOME = {
     "completeness": Completeness(),
     "convergence_error": ConvergenceError(),
-    "deletion": Deletion(4),
+    "deletion": Deletion(4, occluder="baseline", scalar="score"),
     "road": Road(),
-    "sensitivity_n": SensitivityN((4,)),
-    "srg": SymmetricRelevanceGain(4),
+    "sensitivity_n": SensitivityN((4,), subsets=100),
+    "srg": SymmetricRelevanceGain(4, occluder="baseline", scalar="score"),
 }
 
 

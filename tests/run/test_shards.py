@@ -62,7 +62,10 @@ def metric_key(metric):
 
 
 def test_a_metric_changes_its_own_key_alone():
-    one, two = ({"c": Completeness(), "d": Deletion(step)} for step in (4, 5))
+    one, two = (
+        {"c": Completeness(), "d": Deletion(step, occluder="baseline", scalar="score")}
+        for step in (4, 5)
+    )
     a, b = shards(experiment(metrics=one)), shards(experiment(metrics=two))
     assert foundation(a) == foundation(b)
     assert identity(a) != identity(b)
@@ -88,7 +91,7 @@ def test_a_metric_version_is_part_of_its_key():
 
 
 def test_the_order_of_metrics_is_part_of_the_run():
-    both = {"c": Completeness(), "d": Deletion(4)}
+    both = {"c": Completeness(), "d": Deletion(4, occluder="baseline", scalar="score")}
     turned = dict(reversed(both.items()))
     a, b = shards(experiment(metrics=both)), shards(experiment(metrics=turned))
     assert identity(a) != identity(b)

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from igbench.core.batch import Attribution, Batch, Metric
+from igbench.core.batch import Attribution, Batch, Measurement, Metric
 from igbench.core.features import resolve
 from igbench.core.score import Score
 from igbench.errors import InputError
@@ -31,7 +31,7 @@ GLOBAL = MethodSpec("given", "", "global", signed=True)
 
 def value(metric: Metric, f, x: Tensor, phi: Tensor, **common) -> float:
     found = metric(f, x, phi, **common)
-    assert isinstance(found, Tensor)
+    assert isinstance(found, Measurement)
     return float(found)
 
 
@@ -172,7 +172,7 @@ class TestMonotonicityCorrelation:
         net, x, phi = cf.small_net(), cf.images(2), cf.images(2, seed=5) - 0.5
         target = torch.tensor([1, 3])
         batch = Batch(Score(net, rows=9), x, 0 * x, target, ("a", "b"), "patch:2", 2)
-        metric = MonotonicityCorrelation(draws=6)
+        metric = MonotonicityCorrelation(draws=6, features="patch:2")
         observed = metric.observe(batch)
         found = metric.measure(batch, {"m": Attribution(phi, GLOBAL)}, observed)["m"]
         sums = torch.nn.functional.avg_pool2d(phi.sum(dim=1), 2).flatten(1).abs()

@@ -27,7 +27,7 @@ ONES, PHI = cf.row(1, 1, 1), cf.row(3, 2, 1)
 
 def value(metric: Metric, f, x: Tensor, phi: Tensor, **common) -> Tensor:
     found = metric(f, x, phi, **common)
-    assert isinstance(found, Tensor)
+    assert isinstance(found, Measurement)
     return found
 
 
@@ -47,15 +47,23 @@ class TestByHand:
 
     def test_pixel_flipping(self):
         # 6, 3, 1, 0 and 6, 5, 3, 0
-        assert float(value(PixelFlipping(), F, ONES, PHI)) == pytest.approx(2.5, **EXACT)
-        assert float(value(PixelFlipping(), F, ONES, -PHI)) == pytest.approx(3.5, **EXACT)
+        assert float(
+            value(PixelFlipping(step=1, occluder="baseline", scalar="score"), F, ONES, PHI)
+        ) == pytest.approx(2.5, **EXACT)
+        assert float(
+            value(PixelFlipping(step=1, occluder="baseline", scalar="score"), F, ONES, -PHI)
+        ) == pytest.approx(3.5, **EXACT)
 
     def test_aopc(self):
         # drops 0, 3, 5, 6 and 0, 1, 3, 6
         for order, expected in [("morf", 3.5), ("lerf", 2.5), ("difference", 1.0)]:
-            found = value(Aopc(order=order), F, ONES, PHI)
+            found = value(
+                Aopc(order=order, step=1, occluder="baseline", scalar="score"), F, ONES, PHI
+            )
             assert float(found) == pytest.approx(expected, **EXACT)
-            found = value(Aopc(order=order), F, ONES, -PHI)
+            found = value(
+                Aopc(order=order, step=1, occluder="baseline", scalar="score"), F, ONES, -PHI
+            )
             wrong = {"morf": 2.5, "lerf": 3.5, "difference": -1.0}[order]
             assert float(found) == pytest.approx(wrong, **EXACT)
 
@@ -74,7 +82,7 @@ class TestByHand:
         # One pixel at a time of two channels: 3, the mean of either channel, takes its place.
         x = torch.tensor([[[[1.0, 3], [2, 6]], [[0, 8], [4, 0]]]], dtype=torch.float64)
         f = lambda z: (z * torch.tensor([1.0, 2.0]).view(2, 1, 1)).flatten(1).sum(1)  # noqa: E731
-        metric = Comprehensiveness(fractions=(1,), occluder="mean")
+        metric = Comprehensiveness(fractions=(1,), occluder="mean", scalar="score")
         # The largest sum is that of (3, 8), which becomes (3, 3): 2 * 5.
         assert float(value(metric, f, x, x, features="pixel")) == pytest.approx(10, **EXACT)
         # The smallest is that of (1, 0): -2 - 2 * 3.
@@ -82,32 +90,44 @@ class TestByHand:
 
     def test_aopc_of_the_first_steps(self):
         # drops 0, 3, 5
-        found = value(Aopc(until=2 / 3), F, ONES, PHI)
+        found = value(Aopc(until=2 / 3, step=1, occluder="baseline", scalar="score"), F, ONES, PHI)
         assert float(found) == pytest.approx(8 / 3, **EXACT)
 
     def test_comprehensiveness(self):
         for k, expected in [(1, 3), (2, 5), (3, 6)]:
-            found = value(Comprehensiveness(fractions=(k,)), F, ONES, PHI)
+            found = value(
+                Comprehensiveness(fractions=(k,), occluder="baseline", scalar="score"), F, ONES, PHI
+            )
             assert float(found) == pytest.approx(expected, **EXACT)
-        both = value(Comprehensiveness(fractions=(1, 2)), F, ONES, PHI)
+        both = value(
+            Comprehensiveness(fractions=(1, 2), occluder="baseline", scalar="score"), F, ONES, PHI
+        )
         assert float(both) == pytest.approx(4, **EXACT)
 
     def test_sufficiency(self):
         for k, expected in [(1, 3), (2, 1), (3, 0)]:
-            found = value(Sufficiency(fractions=(k,)), F, ONES, PHI)
+            found = value(
+                Sufficiency(fractions=(k,), occluder="baseline", scalar="score"), F, ONES, PHI
+            )
             assert float(found) == pytest.approx(expected, **EXACT)
-        both = value(Sufficiency(fractions=(1, 2)), F, ONES, PHI)
+        both = value(
+            Sufficiency(fractions=(1, 2), occluder="baseline", scalar="score"), F, ONES, PHI
+        )
         assert float(both) == pytest.approx(2, **EXACT)
 
     def test_the_wrong_way_round(self):
-        comp = value(Comprehensiveness(fractions=(1, 2)), F, ONES, -PHI)
-        suff = value(Sufficiency(fractions=(1, 2)), F, ONES, -PHI)
+        comp = value(
+            Comprehensiveness(fractions=(1, 2), occluder="baseline", scalar="score"), F, ONES, -PHI
+        )
+        suff = value(
+            Sufficiency(fractions=(1, 2), occluder="baseline", scalar="score"), F, ONES, -PHI
+        )
         assert float(comp) == pytest.approx((1 + 3) / 2, **EXACT)
         assert float(suff) == pytest.approx((5 + 3) / 2, **EXACT)
 
     def test_fractions_are_rounded_to_at_least_one_feature(self):
         # 1, 5, 10, 20 % of three features are one feature, 50 % are two.
-        found = value(Comprehensiveness(), F, ONES, PHI)
+        found = value(Comprehensiveness(occluder="baseline", scalar="score"), F, ONES, PHI)
         assert float(found) == pytest.approx((4 * 3 + 5) / 5, **EXACT)
 
 
@@ -123,19 +143,28 @@ class TestIdentities:
 
     def test_the_difference_is_that_of_the_two_orders(self):
         b, phi = photographs(), cf.images(3, seed=9)
-        a, c, d = (whole(Aopc(order=o), b, phi).value for o in ("morf", "lerf", "difference"))
+        a, c, d = (
+            whole(Aopc(order=o, step=1, occluder="baseline", scalar="score"), b, phi).value
+            for o in ("morf", "lerf", "difference")
+        )
         torch.testing.assert_close(d, a - c, rtol=0, atol=1e-14)
 
     def test_curves_are_shared_with_deletion(self):
-        assert PixelFlipping(step=3).sharing_key == Deletion(step=3).sharing_key
-        assert Aopc(step=3, until=0.5).sharing_key == Deletion(step=3).sharing_key
+        assert (
+            PixelFlipping(step=3, occluder="baseline", scalar="score").sharing_key
+            == Deletion(step=3, occluder="baseline", scalar="score").sharing_key
+        )
+        assert (
+            Aopc(step=3, until=0.5, occluder="baseline", scalar="score").sharing_key
+            == Deletion(step=3, occluder="baseline", scalar="score").sharing_key
+        )
         b, phi = photographs(), cf.images(3, seed=9)
         maps = {"m": Attribution(phi, SPEC)}
-        observation = Deletion(step=8).observe(b)
-        Deletion(step=8).measure(b, maps, observation)
+        observation = Deletion(step=8, occluder="baseline", scalar="score").observe(b)
+        Deletion(step=8, occluder="baseline", scalar="score").measure(b, maps, observation)
         before = b.score.cost.forward
-        PixelFlipping(step=8).measure(b, maps, observation)
-        Aopc(step=8).measure(b, maps, observation)
+        PixelFlipping(step=8, occluder="baseline", scalar="score").measure(b, maps, observation)
+        Aopc(step=8, occluder="baseline", scalar="score").measure(b, maps, observation)
         assert b.score.cost.forward == before
 
     def test_keeping_and_removing_are_complements(self):
@@ -144,17 +173,29 @@ class TestIdentities:
         x, phi = cf.images(4), (cf.images(4, seed=2) * 3).round()
         f = lambda z: z.flatten(1) @ torch.linspace(-1, 2, 192, dtype=z.dtype)  # noqa: E731
         for k in (1, 7, 40):
-            gone = value(Comprehensiveness(fractions=(k,)), f, x, phi, features="pixel")
-            kept = value(Sufficiency(fractions=(k,)), f, x, phi, features="pixel")
+            gone = value(
+                Comprehensiveness(fractions=(k,), occluder="baseline", scalar="score"),
+                f,
+                x,
+                phi,
+                features="pixel",
+            )
+            kept = value(
+                Sufficiency(fractions=(k,), occluder="baseline", scalar="score"),
+                f,
+                x,
+                phi,
+                features="pixel",
+            )
             torch.testing.assert_close(gone + kept, f(x), rtol=0, atol=1e-12)
 
     @pytest.mark.parametrize(
         "metric",
         [
-            PixelFlipping(step=4),
-            Aopc(step=4, order="difference"),
-            Comprehensiveness(),
-            Sufficiency(),
+            PixelFlipping(step=4, occluder="baseline", scalar="score"),
+            Aopc(step=4, order="difference", occluder="baseline", scalar="score"),
+            Comprehensiveness(occluder="baseline", scalar="score"),
+            Sufficiency(occluder="baseline", scalar="score"),
             Road(fractions=(0.2, 0.6)),
             Road(fractions=(0.2, 0.6), scalar="accuracy"),
         ],
@@ -167,7 +208,14 @@ class TestIdentities:
             torch.testing.assert_close(other, found[0], rtol=0, atol=0)
         assert whole(metric, b, torch.ones_like(b.x)).value.isnan().all()
 
-    @pytest.mark.parametrize("metric", [Comprehensiveness(), Sufficiency(), Road()])
+    @pytest.mark.parametrize(
+        "metric",
+        [
+            Comprehensiveness(occluder="baseline", scalar="score"),
+            Sufficiency(occluder="baseline", scalar="score"),
+            Road(),
+        ],
+    )
     def test_rows_of_a_call_do_not_matter(self, metric):
         phi = cf.images(3, seed=9)
         a, b = (whole(metric, photographs(rows=rows), phi).value for rows in (1, 32))
@@ -176,7 +224,12 @@ class TestIdentities:
     def test_a_random_order_has_no_abpc(self):
         g = torch.Generator().manual_seed(0)
         orders = torch.rand(400, 3, generator=g, dtype=torch.float64)
-        found = value(Aopc(order="difference"), F, ONES.expand(400, 3), orders)
+        found = value(
+            Aopc(order="difference", step=1, occluder="baseline", scalar="score"),
+            F,
+            ONES.expand(400, 3),
+            orders,
+        )
         # Between -1 and 1; 5 standard errors, a false alarm in 2 million.
         assert abs(float(found.mean())) < 5 / math.sqrt(400)
 
@@ -277,22 +330,22 @@ class TestRoad:
 def test_bad_arguments():
     for bad in ((), (0,), (-0.1,), (1.5,)):
         with pytest.raises(InputError, match="fractions"):
-            Comprehensiveness(fractions=bad)
+            Comprehensiveness(fractions=bad, occluder="baseline", scalar="score")
     with pytest.raises(InputError, match="have 3"):
-        value(Sufficiency(fractions=(4,)), F, ONES, PHI)
+        value(Sufficiency(fractions=(4,), occluder="baseline", scalar="score"), F, ONES, PHI)
     with pytest.raises(InputError, match="asks for 4 features, the samples have 3"):
-        value(Sufficiency(fractions=(1, 4)), F, ONES, PHI)
+        value(Sufficiency(fractions=(1, 4), occluder="baseline", scalar="score"), F, ONES, PHI)
     for occluder in ("mean", "blur"):
         with pytest.raises(InputError, match="need images"):
-            value(Deletion(occluder=occluder), F, ONES, PHI)
+            value(Deletion(occluder=occluder, step=1, scalar="score"), F, ONES, PHI)
     with pytest.raises(InputError, match="unknown order"):
-        Aopc(order="first")
+        Aopc(order="first", step=1, occluder="baseline", scalar="score")
     with pytest.raises(InputError, match="until"):
-        Aopc(until=1.5)
+        Aopc(until=1.5, step=1, occluder="baseline", scalar="score")
     with pytest.raises(InputError, match="until"):
-        Aopc(until=0)
+        Aopc(until=0, step=1, occluder="baseline", scalar="score")
     with pytest.raises(InputError, match="ends before the first step"):
-        value(Aopc(until=0.1), F, ONES, PHI)
+        value(Aopc(until=0.1, step=1, occluder="baseline", scalar="score"), F, ONES, PHI)
     with pytest.raises(InputError, match="unknown scalar"):
         Road(scalar="loss")
     with pytest.raises(InputError, match="negative"):

@@ -126,7 +126,12 @@ class TestWeights:
     def test_the_users_network_is_never_touched(self):
         batch = vectors()
         before = copy.deepcopy(batch.score.model.state_dict())
-        for metric in (Mprt(), EfficientMprt(), SmoothMprt(draws=2), Mprt(order="independent")):
+        for metric in (
+            Mprt(stages=None),
+            EfficientMprt(),
+            SmoothMprt(draws=2, stages=None),
+            Mprt(order="independent", stages=None),
+        ):
             scored(metric, batch, InputTimesGradient())
         after = batch.score.model.state_dict()
         assert all(torch.equal(before[k], after[k]) for k in before)
@@ -206,12 +211,12 @@ class TestMprt:
         size = float(model.weight.detach().square().mean().sqrt())
         g = rng.generator(5, "mprt", ".weight")
         w = size * torch.randn(3, 6, generator=g, dtype=torch.float64)
-        found = scored(Mprt(repeats=1), batch, InputTimesGradient())
+        found = scored(Mprt(repeats=1, stages=None), batch, InputTimesGradient())
         for i in range(3):
             own = batch.x[i] * model.weight[i].detach()
             expected = spearman(own, batch.x[i] * w[i])
             assert float(found.value[i]) == pytest.approx(expected, **CLOSE)
-        signed = scored(Mprt(absolute=False, repeats=1), batch, InputTimesGradient())
+        signed = scored(Mprt(absolute=False, repeats=1, stages=None), batch, InputTimesGradient())
         own, other = batch.x[0] * model.weight[0].detach(), batch.x[0] * w[0]
         expected = float(spearmanr(own.numpy(), other.numpy()).statistic)
         assert float(signed.value[0]) == pytest.approx(expected, **CLOSE)
@@ -219,7 +224,7 @@ class TestMprt:
     @pytest.mark.parametrize("order", ["top_down", "bottom_up", "independent"])
     def test_every_stage_by_hand(self, order):
         batch = vectors()
-        found = scored(Mprt(order=order, repeats=1), batch, InputTimesGradient())
+        found = scored(Mprt(order=order, repeats=1, stages=None), batch, InputTimesGradient())
         xs, curve = found.curves[f"mprt_{order}"]
         assert xs == pytest.approx([1 / 3, 2 / 3, 1])
         clean = InputTimesGradient()(batch)
@@ -238,13 +243,13 @@ class TestMprt:
     def test_a_map_that_ignores_the_model_is_the_worst(self):
         batch = photographs()
         for similarity in ("spearman", "ssim"):
-            found = scored(Mprt(similarity=similarity), batch, Edges())
+            found = scored(Mprt(similarity=similarity, stages=None), batch, Edges())
             assert found.value.tolist() == pytest.approx([1, 1], **CLOSE)
-            own = scored(Mprt(similarity=similarity), batch, InputTimesGradient())
+            own = scored(Mprt(similarity=similarity, stages=None), batch, InputTimesGradient())
             assert float(own.value.max()) < 0.95
 
     def test_methods_find_their_layers_in_the_copy(self):
-        found = scored(Mprt(), photographs(), GradCam("features"))
+        found = scored(Mprt(stages=None), photographs(), GradCam("features"))
         assert bool(torch.isfinite(found.value).all())
         assert float(found.value.max()) < 1 - 1e-6
 
@@ -258,7 +263,7 @@ class TestMprt:
         assert batch.score.cost.since(before).backward == 3 * 2 * 3
 
     def test_scoring_twice_from_one_observation(self):
-        batch, metric = vectors(), Mprt()
+        batch, metric = vectors(), Mprt(stages=None)
         maps = {"m": Attribution(Gradient()(batch), GLOBAL, explain=Gradient())}
         seen = metric.observe(batch)
         first, again = (metric.measure(batch, maps, seen)["m"].value for _ in range(2))
@@ -277,7 +282,7 @@ class TestMprt:
                 return super().__call__(part)
 
         maps = {"m": Attribution(clean, GLOBAL, explain=Counting())}
-        metric = Mprt(repeats=1)
+        metric = Mprt(repeats=1, stages=None)
         found = metric.measure(batch, maps, metric.observe(batch))["m"]
         assert found.value.isnan().tolist() == [False, True, False]
         assert found.reason
@@ -287,8 +292,8 @@ class TestMprt:
 class TestSmooth:
     def test_noise_does_not_matter_to_a_gradient_of_a_linear_model(self):
         batch = vectors(nn.Linear(6, 3).double().eval())
-        found = scored(SmoothMprt(draws=3), batch, Gradient())
-        plain = scored(Mprt(order="bottom_up"), batch, Gradient())
+        found = scored(SmoothMprt(draws=3, stages=None), batch, Gradient())
+        plain = scored(Mprt(order="bottom_up", stages=None), batch, Gradient())
         torch.testing.assert_close(found.value, plain.value, rtol=1e-12, atol=1e-12)
 
     def test_is_the_similarity_of_mean_maps(self):
@@ -450,7 +455,9 @@ class TestSimilarity:
         assert compare.between(a, a * math.nan, photographs()).isnan().all()
 
 
-@pytest.mark.parametrize("metric", [Mprt(), SmoothMprt(draws=1), EfficientMprt()])
+@pytest.mark.parametrize(
+    "metric", [Mprt(stages=None), SmoothMprt(draws=1, stages=None), EfficientMprt()]
+)
 def test_what_cannot_be_randomised_is_refused(metric):
     batch = photographs()
     given = CallableMethod(lambda x, t: x, kind="global")
@@ -466,9 +473,9 @@ def test_what_cannot_be_randomised_is_refused(metric):
 
 def test_bad_arguments():
     with pytest.raises(InputError, match="unknown order"):
-        Mprt(order="upwards")
+        Mprt(order="upwards", stages=None)
     with pytest.raises(InputError, match="unknown similarity"):
-        Mprt(similarity="pearson")
+        Mprt(similarity="pearson", stages=None)
     with pytest.raises(InputError, match="unknown init"):
         EfficientMprt(init="normal")
     with pytest.raises(InputError, match="stages"):
@@ -476,11 +483,11 @@ def test_bad_arguments():
     with pytest.raises(InputError, match="window is 4"):
         RandomLogit(window=4)
     with pytest.raises(InputError, match="noise"):
-        SmoothMprt(noise=0)
+        SmoothMprt(noise=0, stages=None)
     with pytest.raises(InputError, match="bins is 1"):
         EfficientMprt(bins=1)
     with pytest.raises(InputError, match="ssim needs images"):
-        scored(Mprt(similarity="ssim"), vectors(), Gradient())
+        scored(Mprt(similarity="ssim", stages=None), vectors(), Gradient())
 
 
 def test_functional_forms():
@@ -494,8 +501,8 @@ def test_functional_forms():
     }
     phi = Gradient()(batch)
     for name, metric in [
-        ("mprt", Mprt()),
-        ("smooth_mprt", SmoothMprt(draws=2)),
+        ("mprt", Mprt(stages=None)),
+        ("smooth_mprt", SmoothMprt(draws=2, stages=None)),
         ("efficient_mprt", EfficientMprt()),
         ("random_logit", RandomLogit()),
     ]:
