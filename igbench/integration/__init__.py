@@ -1,1 +1,1 @@
-"""Our numerical engine for path integrals: torch only."""
+"""Path integrals of gradients: quadrature rules, paths and estimators.  Needs torch alone."""

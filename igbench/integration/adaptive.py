@@ -1,4 +1,4 @@
-"""How many gradients does an example need?  Refine until the errors are under a tolerance."""
+"""Refine Integrated Gradients until each sample is within a tolerance."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from igbench.core.score import Score
 from igbench.errors import InputError, check_positive
-from igbench.integration.integrate import F64, Nodes, same_nodes, sweep
-from igbench.integration.paths import Line
+from igbench.integration.integrate import F64, Nodes, same_nodes, sweep, take
+from igbench.integration.paths import Line, column
 from igbench.integration.quadrature import log_warp, log_warp_slope
 
 FIRST = 8
 """Intervals of the coarsest level."""
 
 LARGEST_CHANGE = 0.5
-"""Largest relative change of a weight that completeness may ask for."""
+"""Largest relative change of a weight for the sake of completeness."""
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Integrated Gradients with what is known of its error, for each of N examples.
+    """Integrated Gradients with estimates of its error, for each of N samples.
 
     Attributes:
         attribution: (N, *F), the finest level reached.
@@ -65,21 +65,21 @@ def adaptive_integrated_gradients(
     max_steps: int = 513,
     constrain: bool = True,
 ) -> Adaptive:
-    """Integrated Gradients to a tolerance, example by example.
+    """Integrated Gradients to a tolerance, sample by sample.
 
-    Levels: the trapezoid rule in u with a = a(u) crowded near the baseline (see
-    `igbench.integration.quadrature.log_warp`), with 8, 16, 32, ... intervals.  Nodes nest, so no gradient
-    is taken twice; weights are scaled to sum to 1, so linear models are exact at every level.
+    Levels: the trapezoid rule in u with a = a(u) crowded near the baseline (see `log_warp` in
+    `igbench.integration.quadrature`), with 8, 16, 32, ... intervals.  Nodes nest, so no gradient is
+    taken twice; weights are scaled to sum to 1, so linear models are exact at every level.
 
-    An example is done when its completeness gap *and* the change of its attribution since the
-    last level are at most `tolerance`.  The gap alone is no sign of convergence: errors of entries
+    A sample is done when its completeness gap *and* the change of its attribution since the last
+    level are at most `tolerance`.  The gap alone is no sign of convergence: errors of entries
     cancel in it.
 
     With `constrain`, the weights w_k are moved by the least amount, in the sense of
     sum (dw_k / w_k)^2, that makes the attribution complete: dw_k = l w_k^2 s_k, with s_k the slope
     of f along the path at node k and l = missing / sum (w_k s_k)^2.  Every entry remains a
     weighted sum of its own gradients, so features that do not matter keep zero.  Where a weight
-    would change by more than half, too few nodes saw the change of f, and the weights stay.
+    would change by more than half, the nodes are too few for the change of f: the weights stay.
 
     Args:
         score: f.
@@ -87,7 +87,7 @@ def adaptive_integrated_gradients(
         baseline: (N, *F).
         target: (N,) or None.
         tolerance: Bound on both relative errors.
-        max_steps: Bound on the gradients of an example; a level that would pass it is not begun.
+        max_steps: Bound on the gradients of a sample; a level that would pass it is not begun.
         constrain: Adjust the weights to completeness.
 
     Raises:
@@ -100,14 +100,9 @@ def adaptive_integrated_gradients(
         )
     line, n, device = Line(x, baseline), len(x), x.device
     rise = (score.evaluate(x, target) - score.evaluate(baseline, target)).double()
-    sums = _Sums(
-        torch.zeros(x.shape, dtype=F64, device=device),
-        torch.zeros(x.shape, dtype=F64, device=device),
-        0.0,
-        torch.zeros(n, dtype=F64, device=device),
-        torch.zeros(n, dtype=F64, device=device),
-    )
-    result = torch.zeros(x.shape, dtype=F64, device=device)
+    plain, steep, result = torch.zeros(3, *x.shape, dtype=F64, device=device)
+    power, steepest = torch.zeros(2, n, dtype=F64, device=device)
+    sums = _Sums(plain, steep, 0.0, power, steepest)
     raw_gap, gap, change = torch.full((3, n), math.inf, dtype=F64, device=device)
     gradients = torch.zeros(n, dtype=torch.int64, device=device)
     active = torch.arange(n, device=device)
@@ -141,20 +136,19 @@ def _new_nodes(intervals: int) -> np.ndarray:
 def _add(
     sums: _Sums, score: Score, line: Line, target: Tensor | None, active: Tensor, u: np.ndarray
 ) -> None:
-    """Take the gradients at new nodes of the active examples, and add them to the sums."""
+    """Take the gradients at new nodes of the active samples, and add them to the sums."""
     weight = log_warp_slope(u)
     weight[(u == 0) | (u == 1)] /= 2
     part = Line(line.x[active], line.baseline[active])
     grid = same_nodes(len(active), log_warp(u), weight[None], part.x.device)
-    own = None if target is None else target[active]
     nodes = Nodes(grid.sample, grid.a, grid.weights, grid.weights[0] ** 2)
-    found = sweep(score, part, own, nodes)
+    found = sweep(score, part, take(target, active), nodes)
     sums.plain[active] += found.integrals[0]
     sums.steep[active] += found.integrals[1]
     pull = (grid.weights[0] * found.slopes).view(len(active), len(u))
     sums.power[active] += (pull**2).sum(dim=1)
     sums.steepest[active] = torch.maximum(sums.steepest[active], pull.abs().amax(dim=1))
-    # Examples that are done take no part any more, so the weight is that of the active ones.
+    # Samples that are done take no part any more, so the weight is that of the active ones.
     sums.weight += float(weight.sum())
 
 
@@ -166,7 +160,7 @@ def _complete(plain: Tensor, sums: _Sums, active: Tensor, rise: Tensor) -> Tenso
     # dw_k / w_k = factor * (weight * slope)_k, times the scale of the weights.
     moved = (factor * steepest * sums.weight).abs()
     factor = torch.where(moved <= LARGEST_CHANGE, factor, 0.0)
-    return plain + factor.view(-1, *[1] * (plain.dim() - 1)) * sums.steep[active]
+    return plain + column(factor, plain) * sums.steep[active]
 
 
 def _gap(attribution: Tensor, rise: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What does each image become when it is blurred by degrees?  A path from blurred to sharp."""
+"""Gaussian scale space as a path: from the blurred image to the sharp one."""
 
 from __future__ import annotations
 

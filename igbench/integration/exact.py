@@ -1,4 +1,4 @@
-"""What is Integrated Gradients of a piecewise-linear network, exactly?
+"""Compute Integrated Gradients of a piecewise-linear network exactly.
 
 Along a straight line such a network is linear between kinks, so the integral is a finite sum: one
 gradient for each piece, weighted by its length (Sotoudeh and Thakur 2019).
@@ -16,18 +16,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from igbench.core.score import Score
 from igbench.errors import InputError
-from igbench.integration.integrate import Nodes, sweep
+from igbench.integration.integrate import Nodes, sweep, take
 from igbench.integration.paths import Line
 
 aten = torch.ops.aten
 
 _SIGN = {aten.relu, aten.relu_, aten.leaky_relu, aten.leaky_relu_, aten.abs, aten._prelu_kernel}
-_COMPARE = {aten.maximum, aten.minimum}
 _RANGE = {aten.hardtanh, aten.hardtanh_, aten.clamp, aten.clamp_}
-_FLOOR = {aten.clamp_min, aten.clamp_min_, aten.threshold, aten.threshold_}
-_CEILING = {aten.clamp_max, aten.clamp_max_}
+_COMPARE = {aten.maximum, aten.minimum, aten.clamp_min, aten.clamp_min_} | {
+    aten.clamp_max,
+    aten.clamp_max_,
+    aten.threshold,
+    aten.threshold_,
+}
 _CHOICE = {aten.max_pool2d_with_indices, aten.max, aten.min, aten.amax, aten.amin}
 _TEST = {aten.gt, aten.ge, aten.lt, aten.le}
+_ALL = _SIGN | _RANGE | _COMPARE | _CHOICE | _TEST
 
 
 class Patterns(TorchDispatchMode):
@@ -66,8 +70,6 @@ class Patterns(TorchDispatchMode):
                 self._keep(x > low)
             if high is not None:
                 self._keep(x > high)
-        elif packet in _FLOOR or packet in _CEILING:
-            self._keep(x > args[1])
         elif packet in _TEST:
             self._keep(out)
         elif isinstance(out, tuple):
@@ -90,9 +92,6 @@ class Patterns(TorchDispatchMode):
             for p in self.found
         ]
         return np.concatenate(bits, axis=1)
-
-
-_ALL = _SIGN | _COMPARE | _RANGE | _FLOOR | _CEILING | _CHOICE | _TEST
 
 
 def _attained(x: Tensor, out: Tensor, args: tuple[Any, ...]) -> Tensor:
@@ -146,8 +145,7 @@ def exact_integrated_gradients(
     samples, positions, widths, counts = [], [], [], []
     for i in range(len(x)):
         one = Line(x[i : i + 1], baseline[i : i + 1])
-        own = None if target is None else target[i : i + 1]
-        middle, width = _pieces(score, one, own, max_pieces)
+        middle, width = _pieces(score, one, take(target, slice(i, i + 1)), max_pieces)
         samples.append(torch.full((len(middle),), i))
         positions.append(torch.from_numpy(middle))
         widths.append(torch.from_numpy(width))
@@ -158,8 +156,7 @@ def exact_integrated_gradients(
         torch.cat(positions).to(device),
         torch.cat(widths).to(device)[None],
     )
-    found = sweep(score, path, target, nodes)
-    attribution = found.integrals[0]
+    attribution = sweep(score, path, target, nodes).integrals[0]
     _check(score, path, target, attribution)
     return Exact(attribution.to(x.dtype), torch.tensor(counts))
 
@@ -175,8 +172,8 @@ def _pieces(
         differ = (patterns[1:] != patterns[:-1]).any(axis=1)
         if int(differ.sum()) > most:
             raise InputError(
-                f"the line has more than {most:,} linear pieces: exact integration is too dear "
-                "here. Raise max_pieces, or use tolerance= with the adaptive method."
+                f"the line has more than {most:,} linear pieces: exact integration is too "
+                "costly here. Raise max_pieces, or use the method ig_adaptive."
             )
         open_ = differ & (np.diff(a) > floor)
         if not open_.any():

@@ -1,4 +1,4 @@
-"""What are Integrated Gradients on average, over references or over noisy inputs?"""
+"""Average Integrated Gradients over references (Expected Gradients) or over noisy inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from igbench.core import rng
 from igbench.core.score import Score
 from igbench.errors import InputError, check_positive, check_same_shape
-from igbench.integration.integrate import input_gradient
+from igbench.integration.integrate import draws_of_one, take
+from igbench.integration.paths import column
 from igbench.integration.quadrature import nodes_and_weights
 
 F64 = torch.float64
@@ -67,9 +68,10 @@ def expected_gradients(
             draw: Tensor, one: Tensor = x[i], own: Tensor = chosen, a: Tensor = positions
         ) -> tuple[Tensor, Tensor]:
             start = pool[own[draw // alphas]]
-            return torch.lerp(start, one.expand_as(start), _column(a[draw], start)), one - start
+            at = column(a[draw].to(start.dtype), start)
+            return torch.lerp(start, one.expand_as(start), at), one - start
 
-        own_target = None if target is None else target[i : i + 1]
+        own_target = take(target, slice(i, i + 1))
         total = weighted_gradients(score, x[i], own_target, used * alphas, rows)
         maps.append(total / (used * alphas))
     return torch.stack(maps).to(x.dtype)
@@ -135,10 +137,10 @@ def smooth_integrated_gradients(
                 [noisy_copy(one, noise, seed, name, int(c)) for c in copies.tolist()]
             )[which]
             a, w = nodes[draw % n_steps], weights[draw % n_steps]
-            points = torch.lerp(start.expand_as(noisy), noisy, _column(a, noisy))
-            return points, (noisy - start).double() * _column(w, noisy, F64)
+            points = torch.lerp(start.expand_as(noisy), noisy, column(a.to(noisy.dtype), noisy))
+            return points, (noisy - start).double() * column(w, noisy)
 
-        own_target = None if target is None else target[i : i + 1]
+        own_target = take(target, slice(i, i + 1))
         maps.append(weighted_gradients(score, x[i], own_target, draws * n_steps, rows) / draws)
     return torch.stack(maps).to(x.dtype)
 
@@ -160,7 +162,7 @@ def weighted_gradients(
 ) -> Tensor:
     """Sum over r of grad f(point_r) * weight_r for one sample (*F), (*F) float64.
 
-    In chunks of `score.rows` that never mix samples; memory does not grow with `count`.
+    Chunks never mix samples; memory does not grow with `count`.
 
     Args:
         score: f.
@@ -170,14 +172,13 @@ def weighted_gradients(
         rows: Maps numbers of rows (n,) to points (n, *F) and weights (n, *F).
     """
     total = torch.zeros(x.shape, dtype=F64, device=x.device)
-    for start in range(0, count, score.rows):
-        draw = torch.arange(start, min(start + score.rows, count), device=x.device)
+    weights: Tensor  # of the chunk whose gradients come next
+
+    def build(draw: Tensor) -> Tensor:
+        nonlocal weights
         points, weights = rows(draw)
-        own = None if target is None else target.expand(len(draw))
-        total += (input_gradient(score, points, own).double() * weights.double()).sum(dim=0)
+        return points
+
+    for _, _, gradient in draws_of_one(score, count, target, build, x.device):
+        total += (gradient.double() * weights.double()).sum(dim=0)
     return total
-
-
-def _column(a: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers (n,) shaped to scale rows (n, *F), in the dtype of `like` unless told."""
-    return a.to(dtype or like.dtype).view(-1, *[1] * (like.dim() - 1))

@@ -1,4 +1,4 @@
-"""What if the path avoids large gradients?  Guided Integrated Gradients."""
+"""Guided Integrated Gradients: integrate along a path that avoids large gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, check_positive, check_same_shape
-from igbench.integration.integrate import input_gradient
+from igbench.integration.integrate import gradients, take
 
 
 def guided_integrated_gradients(
@@ -23,9 +23,9 @@ def guided_integrated_gradients(
 ) -> Tensor:
     """Guided Integrated Gradients (Kapishnikov et al. 2021), (N, *F) in the dtype of `x`.
 
-    The integral of grad f(p) * dp on a path that chooses its own way: in each step from p_k to
-    p_k+1 the features with the smallest absolute gradients g_k = grad f(p_k) move first, until the
-    distance to x (in L1) has shrunk by 1/steps of the whole.  No feature may be ahead of or behind
+    The integral of grad f(p) * dp on a path that adapts to f: in each step from p_k to p_k+1 the
+    features with the smallest absolute gradients g_k = grad f(p_k) move first, until the distance
+    to x (in L1) has shrunk by 1/steps of the whole.  No feature may be ahead of or behind
     the straight line by more than `max_dist` of its own way.  With max_dist = 0 it is the straight
     line of Integrated Gradients.
 
@@ -117,23 +117,16 @@ def advance(
 
 
 def _gradients(score: Score, points: Tensor, target: Tensor | None) -> Tensor:
-    """Gradients (N, d) float64, in chunks of `score.rows`."""
-    parts = [
-        input_gradient(
-            score,
-            points[i : i + score.rows],
-            None if target is None else target[i : i + score.rows],
-        )
-        for i in range(0, len(points), score.rows)
-    ]
-    return torch.cat(parts).flatten(1).double()
+    """Gradients (N, d) float64, in chunks."""
+    chunks = gradients(score, len(points), lambda part: (points[part], take(target, part)))
+    return torch.cat([gradient for *_, gradient in chunks]).flatten(1).double()
 
 
 def _rank(gradient: Tensor, eps: float) -> Tensor:
-    """Absolute gradients (N, d) on a grid that rounding does not see.
+    """Absolute gradients (N, d) on a grid that is coarser than rounding.
 
     Features that a network treats alike have gradients that differ by a few eps of the largest;
-    which one is smaller would hang on the order of sums.  The grid has eps^0.75 of the largest:
+    which one is smaller would depend on the order of sums.  The grid has eps^0.75 of the largest:
     1.8e-12 in float64, 6e-6 in float32.
     """
     size = gradient.abs()

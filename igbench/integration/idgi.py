@@ -1,4 +1,4 @@
-"""What is left of Integrated Gradients when each step is credited along its gradient only?"""
+"""Important Direction Gradient Integration: credit each step along its gradient only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from igbench.core.score import Score
 from igbench.errors import check_positive, check_same_shape
-from igbench.integration.integrate import input_gradient
+from igbench.integration.integrate import draws_of_one, take
 from igbench.integration.paths import Line
 
 F64 = torch.float64
@@ -20,13 +20,13 @@ def important_direction(
 
     sum over k of (f(p_k+1) - f(p_k)) g_k,i^2 / |g_k|^2 on the straight line p_k = x' + k/steps
     (x - x'), g_k = grad f(p_k): every change of the output is shared out by squared gradient.  The
-    entries sum to f(x) - f(x') exactly, by construction, for any number of steps.  A change where
-    the gradient is exactly zero goes to the next step with a gradient, or to the last one.  Where
-    there is no gradient on the whole line the map is zero.
+    entries sum to f(x) - f(x') exactly, for any number of steps.  A change where the gradient is
+    exactly zero goes to the next step with a gradient, or to the last one.  Where there is no
+    gradient on the whole line the map is zero.
 
-    What is paid for that: shares do not depend on how far a feature moves, so features with
-    x_i = x'_i get a share, and the map is not linear in f.  For f = w . x feature i gets w_i^2 /
-    |w|^2 of the change, not w_i (x_i - x'_i).
+    Shares do not depend on how far a feature moves, so features with x_i = x'_i get a share, and
+    the map is not linear in f.  For f = w . x feature i gets w_i^2 / |w|^2 of the change, not
+    w_i (x_i - x'_i).
 
     Args:
         score: f.
@@ -41,8 +41,7 @@ def important_direction(
     check_same_shape("the baseline", baseline, x)
     check_positive("steps", steps)
     maps = [
-        _one(score, x[i], baseline[i], None if target is None else target[i : i + 1], steps)
-        for i in range(len(x))
+        _one(score, x[i], baseline[i], take(target, slice(i, i + 1)), steps) for i in range(len(x))
     ]
     return torch.stack(maps).to(x.dtype)
 
@@ -58,12 +57,10 @@ def _one(score: Score, x: Tensor, baseline: Tensor, target: Tensor | None, steps
     changes = values.double().diff().tolist()
     total = torch.zeros(x.shape, dtype=F64, device=x.device)
     last, pending = torch.zeros_like(total), 0.0
-    for start in range(0, steps, score.rows):
-        k = torch.arange(start, min(start + score.rows, steps), device=x.device)
-        own = None if target is None else target.expand(len(k))
-        shares = input_gradient(score, points(k), own).double().square()
+    for part, _, gradient in draws_of_one(score, steps, target, points, x.device):
+        shares = gradient.double().square()
         sizes = shares.flatten(1).sum(dim=1).tolist()
-        for share, size, change in zip(shares, sizes, changes[start:], strict=False):
+        for share, size, change in zip(shares, sizes, changes[part], strict=True):
             pending += change
             if size > 0:
                 last = share / size

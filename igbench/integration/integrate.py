@@ -1,9 +1,9 @@
-"""What is the integral of the gradient along a path from the baseline to the input?"""
+"""Integrate the gradient along a path from the baseline to the input."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +38,12 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the gradients at some nodes say.
+    """Integrals, values and slopes from the gradients at some nodes.
 
     Attributes:
         integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k); one more with slope
             weights.
-        values: (Q,) float64, f(p(a_k)): they come with the gradients.
+        values: (Q,) float64, f(p(a_k)), a by-product of the gradients.
         slopes: (Q,) float64, the derivative of f along the path.
     """
 
@@ -74,11 +74,62 @@ def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:
     return value_and_gradient(score, x, target)[1]
 
 
-def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Sweep:
-    """Take the gradient at every node and add them up, for all sets of weights at once.
+def take(target: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+    """Targets of some rows, None for single-output models."""
+    return None if target is None else target[rows]
 
-    Nodes of all samples are cut into chunks of `score.rows` together, so memory does not grow with
-    their number.  When a chunk does not fit into memory, `score.rows` is halved, for good.
+
+def gradients(
+    score: Score, count: int, rows: Callable[[slice], tuple[Tensor, Tensor | None]]
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield the values (n,) and gradients (n, *F) of many rows, in chunks of `score.rows`.
+
+    Memory does not grow with their number.  When a chunk does not fit into memory, `score.rows` is
+    halved, for good.
+
+    Args:
+        score: f.
+        count: Number of rows.
+        rows: Maps a chunk of 0..count-1 to its points (n, *F) and targets (n,) or None.
+    """
+    start = 0
+    while start < count:
+        part = slice(start, min(start + score.rows, count))
+        try:
+            value, gradient = value_and_gradient(score, *rows(part))
+        except RuntimeError as error:
+            if not score.shrink(error):
+                raise
+            continue
+        yield part, value, gradient
+        start = part.stop
+
+
+def draws_of_one(
+    score: Score,
+    count: int,
+    target: Tensor | None,
+    build: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield values and gradients at many points of one sample, see `gradients`.
+
+    Args:
+        score: f.
+        count: Number of points.
+        target: (1,) class index, or None.
+        build: Maps numbers of points (n,) to points (n, *F).
+        device: Where the numbers of points are made.
+    """
+    numbers = torch.arange(count, device=device)
+    wide = None if target is None else target.expand(count)
+    return gradients(score, count, lambda part: (build(numbers[part]), take(wide, part)))
+
+
+def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Sweep:
+    """Take the gradient at every node and sum them, for all sets of weights at once.
+
+    Chunks hold nodes of several samples, see `gradients`.
 
     Args:
         score: f.
@@ -88,43 +139,32 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
     """
     displacement = path.displacement
     q, device = len(nodes.sample), displacement.device
+
+    def rows(part: slice) -> tuple[Tensor, Tensor | None]:
+        sample = nodes.sample[part]
+        return path.points(sample, nodes.a[part]), take(target, sample)
+
     sets = len(nodes.weights) + (nodes.slope_weights is not None)
     total = torch.zeros(sets, len(displacement), displacement[0].numel(), dtype=F64, device=device)
-    values, slopes = (
-        torch.empty(q, dtype=F64, device=device),
-        torch.empty(q, dtype=F64, device=device),
-    )
+    values, slopes = torch.empty(2, q, dtype=F64, device=device)
     step = displacement.flatten(1).double()
-    owners = np.asarray(nodes.sample.tolist())  # asked for once: the device is not waited for again
+    owners = np.asarray(nodes.sample.tolist())  # once, so that the loop never waits for the device
     constant = True
-    start = 0
-    while start < q:
-        part = slice(start, min(start + score.rows, q))
-        sample, a = nodes.sample[part], nodes.a[part]
-        try:
-            points = path.points(sample, a)
-            value, gradient = value_and_gradient(
-                score, points, None if target is None else target[sample]
-            )
-        except RuntimeError as error:
-            if not score.shrink(error):
-                raise
-            continue
+    for part, value, gradient in gradients(score, q, rows):
         values[part] = value.double()
-        gradients = gradient.flatten(1).double()
-        velocity = path.velocity(sample, a)
+        wide = gradient.flatten(1).double()
+        velocity = path.velocity(nodes.sample[part], nodes.a[part])
         if velocity is not None:
             constant = False
-            gradients = gradients * velocity.flatten(1).double()
+            wide = wide * velocity.flatten(1).double()
         for i, mine in _runs(owners[part]):
-            along = gradients[mine] @ step[i] if velocity is None else gradients[mine].sum(dim=1)
+            along = wide[mine] @ step[i] if velocity is None else wide[mine].sum(dim=1)
             slopes[part][mine].copy_(along)
             weights = nodes.weights[:, part][:, mine]
             if nodes.slope_weights is not None:
                 steep = nodes.slope_weights[part][mine] * along
                 weights = torch.cat([weights, steep[None]])
-            total[:, i] += weights @ gradients[mine]
-        start = part.stop
+            total[:, i] += weights @ wide[mine]
     if constant:
         total *= step
     return Sweep(total.view(sets, *displacement.shape), values, slopes)

@@ -1,9 +1,9 @@
-"""What does a path other than the straight line attribute?  Sums over increments of any curve.
+"""Integrate the gradient along any curve, by sums over its increments.
 
 A path method integrates the gradient along some curve from x' to x (Friedman 2004, "Paths and
-consistency in additive cost sharing"; Sundararajan, Taly and Yan 2017, section 4).  Every one of
-them is complete, linear in f and gives insensitive features nothing; where all features run along
-the same profile it is Integrated Gradients again, and only then does it treat features alike.
+consistency in additive cost sharing"; Sundararajan, Taly and Yan 2017, section 4).  All of them
+are complete, linear in f and give insensitive features nothing.  Only where all features run along
+the same profile, which is Integrated Gradients again, are features treated symmetrically.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from igbench.core.score import Score
 from igbench.errors import InputError, check_positive, check_same_shape
 from igbench.integration.integrate import path_integrals
+from igbench.integration.paths import column
 from igbench.integration.quadrature import nodes_and_weights
 
 
@@ -71,8 +72,8 @@ class Increments:
 def along(score: Score, curve: Curve, target: Tensor | None = None, *, steps: int = 50) -> Tensor:
     """Path integral of the gradient along a curve, (N, *F) in the dtype of the inputs.
 
-    The sum of `Increments`; for smooth f and curves its error is O(1/steps^2).  It sums to
-    f(end) - f(start) up to that error.
+    phi = integral over a of grad f(p(a)) * p'(a), by the sum of `Increments`; for smooth f and
+    curves its error is O(1/steps^2).  Entries sum to f(end) - f(start) up to that error.
 
     Args:
         score: f.
@@ -119,7 +120,7 @@ class Power:
         """Points (rows, *F) float64."""
         start = self.baseline[sample].double()
         power = torch.as_tensor(self.power, dtype=torch.float64, device=a.device)
-        share = a.view(-1, *[1] * (self.x.dim() - 1)) ** power
+        share = column(a, self.x) ** power
         return start + share * (self.x[sample].double() - start)
 
 
@@ -127,8 +128,8 @@ class Power:
 class Waypoints:
     """Straight pieces x' -> via_1 -> ... -> via_W -> x, each for the same share of a.
 
-    Every feature must move in one direction only, as the axioms of monotone paths ask.  A number
-    of steps that is a multiple of W + 1 keeps every cell inside one piece.
+    Every feature must move in one direction only, as the axioms of monotone paths require.  A
+    number of steps that is a multiple of W + 1 keeps every cell inside one piece.
 
     Attributes:
         x: (N, *F) ends.
@@ -162,7 +163,7 @@ class Waypoints:
         """Points (rows, *F) float64."""
         pieces = self.via.shape[1] + 1
         piece = (a * pieces).floor().clamp(max=pieces - 1)
-        part = (a * pieces - piece).view(-1, *[1] * (self.x.dim() - 1))
+        part = column(a * pieces - piece, self.x)
         corners = self._corners()
         start = corners[sample, piece.long()].double()
         return start + part * (corners[sample, piece.long() + 1].double() - start)

@@ -1,4 +1,4 @@
-"""Along which path does the integral run from the baseline to the input?"""
+"""Paths from the baseline to the input: the protocol, and the straight line."""
 
 from __future__ import annotations
 
@@ -45,13 +45,18 @@ class Line:
 
     @property
     def displacement(self) -> Tensor:
-        """X - x'."""
+        """The difference x - x'."""
         return self.x - self.baseline
 
     def points(self, sample: Tensor, a: Tensor) -> Tensor:
-        """X' + a (x - x')."""
-        at = a.to(self.x.dtype).view(-1, *[1] * (self.x.dim() - 1))
+        """Points x' + a (x - x'), (rows, *F)."""
+        at = column(a.to(self.x.dtype), self.x)
         return torch.lerp(self.baseline[sample], self.x[sample], at)
 
     def velocity(self, sample: Tensor, a: Tensor) -> None:
-        """Constant: the displacement."""
+        """None: the velocity is the displacement everywhere."""
+
+
+def column(a: Tensor, like: Tensor) -> Tensor:
+    """Numbers (n,) as (n, 1, ...), to scale rows shaped like those of `like` (N, *F)."""
+    return a.view(-1, *[1] * (like.dim() - 1))

@@ -1,5 +1,32 @@
-"""Attribution methods; each is a small frozen dataclass that maps a batch to a map."""
+"""Attribution methods: frozen dataclasses that map a `Batch` to a map, and `explain`.
 
+    explain(IntegratedGradients(n_steps=50), model, x, target=3)
+
+What the entries of the path methods sum to, and which axioms the methods keep.  "Insensitive"
+features are those that f does not depend on, "unmoved" ones have x_i = x'_i for the batch's
+baseline x'; "symmetric": features that f and both ends treat alike get the same.
+
+| method | sums to | insensitive: 0 | unmoved: 0 | linear in f | symmetric |
+|---|---|---|---|---|---|
+| `ig` | f(x) - f(x') | yes | yes | yes | yes |
+| `ig_averaged` | f(x) - mean f(b) over baselines b | yes | no (1) | yes | yes |
+| `expected_gradients` | f(x) - mean f(r) over references r (2) | yes | no (1) | yes | yes |
+| `smooth_ig` | mean f(x + e) - f(x') over noise e | yes | no (1) | yes | no (2) |
+| `guided_ig` | f(x) - f(x') | yes | yes | no (3) | yes |
+| `blur_ig` | f(x) - f(blurred x) | yes | no (1) | yes | no (4) |
+| `idgi` | f(x) - f(x'), exactly | yes | no | no | yes |
+| `PathIG` | f(x) - f(start of the curve) | yes | yes (5) | yes | no (4) |
+
+(1) What they average over, or start from, moves them.  (2) In expectation over the draws, yes.
+(3) The path depends on f.  (4) Unless the curve treats the features alike.  (5) On a curve from x'
+that is monotone in every feature.
+
+Sums hold up to the error of the quadrature, except for `idgi`.  All are implementation invariant:
+they use values and gradients of f alone.  The metric `completeness` measures the sum against the
+batch's own baseline, so for methods that start elsewhere it shows how far apart the two starts are.
+"""
+
+from igbench.methods.base import BaseMethod, explain
 from igbench.methods.blur_ig import BlurIG
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
@@ -19,6 +46,7 @@ __all__ = [
     "IDGI",
     "AdaptiveIntegratedGradients",
     "AveragedIG",
+    "BaseMethod",
     "BlurIG",
     "CallableMethod",
     "Captum",
@@ -31,4 +59,5 @@ __all__ = [
     "PathIG",
     "Random",
     "SmoothIG",
+    "explain",
 ]

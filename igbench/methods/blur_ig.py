@@ -1,4 +1,4 @@
-"""Blur Integrated Gradients: the path runs from blurred to sharp."""
+"""Blur Integrated Gradients: the path runs from the blurred image to the sharp one."""
 
 from __future__ import annotations
 
@@ -9,38 +9,35 @@ from torch import Tensor
 from igbench.core.batch import Batch
 from igbench.integration.blur_path import blur_path
 from igbench.integration.monotone import along
-from igbench.schema import MethodSpec
+from igbench.methods.base import BaseMethod
 
 
 @dataclass(frozen=True)
-class BlurIG:
-    """Blur Integrated Gradients (Xu, Venugopalan and Sundararajan 2020), for images.
+class BlurIG(BaseMethod):
+    """Blur Integrated Gradients: the gradient integrated over Gaussian blurs of the image.
 
-    Its start is the blurred image, whatever the baseline of the batch: entries sum to f(x) -
-    f(x blurred by `sigma`).  Each step credits the change of the image itself, so that linear
-    functions are exact for any number of steps.
+    phi = integral over a of grad f(p(a)) * p'(a), with p(a) the image blurred by
+    sigma (1 - a) ** pace.  The path starts at the blurred image, whatever the baseline of the
+    batch: entries sum to f(x) - f(x blurred by `sigma`).  Each step credits the change of the image
+    itself, so linear functions are exact for any number of steps.  For images (C, H, W) alone.
+    Cost: `steps` gradients for each sample.
 
     Args:
         sigma: Largest standard deviation of the blur, in pixels of the model's input.
         steps: Gradients for each sample.
-        pace: Blurs are sigma (1 - a) ** pace at equal steps of a: 1 as in the paper, larger for
-            finer steps where the image is nearly sharp and f changes most.  The integral is the
-            same for all of them; its error is not.
+        pace: 1 for equal steps of the standard deviation, as in the paper; larger for finer steps
+            where the image is nearly sharp and f changes most.  The integral is the same for all of
+            them; its error is not.
+
+    Source: Xu, Venugopalan and Sundararajan 2020, "Attribution in Scale and Space" (CVPR).
     """
 
     sigma: float = 50.0
     steps: int = 100
     pace: float = 2.0
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Global and signed: entries are contributions to f(x) - f(blurred x)."""
-        return MethodSpec(
-            f"Blur IG (sigma {self.sigma:g}, {self.steps} steps)",
-            "Xu, Venugopalan, Sundararajan 2020",
-            kind="global",
-            signed=True,
-        )
+    label = "Blur IG (sigma {sigma:g}, {steps} steps)"
+    reference = "Xu, Venugopalan, Sundararajan 2020"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the inputs are no images."""

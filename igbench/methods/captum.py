@@ -1,4 +1,4 @@
-"""Any attribution class of Captum as a method; one YAML file each."""
+"""Any attribution class of `captum.attr` as a method; one YAML file each."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from igbench.core import rng
 from igbench.core.batch import Batch
-from igbench.errors import InputError
-from igbench.schema import MethodSpec
+from igbench.errors import InputError, suggestion
+from igbench.methods.base import BaseMethod
+from igbench.methods.custom import one_by_one
 
 
 @dataclass(frozen=True)
-class Captum:
+class Captum(BaseMethod):
     """An attribution class of `captum.attr`, called on one sample at a time.
 
     Captum draws from the global generators, and some of its methods depend on what else is in the
     batch; with one sample for each call and generators seeded from (seed, class, sample id), a
-    map depends on its sample alone.  The score receives the target itself, so Captum's own target
+    map depends on its sample alone.  Captum explains the scalar `batch.score`, so its own target
     logic is not involved.
 
     Args:
         attribution: Name of the class in `captum.attr`, for example "Occlusion".
-        title: Human-readable name.
+        title: Name in tables.
         reference: Paper.
         kind: "global" or "local", see `igbench.schema.MethodSpec`.
         signed: False where the map is a magnitude.
@@ -37,6 +36,12 @@ class Captum:
         init: Further arguments of the constructor.
         noise_tunnel: Arguments of `NoiseTunnel.attribute` (nt_type, nt_samples, stdevs, ...) where
             the method is to be averaged over noisy inputs.
+
+    >>> import torch
+    >>> from igbench.methods import explain
+    >>> method = Captum("InputXGradient", "Input x gradient", "Shrikumar 2016", "global", True)
+    >>> explain(method, lambda x: (x**2).sum(dim=1), torch.tensor([[1.0, 3.0]])).tolist()
+    [[2.0, 18.0]]
     """
 
     attribution: str
@@ -44,15 +49,12 @@ class Captum:
     reference: str
     kind: Literal["global", "local"]
     signed: bool
-    role: Literal["method", "oracle"] = "method"
+    role: Literal["method", "oracle", "control"] = "method"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] = field(default_factory=dict)
     noise_tunnel: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def spec(self) -> MethodSpec:
-        """As configured."""
-        return MethodSpec(self.title, self.reference, self.kind, self.signed, self.role)
+    label = "{title}"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
@@ -62,17 +64,17 @@ class Captum:
         if self.noise_tunnel:
             explainer = attribution_class("NoiseTunnel")(explainer)
             arguments |= tuples(self.noise_tunnel)
-        maps = []
-        for i, sample_id in enumerate(batch.sample_ids):
+
+        def explained(x: Tensor, i: int) -> Tensor:
             own = dict(arguments)
             if takes_baseline:
                 own["baselines"] = batch.baseline[i : i + 1]
             if batch.target is not None:
-                own["additional_forward_args"] = (batch.target[i : i + 1],)
-            x = batch.x[i : i + 1].detach().clone().requires_grad_()
-            with rng.global_state(batch.seed, f"captum.{self.attribution}", sample_id):
-                maps.append(explainer.attribute(x, **own).detach().to(batch.x.dtype))
-        return torch.cat(maps)
+                own["additional_forward_args"] = (batch.target_of(i),)
+            found: Tensor = explainer.attribute(x, **own)
+            return found
+
+        return one_by_one(batch, f"captum.{self.attribution}", explained).to(batch.x.dtype)
 
 
 def attribution_class(name: str) -> Any:
@@ -83,7 +85,8 @@ def attribution_class(name: str) -> Any:
     """
     module = importlib.import_module("captum.attr")
     if not hasattr(module, name):
-        raise InputError(f"captum.attr has no class {name!r}; see dir(captum.attr).")
+        near = suggestion(name, dir(module))
+        raise InputError(f"captum.attr has no class {name!r}; see dir(captum.attr).{near}")
     return getattr(module, name)
 
 

@@ -1,4 +1,4 @@
-"""Controls that a metric must be able to tell from a real explanation."""
+"""Control maps that know nothing of the model: every metric must rank explanations above them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from torch import Tensor
 from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.errors import InputError
-from igbench.schema import MethodSpec
+from igbench.methods.base import BaseMethod
 
 
 @dataclass(frozen=True)
-class Random:
-    """Independent standard normal numbers, keyed by (seed, sample id)."""
+class Random(BaseMethod):
+    """Independent standard normal numbers, drawn by (seed, sample id); read as contributions.
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Read as signed contributions."""
-        return MethodSpec("Random", "control", kind="global", signed=True, role="control")
+    Cost: none.
+    """
+
+    label = "Random"
+    reference = "control"
+    role = "control"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
@@ -37,19 +39,18 @@ class Random:
 
 
 @dataclass(frozen=True)
-class Edges:
-    """Sobel gradient magnitude of the mean over channels: the input without the model.
+class Edges(BaseMethod):
+    """Sobel gradient magnitude of the mean over channels; read as positive contributions.
 
-    It is shared out equally over the channels of a pixel.  Read as positive contributions.
+    It is shared out equally over the channels of a pixel.  Cost: none.
     """
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Read as signed contributions that happen to be positive."""
-        return MethodSpec("Edges (Sobel)", "control", kind="global", signed=True, role="control")
+    label = "Edges (Sobel)"
+    reference = "control"
+    role = "control"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F)."""
+        """Attribute, (N, *F); raises `InputError` where the inputs are no images."""
         if batch.x.dim() != 4:
             raise InputError(f"edges need images, not inputs of shape {tuple(batch.x.shape)}.")
         grey = batch.x.detach().mean(dim=1).cpu().double().numpy()

@@ -1,4 +1,4 @@
-"""A function of the user's own as a method."""
+"""A function of the user's as a method."""
 
 from __future__ import annotations
 
@@ -11,56 +11,61 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Batch
-from igbench.schema import MethodSpec
+from igbench.methods.base import BaseMethod
 
 
 @dataclass(frozen=True)
-class CallableMethod:
-    """A map from (x, target) to an attribution, called on one sample at a time.
+class CallableMethod(BaseMethod):
+    """Any function as a method: of one sample and its class, or of a whole `Batch`.
 
-    The global generators are seeded for each sample, so a function that draws from them does not
-    depend on what was explained before.  For an object of Captum's:
-    `CallableMethod(lambda x, t: explainer.attribute(x, target=t), kind="global")`.
+    By default the function gets one sample at a time, and the global generators are seeded for
+    each, so that a function that draws from them does not depend on what was explained before.  For
+    an explainer of Captum's: `CallableMethod(lambda x, t: explainer.attribute(x, target=t),
+    kind="global")`.  Such a function keeps explaining its own model from its own baseline; metrics
+    that change either (randomisation, baseline sensitivity, some axioms) need `per_batch=True`.
 
     Args:
-        explain: Maps x (1, *F) and target (1,) or None to (1, *F).
-        kind: "global" (contributions) or "local" (sensitivities): metrics depend on it.
+        function: Maps x (1, *F) and target (1,) or None to (1, *F); with `per_batch`, maps a
+            `Batch` to (N, *F), explaining `batch.score` from `batch.baseline`.
+        kind: "global" (contributions, which sum to a difference of f) or "local" (sensitivities,
+            per unit of input): metrics depend on it.
         signed: False where the map is a magnitude.
-        title: Human-readable name.
+        title: Name in tables.
+        per_batch: Whether the function maps a `Batch`.
+
+    >>> from igbench.methods import explain
+    >>> doubled = CallableMethod(lambda x, target: 2 * x, kind="global")
+    >>> explain(doubled, lambda x: 2 * x.sum(dim=1), torch.tensor([[1.0, 3.0]])).tolist()
+    [[2.0, 6.0]]
     """
 
-    explain: Callable[[Tensor, Tensor | None], Tensor]
+    function: Callable[..., Tensor]
     kind: Literal["global", "local"]
     signed: bool = True
     title: str = "given by the caller"
+    per_batch: bool = False
 
-    @property
-    def spec(self) -> MethodSpec:
-        """As given."""
-        return MethodSpec(self.title, "given by the caller", self.kind, self.signed)
+    label = "{title}"
+    reference = "given by the caller"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
-        maps = []
-        for i, sample_id in enumerate(batch.sample_ids):
-            with rng.global_state(batch.seed, "given", sample_id):
-                x = batch.x[i : i + 1].detach().clone().requires_grad_()
-                maps.append(self.explain(x, batch.target_of(i)).detach())
-        return torch.cat(maps)
+        if self.per_batch:
+            return self.function(batch).detach()
+        return one_by_one(batch, "given", lambda x, i: self.function(x, batch.target_of(i)))
 
 
-@dataclass(frozen=True)
-class BatchMethod:
-    """A function from a `Batch` to a map as a method.
+def one_by_one(batch: Batch, purpose: str, function: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Maps by foreign code, (N, *F), with the global generators seeded for each sample.
 
     Args:
-        function: Maps a batch to (N, *F).
-        spec: Kind and sign of the map.
+        batch: The samples.
+        purpose: With the batch's seed and the sample id, the key of what is drawn.
+        function: Maps x (1, *F), which requires a gradient, and its position to a map (1, *F).
     """
-
-    function: Callable[[Batch], Tensor]
-    spec: MethodSpec
-
-    def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F)."""
-        return self.function(batch).detach()
+    maps = []
+    for i, sample_id in enumerate(batch.sample_ids):
+        with rng.global_state(batch.seed, purpose, sample_id):
+            x = batch.x[i : i + 1].detach().clone().requires_grad_()
+            maps.append(function(x, i).detach())
+    return torch.cat(maps)

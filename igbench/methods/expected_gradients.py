@@ -10,43 +10,43 @@ from torch import Tensor
 from igbench.core.batch import Batch
 from igbench.errors import InputError
 from igbench.integration.expected import expected_gradients
-from igbench.schema import MethodSpec
+from igbench.methods.base import BaseMethod
 
 
 @dataclass(frozen=True)
-class ExpectedGradients:
-    """Expected Gradients (Erion et al. 2021) over samples that are never evaluated.
+class ExpectedGradients(BaseMethod):
+    """Expected Gradients over references that are never evaluated.
 
-    Complete in expectation against the mean output over the references, not against the batch's
-    baseline: entries sum to f(x) - mean f(x').
+    phi_i = E[(x_i - x'_i) df/dx_i(x' + a (x - x'))] over references x' and a uniform on [0, 1].
+    The batch's own baseline takes no part: entries sum, in expectation, to f(x) - mean f(x') over
+    the references.  Cost: `references` x `alphas` gradients for each sample; at equal cost more
+    references are worth more than more positions.
 
     Args:
         references: References for each sample, drawn from the pool; all of it where it has no more.
-        alphas: Positions for each reference; a sample costs references x alphas gradients.  At
-            equal cost more references are worth more than more positions.
+        alphas: Positions on the line to each reference.
         pool: Returns (R, *F) references.  An experiment gives the data's own pool.
+
+    Source: Erion et al. 2021, "Improving performance of deep learning models with axiomatic
+    attribution priors and expected gradients" (Nature Machine Intelligence).
+
+    >>> import torch
+    >>> from igbench.methods import explain
+    >>> f = lambda x: x @ torch.tensor([1.0, 2.0])  # exact for a linear f
+    >>> method = ExpectedGradients(pool=lambda: torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+    >>> explain(method, f, torch.ones(1, 2)).numpy().round(4).tolist()
+    [[1.0, 1.0]]
     """
 
     references: int = 64
     alphas: int = 4
     pool: Callable[[], Tensor] | None = None
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Global and signed: entries are contributions to f(x) - mean f(x')."""
-        return MethodSpec(
-            f"Expected Gradients ({self.references} references x {self.alphas})",
-            "Erion, Janizek, Sturmfels, Lundberg, Lee 2021",
-            kind="global",
-            signed=True,
-        )
+    label = "Expected Gradients ({references} references x {alphas})"
+    reference = "Erion, Janizek, Sturmfels, Lundberg, Lee 2021"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F).
-
-        Raises:
-            InputError: There is no pool.
-        """
+        """Attribute, (N, *F); raises `InputError` where there is no pool."""
         if self.pool is None:
             raise InputError(
                 "expected_gradients needs samples that are never evaluated, and the data keep "

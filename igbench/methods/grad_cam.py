@@ -1,4 +1,4 @@
-"""Grad-CAM, brought to the resolution of the input."""
+"""Grad-CAM, interpolated to the resolution of the input."""
 
 from __future__ import annotations
 
@@ -8,59 +8,61 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.batch import Batch
-from igbench.errors import InputError
+from igbench.errors import InputError, suggestion
+from igbench.methods.base import BaseMethod
 from igbench.methods.captum import attribution_class
-from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
-class GradCam:
-    """Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) without its ReLU, by Captum's `LayerGradCam`.
+class GradCam(BaseMethod):
+    """Grad-CAM without its ReLU, by Captum's `LayerGradCam`.
 
-    The low-resolution map sum_k alpha_k A_k is interpolated to the input and divided by the number
-    of input elements that one of its cells covers, channels included, so that the map keeps its
-    sum: for a network that ends in global average pooling and a linear layer without bias the sum
-    is f(x).  Without the ReLU the map is signed, as metrics that add contributions need it.
+    The map sum_k alpha_k A_k of a layer with feature maps A_k, alpha_k the mean gradient of f by
+    A_k, is interpolated to the input and divided by the number of input elements that one of its
+    cells covers, channels included, so that it keeps its sum: for a network that ends in global
+    average pooling and a linear layer without bias, f(x).  Without the ReLU the map is signed, as
+    metrics that add contributions need it.  Cost: one gradient for each sample.
 
     Args:
         layer: Dotted name of the layer in the model; its output is (N, channels, h, w).
         mode: Interpolation, "bilinear" or "nearest".
+
+    Source: Selvaraju et al. 2017, "Grad-CAM" (ICCV), eq. 1 and 2.
     """
 
     layer: str
     mode: str = "bilinear"
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Global and signed."""
-        return MethodSpec(
-            f"Grad-CAM ({self.layer}, no ReLU)",
-            "Selvaraju et al. 2017, eq. 1 and 2",
-            kind="global",
-            signed=True,
-        )
+    label = "Grad-CAM ({layer}, no ReLU)"
+    reference = "Selvaraju et al. 2017, eq. 1 and 2"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F)."""
+        """Attribute, (N, *F); raises `InputError` without images or without the layer."""
+        explainer = attribution_class("LayerGradCam")(batch.score, self._module(batch))
+        maps = []
+        for i in range(len(batch)):
+            args = None if batch.target is None else (batch.target_of(i),)
+            small = explainer.attribute(batch.x[i : i + 1], additional_forward_args=args)
+            maps.append(self._enlarge(small.detach(), batch.x[i : i + 1]))
+        return torch.cat(maps)
+
+    def _module(self, batch: Batch) -> nn.Module:
         model = batch.score.model
         if batch.x.dim() != 4:
             raise InputError(f"Grad-CAM needs images, not inputs of shape {tuple(batch.x.shape)}.")
         if not isinstance(model, nn.Module) or not self.layer:
-            raise InputError("Grad-CAM needs a torch module with spatial layers.")
+            raise InputError(
+                "Grad-CAM needs a torch module, and the name of one of its layers with spatial "
+                "axes; set method.grad_cam.layer=NAME."
+            )
         layers = dict(model.named_modules())
         if self.layer not in layers:
-            spatial = [name for name in layers if name and "." not in name]
+            top = ", ".join(name for name in layers if name and "." not in name)
             raise InputError(
-                f"the model has no layer {self.layer!r} for Grad-CAM; its top layers are "
-                f"{', '.join(spatial)}. Set method.grad_cam.layer=NAME."
+                f"the model has no layer {self.layer!r} for Grad-CAM; its top layers are {top}. "
+                f"Set method.grad_cam.layer=NAME.{suggestion(self.layer, layers)}"
             )
-        explainer = attribution_class("LayerGradCam")(batch.score, layers[self.layer])
-        maps = []
-        for i in range(len(batch)):
-            args = None if batch.target is None else (batch.target[i : i + 1],)
-            small = explainer.attribute(batch.x[i : i + 1], additional_forward_args=args)
-            maps.append(self._enlarge(small.detach(), batch.x[i : i + 1]))
-        return torch.cat(maps)
+        return layers[self.layer]
 
     def _enlarge(self, small: Tensor, x: Tensor) -> Tensor:
         corners = None if self.mode == "nearest" else False

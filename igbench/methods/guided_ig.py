@@ -1,4 +1,4 @@
-"""Guided Integrated Gradients: the path avoids large gradients."""
+"""Guided Integrated Gradients: the path moves features with small gradients first."""
 
 from __future__ import annotations
 
@@ -8,18 +8,32 @@ from torch import Tensor
 
 from igbench.core.batch import Batch
 from igbench.integration.guided import guided_integrated_gradients
-from igbench.schema import MethodSpec
+from igbench.methods.base import BaseMethod
 
 
 @dataclass(frozen=True)
-class GuidedIG:
-    """Guided Integrated Gradients, see `igbench.integration.guided`.
+class GuidedIG(BaseMethod):
+    """Guided Integrated Gradients: the integral of grad f(p) * dp on a path that adapts to f.
+
+    In each step the features with the smallest absolute gradients move first, so that the path
+    avoids large gradients; see `igbench.integration.guided`.  Entries sum to f(x) - f(x') up to the
+    error of the sum over steps.  Cost: `steps` gradients for each sample, one after the other, and
+    one more with the trapezoid rule.
 
     Args:
-        fraction: Share of the features that move together, lowest gradients first.
-        max_dist: Largest lead or lag of a feature on the straight line, as a share of its way.
-        steps: Steps of the path, one after the other; each needs a gradient.
-        rule: "trapezoid", at one gradient more, or "left", as published.
+        fraction: Share of the features that move together, lowest gradients first, in (0, 1].
+        max_dist: Largest lead or lag of a feature on the straight line, as a share of its way, in
+            [0, 1]; 0 is the straight line.
+        steps: Steps of the path.
+        rule: "trapezoid", or "left", as published.
+
+    Source: Kapishnikov et al. 2021, "Guided Integrated Gradients" (CVPR).
+
+    >>> import torch
+    >>> from igbench.methods import explain
+    >>> f = lambda x: x @ torch.tensor([1.0, 2.0])  # for a linear f the path does not matter
+    >>> explain(GuidedIG(steps=4), f, torch.ones(1, 2)).numpy().round(4).tolist()
+    [[1.0, 2.0]]
     """
 
     fraction: float = 0.25
@@ -27,16 +41,8 @@ class GuidedIG:
     steps: int = 200
     rule: str = "trapezoid"
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Global and signed: entries are contributions to f(x) - f(x')."""
-        return MethodSpec(
-            f"Guided IG (fraction {self.fraction:g}, distance {self.max_dist:g}, "
-            f"{self.steps} steps, {self.rule})",
-            "Kapishnikov et al. 2021",
-            kind="global",
-            signed=True,
-        )
+    label = "Guided IG (fraction {fraction:g}, distance {max_dist:g}, {steps} steps, {rule})"
+    reference = "Kapishnikov et al. 2021"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -12,26 +12,34 @@ from igbench.core.batch import Batch
 from igbench.core.dataset import Data
 from igbench.errors import InputError, check_baseline_differs
 from igbench.integration.integrate import integrated_gradients
+from igbench.methods.base import BaseMethod
 from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
-class AveragedIG:
-    """Mean of Integrated Gradients over baselines (Sturmfels, Lundberg and Lee 2020).
+class AveragedIG(BaseMethod):
+    """Mean of Integrated Gradients over several baselines.
 
-    The batch's own baseline takes no part.  Entries sum to f(x) - mean f(x') over the baselines.
+    phi = 1/B sum over baselines b of IG(x; b).  The batch's own baseline takes no part: entries sum
+    to f(x) - mean f(b).  Cost: B x `n_steps` gradients for each sample.
 
     Args:
         baselines: Names from `igbench.baselines.NAMED`, or baselines.
-        rule: Quadrature rule, see `igbench.integration.quadrature`.
+        rule: Quadrature rule, one of `igbench.integration.quadrature.RULES`.
         n_steps: Gradients for each sample and baseline.
-        data: What black, white and the pool are.  An experiment gives its own.
+        data: Defines black and white, and holds the pool of references.  An experiment gives its
+            own.
+
+    Source: Sturmfels, Lundberg and Lee 2020, "Visualizing the Impact of Feature Attribution
+    Baselines" (Distill).
     """
 
     baselines: tuple[str | references.Baseline, ...] = ("black", "white", "blur", "uniform_noise")
     rule: str = "gauss_legendre"
     n_steps: int = 25
     data: Data | None = None
+
+    reference = "Sturmfels, Lundberg, Lee 2020"
 
     def __post_init__(self) -> None:
         if not self.baselines:
@@ -42,14 +50,10 @@ class AveragedIG:
 
     @property
     def spec(self) -> MethodSpec:
-        """Global and signed: entries are contributions to f(x) - mean f(x')."""
+        """The definition that is kept on the record of every score."""
         names = [b if isinstance(b, str) else type(b).__name__ for b in self.baselines]
-        return MethodSpec(
-            f"IG averaged over {', '.join(names)} ({self.rule}, {self.n_steps} steps each)",
-            "Sturmfels, Lundberg, Lee 2020",
-            kind="global",
-            signed=True,
-        )
+        title = f"IG averaged over {', '.join(names)} ({self.rule}, {self.n_steps} steps each)"
+        return MethodSpec(title, self.reference, self.kind, self.signed)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F).
@@ -59,8 +63,8 @@ class AveragedIG:
         """
         if self.data is None:
             raise InputError(
-                "ig_averaged needs to know the data (what black is, which samples are never "
-                "evaluated); give AveragedIG(data=...) from Python."
+                "ig_averaged needs the data (what black is, which samples are never evaluated); "
+                "give AveragedIG(data=...) from Python."
             )
         total = torch.zeros_like(batch.x, dtype=torch.float64)
         for entry in self.baselines:
@@ -68,11 +72,6 @@ class AveragedIG:
             start = make(batch.x, batch.sample_ids, self.data, batch.seed)
             check_baseline_differs(batch.x, start, batch.sample_ids)
             total += integrated_gradients(
-                batch.score,
-                batch.x,
-                start,
-                batch.target,
-                rule=self.rule,
-                n_steps=self.n_steps,
+                batch.score, batch.x, start, batch.target, rule=self.rule, n_steps=self.n_steps
             )
         return (total / len(self.baselines)).to(batch.x.dtype)

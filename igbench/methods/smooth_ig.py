@@ -8,20 +8,22 @@ from torch import Tensor
 
 from igbench.core.batch import Batch
 from igbench.integration.expected import smooth_integrated_gradients
-from igbench.schema import MethodSpec
+from igbench.methods.base import BaseMethod
 
 
 @dataclass(frozen=True)
-class SmoothIG:
-    """SmoothGrad on Integrated Gradients: mean over noise e of IG(x + e) from x'.
+class SmoothIG(BaseMethod):
+    """SmoothGrad on Integrated Gradients: mean over normal noise e of IG(x + e) from x'.
 
-    Entries sum to mean f(x + e) - f(x').
+    Entries sum to mean f(x + e) - f(x').  Cost: `draws` x `n_steps` gradients for each sample.
 
     Args:
         draws: Noisy copies of each sample.
         noise: Standard deviation of the noise, as a share of max - min of each sample.
-        rule: Quadrature rule, see `igbench.integration.quadrature`.
-        n_steps: Gradients for each copy; a sample costs draws x n_steps.
+        rule: Quadrature rule, one of `igbench.integration.quadrature.RULES`.
+        n_steps: Gradients for each copy.
+
+    Source: Smilkov et al. 2017, "SmoothGrad", applied to Sundararajan, Taly and Yan 2017.
     """
 
     draws: int = 10
@@ -29,15 +31,8 @@ class SmoothIG:
     rule: str = "gauss_legendre"
     n_steps: int = 20
 
-    @property
-    def spec(self) -> MethodSpec:
-        """Global and signed: entries are contributions to mean f(x + e) - f(x')."""
-        return MethodSpec(
-            f"SmoothGrad of IG ({self.draws} draws x {self.n_steps} steps, noise {self.noise:g})",
-            "Smilkov et al. 2017, on Sundararajan, Taly, Yan 2017",
-            kind="global",
-            signed=True,
-        )
+    label = "SmoothGrad of IG ({draws} draws x {n_steps} steps, noise {noise:g})"
+    reference = "Smilkov et al. 2017, on Sundararajan, Taly, Yan 2017"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -31,7 +31,7 @@ from igbench.errors import (
     check_same_shape,
     suggestion,
 )
-from igbench.methods.custom import BatchMethod, CallableMethod
+from igbench.methods.custom import CallableMethod
 from igbench.schema import AS_DATA, Direction, Family, MethodSpec, MetricSpec, Needs
 
 Forward = nn.Module | Callable[[Tensor], Tensor]
@@ -261,7 +261,7 @@ class BaseMetric:
         )
         again: Method | None = None if explain is None else CallableMethod(explain, kind)
         if method is not None:
-            again = BatchMethod(method, spec)
+            again = CallableMethod(method, kind, per_batch=True)
         given = {name: Attribution(values, spec, again) for name, values in maps.items()}
         with frozen(forward):
             found = self.for_samples(ids).score(batch, given)

@@ -79,7 +79,7 @@ def method_of_batch(name: str, attribution: Attribution) -> Method:
             explaining the user's model with its own baseline.
     """
     method = method_of(name, attribution)
-    if isinstance(method, CallableMethod):
+    if isinstance(method, CallableMethod) and not method.per_batch:
         raise InputError(
             f"this metric changes the model or the baseline, and {name!r} is a function of input "
             "and class alone, which does not notice; write it as a method: Batch -> map, "

@@ -87,7 +87,7 @@ def test_features_that_do_not_matter_get_nothing(method: Method):
 def test_without_a_pool_there_is_one_clear_line():
     for method, message in (
         (ExpectedGradients(), "needs samples that are never evaluated"),
-        (AveragedIG(), "needs to know the data"),
+        (AveragedIG(), "needs the data"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             method(digit_batch())

@@ -1,0 +1,88 @@
+"""The base of all methods, and their functional form `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from igbench.core.batch import Batch, Method
+from igbench.core.score import Output, Score, frozen
+from igbench.errors import check_one_per_sample
+from igbench.schema import MethodSpec
+
+
+class BaseMethod:
+    """Metadata of a method; subclasses are frozen dataclasses that map a `Batch` to (N, *F).
+
+    Class attributes, or fields where they depend on the object:
+
+        label: Title in tables, a format string over the fields ("IDGI ({steps} steps)").
+        reference: Paper, with the equation where there is one.
+        kind, signed, role: See `igbench.schema.MethodSpec`.
+    """
+
+    label: str
+    reference: str
+    kind: Literal["global", "local"] = "global"
+    signed: bool = True
+    role: Literal["method", "oracle", "control"] = "method"
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The definition that is kept on the record of every score."""
+        title = self.label.format(**vars(self))
+        return MethodSpec(title, self.reference, self.kind, self.signed, self.role)
+
+
+def explain(
+    method: Method,
+    model: nn.Module | Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    target: Tensor | int | None = None,
+    baselines: float | Tensor = 0.0,
+    output: Output = "logit",
+    seed: int = 0,
+    sample_ids: Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> Tensor:
+    """Attribute a model's output to its inputs: the functional form of every method.
+
+    Args:
+        method: An object of `igbench.methods`, or anything else that maps a `Batch` to a map.
+        model: Maps (N, *F) to (N,), or to (N, K) with `target`; a module must be in eval mode.
+        inputs: (N, *F).
+        target: Class of each sample, (N,), or one number for all.
+        baselines: Where the path starts, a number or a tensor that broadcasts to the inputs.
+        output: Scalar that is explained: "logit", "probability" or "log_probability".
+        seed: Seed of everything random.
+        sample_ids: N names, with `seed` the key of everything random; 0..N-1 by default.
+        batch_size: Largest number of rows in one call of the model.
+
+    Returns:
+        (N, *F), without a graph.
+
+    Raises:
+        InputError: Shapes that do not fit, a model in training mode, or what the method refuses.
+
+    >>> from igbench.methods import IntegratedGradients
+    >>> def f(x):  # x_0 x_1^2, whose integral from 0 to (3, 2) gives a third and two thirds of 12
+    ...     return x[:, 0] * x[:, 1] ** 2
+    >>> method = IntegratedGradients(n_steps=4)
+    >>> explain(method, f, torch.tensor([[3.0, 2.0]])).numpy().round(4).tolist()
+    [[4.0, 8.0]]
+    """
+    n = len(inputs)
+    if isinstance(target, int):
+        target = torch.full((n,), target, device=inputs.device)
+    if target is not None:
+        check_one_per_sample("target", target, n)
+    start = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device)
+    ids = tuple(map(str, range(n))) if sample_ids is None else tuple(sample_ids)
+    score = Score(model, output, batch_size)
+    with frozen(model):
+        found = method(Batch(score, inputs, start.expand_as(inputs), target, ids, seed=seed))
+    return found.detach()
