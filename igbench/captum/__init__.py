@@ -1,8 +1,8 @@
-"""What does one import to replace Captum's Integrated Gradients and metrics by ours?
+"""Drop-in replacements for Captum's Integrated Gradients and metrics.
 
-`from igbench.captum import IntegratedGradients, infidelity, sensitivity_max` takes the place of the
-same names of `captum.attr` and `captum.metrics`: same signatures, same meaning, and the values
-agree with Captum's up to rounding.  What differs is listed where it belongs, in each docstring.
+`from igbench.captum import IntegratedGradients, infidelity, sensitivity_max` replaces the same
+names of `captum.attr` and `captum.metrics`: same signatures, same meaning, and values that agree
+with Captum's up to rounding.  Differences are listed in each docstring.
 """
 
 from igbench.captum.infidelity import infidelity, infidelity_perturb_func_decorator

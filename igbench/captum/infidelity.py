@@ -1,4 +1,4 @@
-"""Infidelity behind Captum's interface: do attributions predict what perturbations do?"""
+"""Infidelity with the interface of `captum.metrics.infidelity`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Perturb = Callable[..., tuple[Tensors, Tensors]]
 def infidelity_perturb_func_decorator(
     multiply_by_inputs: bool = True,
 ) -> Callable[[Callable[..., Tensors]], Perturb]:
-    """Make a perturbation function for `infidelity` of one that returns perturbed inputs x~ only.
+    """Decorate a function that returns perturbed inputs x~ alone, for use in `infidelity`.
 
     Args:
         multiply_by_inputs: True, for global attributions: the perturbation is
@@ -71,19 +71,19 @@ def infidelity(
     1/D sum_d (I_d . phi - (f(x) - f(x~_d)))^2 over D draws of a perturbation I and the perturbed
     input x~ (Yeh et al. 2019, definition 2.1), as `captum.metrics.infidelity` has it.  It differs
     from Captum's function in that f(x) is evaluated once instead of once for each chunk, sums are
-    kept in float64, and the model never gets more rows in one call than asked for.
+    kept in float64, and the model never gets more rows in one call than requested.
 
     Args:
         forward_func: The model, or any function of `(*inputs, *additional_forward_args)`.
         perturb_func: Called as `perturb_func(inputs)` or, where baselines are given,
             `perturb_func(inputs, baselines)`, on examples that are repeated: the first one several
             times, then the second, and so on.  Returns (perturbations, perturbed inputs), each a
-            tensor or, for several inputs, a tuple.  It draws from wherever it likes, as a rule
-            torch's global generator; its draws, and so the score, then depend on the batch and on
-            `max_examples_per_batch`.  `igbench.metrics.faithfulness.infidelity` has draws that do not.
+            tensor or, for several inputs, a tuple.  Where it draws from torch's global generator,
+            its draws, and so the score, depend on the batch and on `max_examples_per_batch`; those
+            of `igbench.metrics.infidelity` do not.
         inputs: Tensor (B, *F), or a tuple of them.
         attributions: In the shapes of the inputs.
-        baselines: Handed to `perturb_func`: a number, a tensor (B, *F) or (1, *F), or a tuple.
+        baselines: Passed to `perturb_func`: a number, a tensor (B, *F) or (1, *F), or a tuple.
         additional_forward_args: Further arguments of the forward function, one or a tuple.
         target: Output that is explained; forms as in `IntegratedGradients.attribute`.
         n_perturb_samples: D.
@@ -94,6 +94,12 @@ def infidelity(
 
     Raises:
         InputError: Shapes that do not fit, no draws, several outputs and no target.
+
+    >>> def remove(x):  # I = x - 0 and x~ = 0
+    ...     return x, torch.zeros_like(x)
+    >>> f, x = lambda x: (x**2).sum(dim=1), torch.tensor([[1.0, 2.0]])
+    >>> infidelity(f, remove, x, 2 * x).tolist()  # (2 * 1 + 4 * 2 - 5)^2: the gradient
+    [25.0]
     """
     xs = tuples.as_tuple("inputs", inputs)
     maps = tuples.as_tuple("attributions", attributions)
@@ -139,11 +145,10 @@ def _perturbed(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Perturbations and perturbed inputs, one row for each draw of each example."""
     repeated = tuple(x[rows(len(x))] for x in xs)
-    bases = None if starts is None else tuples.take_baselines(starts, xs, rows)
-    if len(xs) == 1:
-        found = perturb_func(repeated[0], *([] if bases is None else bases))
-    else:
-        found = perturb_func(repeated, *([] if bases is None else [bases]))
+    given = [repeated]
+    if starts is not None:
+        given.append(tuples.take_baselines(starts, xs, rows))
+    found = perturb_func(*(v[0] if len(xs) == 1 else v for v in given))
     if not isinstance(found, tuple | list) or len(found) != 2:
         raise InputError(
             "perturb_func must return (perturbations, perturbed inputs); decorate a function that "

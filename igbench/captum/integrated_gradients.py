@@ -1,4 +1,4 @@
-"""Integrated Gradients behind Captum's interface: the same call, another engine."""
+"""Integrated Gradients with the interface of `captum.attr.IntegratedGradients`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from igbench.core.score import frozen
 
 
 class IntegratedGradients(GradientAttribution):
-    """Integrated Gradients (Sundararajan, Taly and Yan 2017, eq. 1) as `captum.attr` has it.
+    """Integrated Gradients (Sundararajan, Taly and Yan 2017, eq. 1), a drop-in for Captum's class.
 
-    A subclass of Captum's `GradientAttribution` with the hooks that NoiseTunnel and the layer and
-    neuron variants use (`attribute.__wrapped__`, `gradient_func`, `_attribute`).  It differs from
-    Captum's class in that
+    phi_i = (x_i - x'_i) * integral over a in [0, 1] of df/dx_i(x' + a (x - x')).  A subclass of
+    Captum's `GradientAttribution` with the hooks that NoiseTunnel and the layer and neuron variants
+    use (`attribute.__wrapped__`, `gradient_func`, `_attribute`).  It differs from Captum's class in
+    that
 
     - weights are float64 and sums are kept in float64, so float64 inputs get float64 accuracy;
     - "riemann_trapezoid" has weights that sum to 1; Captum's sum to (n-1)/n and make every
@@ -37,6 +38,10 @@ class IntegratedGradients(GradientAttribution):
         forward_func: The model, or any function of `(*inputs, *additional_forward_args)`.
         multiply_by_inputs: True for global attributions, which are multiplied by
             (inputs - baselines) and sum to f(inputs) - f(baselines); False for local ones.
+
+    >>> ig = IntegratedGradients(lambda x: (x**2).sum(dim=1))
+    >>> ig.attribute(torch.tensor([[1.0, 3.0]]), n_steps=2).tolist()
+    [[1.0, 9.0]]
     """
 
     def __init__(
@@ -70,7 +75,8 @@ class IntegratedGradients(GradientAttribution):
                 tensors have examples on axis 0 and are repeated over steps.
             n_steps: Number of gradients for each example.
             method: "gausslegendre", "riemann_left", "riemann_right", "riemann_middle",
-                "riemann_trapezoid", "captum_trapezoid", or a rule of `igbench.integration.quadrature`.
+                "riemann_trapezoid", "captum_trapezoid", or one of
+                `igbench.integration.quadrature.RULES`.
             internal_batch_size: Largest number of rows (examples times steps) in one call of the
                 model.  Examples are cut apart only where every tensor has one entry for each.
             return_convergence_delta: Also return (B,): the sum of all attributions of an example
@@ -125,7 +131,7 @@ class IntegratedGradients(GradientAttribution):
         step_sizes_and_alphas: tuple[Sequence[float], Sequence[float]] | None = None,
         internal_batch_size: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """The attributions by one rule, or by given weights and nodes (Captum's hook)."""
+        """Attributions by one rule, or by given weights and nodes (Captum's hook)."""
         weights, nodes = step_sizes_and_alphas or steps.weights_and_nodes(method, n_steps)
         alphas = torch.tensor(np.asarray(nodes, dtype=np.float64))
         sizes = torch.tensor(np.asarray(weights, dtype=np.float64))

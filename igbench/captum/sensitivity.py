@@ -1,4 +1,4 @@
-"""Max-sensitivity behind Captum's interface: how far do explanations move with the inputs?"""
+"""Max-sensitivity with the interface of `captum.metrics.sensitivity_max`."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def sensitivity_max(
     as `captum.metrics.sensitivity_max` does.  It differs from Captum's function in that
 
     - all noise is drawn by one call of `perturb_func`, so chunks do not change the result;
-    - every explanation is asked for in one form, the one that `perturb_func` returns (a tuple from
-      the default function), and may itself be a tensor or a tuple, contiguous or not;
+    - `explanation_func` always gets inputs in one form, the one that `perturb_func` returns (a
+      tuple from the default function), and may return a tensor or a tuple, contiguous or not;
     - gradients are enabled when explanations are computed;
     - every baseline with one entry for each example follows its example, also beside scalars in a
       tuple, and so does `feature_mask`; arguments are not copied deeply.
@@ -60,7 +60,7 @@ def sensitivity_max(
         inputs: Tensor (B, *F), or a tuple of them.
         perturb_func: Called as `perturb_func(inputs, perturb_radius)`, or `perturb_func(inputs)`
             if it has one parameter, on examples repeated D times each; returns perturbed inputs.
-        perturb_radius: Handed to `perturb_func`.
+        perturb_radius: Passed to `perturb_func`.
         n_perturb_samples: D.
         norm_ord: Order of the vector norm; "fro" is 2.
         max_examples_per_batch: Largest number of rows in one call of `explanation_func`, which
@@ -70,6 +70,11 @@ def sensitivity_max(
 
     Raises:
         InputError: No draws, an unknown norm, shapes that do not fit.
+
+    >>> shift = lambda x, radius: x + radius
+    >>> double = lambda x: 2 * x  # |2 (x + r) - 2 x| / |2 x| = 2 / 8 for x = 4 and r = 1
+    >>> sensitivity_max(double, torch.tensor([[4.0]]), shift, perturb_radius=1.0).tolist()
+    [0.25]
     """
     xs = tuples.as_tuple("inputs", inputs)
     check_positive("n_perturb_samples", n_perturb_samples)
@@ -98,7 +103,7 @@ def sensitivity_max(
 
 
 def repeated(kwargs: Mapping[str, Any], xs: tuple[Tensor, ...], draws: int) -> dict[str, Any]:
-    """Arguments of an explanation function for `draws` rows of every example, forms kept."""
+    """Arguments of an explanation function, repeated for `draws` rows of every example."""
     rows, new = tuples.repeat_each(draws), dict(kwargs)
     if "target" in new:
         new["target"] = tuples.take_target(new["target"], rows)

@@ -1,4 +1,4 @@
-"""At which points is the gradient taken, in which chunks, and with which weights is it summed?"""
+"""Points, chunks and weights of the path integral, for Captum's forms of inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULES = {
     "riemann_middle": "middle",
     "riemann_trapezoid": "trapezoid",
 }
-"""Captum's names of quadrature rules in terms of ours, which are accepted too."""
+"""Captum's names of quadrature rules, and ours."""
 
 
 def weights_and_nodes(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:

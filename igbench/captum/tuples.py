@@ -1,8 +1,8 @@
-"""How do Captum's arguments (tensors or tuples, targets, extra arguments) become rows of a model?
+"""Turn Captum's arguments (tensors or tuples, targets, extra arguments) into rows of a model.
 
 Captum takes one tensor or a tuple of them, axis 0 being the examples, and repeats examples over
-steps or draws.  Here every such repetition, and every cut into chunks, is one function `rows` from
-the number of examples that a value has to the example of each row.
+steps or draws.  Every such repetition, and every chunk, is one function `rows` that maps the number
+of examples of a value to the example of each row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Baseline: TypeAlias = Tensor | int | float
 Baselines: TypeAlias = Baseline | tuple[Baseline, ...] | None
 Target: TypeAlias = int | tuple[Any, ...] | list[Any] | Tensor | None
 Rows: TypeAlias = Callable[[int], Tensor]
-"""Number of examples to the example of each row, (rows,)."""
+"""Maps a number of examples to the example of each row, (rows,)."""
 
 MOST_ROWS = 512
 MOST_ELEMENTS = 2**22
@@ -89,7 +89,11 @@ def shaped_like(inputs: Tensors, values: tuple[Tensor, ...]) -> Tensors:
 
 
 def repeat_all(times: int, examples: slice = slice(None)) -> Rows:
-    """All chosen examples, then all again, ...: rows of integration steps."""
+    """All chosen examples, then all again, ...: rows of integration steps.
+
+    >>> repeat_all(2)(3).tolist(), repeat_each(2)(3).tolist()
+    ([0, 1, 2, 0, 1, 2], [0, 0, 1, 1, 2, 2])
+    """
     return lambda n: torch.arange(n)[examples].repeat(times)
 
 

@@ -1,1 +1,1 @@
-"""Data factories: one file for each family."""
+"""Data factories, one file for each source; each returns an `igbench.core.dataset.Data`."""

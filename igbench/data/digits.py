@@ -1,8 +1,9 @@
-"""Which digits are trained on, and which are evaluated?  The 8 x 8 ones of scikit-learn."""
+"""The 8 x 8 digits of scikit-learn, with a fixed split for training and evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -50,8 +51,8 @@ def digit_id(index: int) -> str:
 def load_split() -> Digits:
     """The digits, scaled by 1/16, with their fixed split.
 
-    Both parts are in a fixed random order, so that any first part of them is a fair sample.  The
-    order hangs on the identifiers alone, not on a library's shuffling.
+    Both parts are in a fixed random order, so that their first n are a fair sample for every n.
+    The order depends on the identifiers alone, not on a library's shuffling.
     """
     bunch = load_digits()
     images = torch.from_numpy(bunch.images / 16).float().unsqueeze(1)
@@ -103,7 +104,7 @@ def digits(model: Model, *, limit: int | None) -> Data:
         features="pixel",
         display=display,
         black=(0.0,),
-        reference=_Pool(split.images[list(split.train[:POOL])]),
+        reference=partial(torch.clone, split.images[list(split.train[:POOL])]),
         source="scikit-learn digits (UCI Optical Recognition of Handwritten Digits), held out",
         white=(1.0,),
         reference_labels=split.labels[list(split.train[:POOL])].tolist,
@@ -111,7 +112,7 @@ def digits(model: Model, *, limit: int | None) -> Data:
 
 
 def display(x: Tensor) -> np.ndarray:
-    """(1, 8, 8) in [0, 1] to (64, 64, 3) uint8 grey; every pixel becomes a square."""
+    """Enlarge (1, 8, 8) in [0, 1] to a grey (64, 64, 3) uint8; every pixel becomes a square."""
     grey = (x[0].detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     large = np.kron(grey, np.ones((ENLARGED, ENLARGED), dtype=np.uint8))
     return np.repeat(large[:, :, None], 3, axis=2)
@@ -125,13 +126,3 @@ class _Pick:
 
     def __call__(self, index: int) -> Tensor:
         return self.images[index].clone()
-
-
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """All rows, as a copy."""
-
-    images: Tensor
-
-    def __call__(self) -> Tensor:
-        return self.images.clone()

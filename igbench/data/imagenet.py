@@ -1,4 +1,4 @@
-"""How is ImageNet, or any folder of labelled images, read?  Class folders, or a table of labels."""
+"""ImageNet, or any folder of labelled images: class folders, or a table of labels."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def imagenet(
 
 @dataclass(frozen=True)
 class Classes:
-    """Finds the index of a class by name, WNID or index."""
+    """Look-up of the index of a class by name, WNID or index."""
 
     names: tuple[str, ...]
     index: Mapping[str, int | None]
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> Classes:
-        """Prepare the look-up; names that several classes share mean none of them."""
+        """Prepare the look-up; a name that several classes share stands for none of them."""
         index: dict[str, int | None] = {}
         for k, name in enumerate(names):
             index[_plain(name)] = None if _plain(name) in index else k
@@ -89,7 +89,7 @@ class Classes:
 
 
 def _plain(name: str) -> str:
-    """Spelling without case and punctuation.
+    """Normalise case, spaces, hyphens, underscores and apostrophes of a class name.
 
     >>> _plain("Egyptian_cat") == _plain("egyptian cat")
     True
@@ -99,7 +99,7 @@ def _plain(name: str) -> str:
 
 @cache
 def imagenet_wnids() -> dict[str, int]:
-    """WNID to class index, in the order of ImageNet-1k models; from timm's data files.
+    """Map WNIDs to class indices in the order of ImageNet-1k models, from timm's data files.
 
     Raises:
         InputError: timm is not installed.

@@ -1,4 +1,4 @@
-"""How does an image file become a sample?  Listing, ordering, loading, displaying."""
+"""Samples from image files: list, order, load and display."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class Entry(NamedTuple):
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files directly in `folder`, by name; hidden files are left out."""
+    """List the image files directly in `folder`, by name, without hidden files."""
     return sorted(
         p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
     )
 
 
 def require_folder(folder: Path, key: str) -> None:
-    """Raise unless `folder` exists; `key` is what the user sets to choose another."""
+    """Raise `InputError` unless `folder` exists; `key` is the setting that chooses another."""
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}; set {key}=DIR to one that exists.")
 
 
 def spread(names: Sequence[str]) -> list[int]:
-    """An order of `names` by hash, as indices: any first part of it is a fair sample.
+    """Order `names` by hash, as indices: the first n are a fair sample for every n.
 
-    The place of a name does not hang on which other names there are.
+    Whether one name comes before another does not depend on the other names.
 
     >>> spread(["cat", "dog"]) == [1 - i for i in spread(["dog", "cat"])]
     True
@@ -91,7 +91,7 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 def to_tensor(image: Image.Image, preprocess: Preprocess) -> Tensor:
-    """(value / 255 - mean) / std of the resized and cropped image: (3, crop, crop) float32."""
+    """Resize, crop and normalise: (value / 255 - mean) / std, (3, crop, crop) float32."""
     mode = v2.InterpolationMode(preprocess.interpolation)
     image = v2.functional.resize(image, [preprocess.resize], interpolation=mode, antialias=True)
     image = v2.functional.center_crop(image, [preprocess.crop])
@@ -102,7 +102,7 @@ def to_tensor(image: Image.Image, preprocess: Preprocess) -> Tensor:
 
 @dataclass(frozen=True)
 class Display:
-    """(3, H, W) to (H, W, 3) uint8, undoing the normalisation; out-of-range values are clipped."""
+    """Undo the normalisation: (3, H, W) to (H, W, 3) uint8; out-of-range values are clipped."""
 
     preprocess: Preprocess
 
@@ -116,7 +116,7 @@ class Display:
 
 @dataclass(frozen=True)
 class Loader:
-    """Index to (3, crop, crop); files are opened when they are asked for."""
+    """Maps an index to (3, crop, crop); files are opened when they are needed."""
 
     paths: tuple[Path, ...]
     preprocess: Preprocess
@@ -145,12 +145,12 @@ class Pool:
         """Positions and images."""
         images: list[tuple[int, Tensor]] = []
         for i in range(len(self.load.paths)):
-            if len(images) == POOL:
-                break
             try:
                 images.append((i, self.load(i)))
             except SampleError as error:
                 logger.warning("left out of the reference samples: %s", error)
+            if len(images) == POOL:
+                break
         if not images:
             raise InputError(
                 "none of the images that could serve as reference samples can be read; set a "
@@ -162,7 +162,7 @@ class Pool:
 def image_data(
     name: str, model: Model, entries: Sequence[Entry], *, limit: int | None, source: str
 ) -> Data:
-    """Samples from image files: spread, limited, loaded when needed.
+    """Build `Data` from image files: ordered by hash, limited, loaded when needed.
 
     The images after the first `limit` are the reference pool; there is none without a limit.
 
@@ -196,7 +196,7 @@ def image_data(
 
 
 def require_photographs(model: Model, data: str) -> Preprocess:
-    """How `model` wants photographs; raises unless it takes them."""
+    """Preprocessing of photographs for `model`; raises `InputError` unless it takes them."""
     if model.preprocess is None or len(model.preprocess.mean) != 3:
         raise InputError(
             f"model {model.name!r} takes no photographs, so data={data} does not suit it; choose "

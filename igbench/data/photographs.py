@@ -1,4 +1,4 @@
-"""Which photographs come with the package?  Eighty-odd free ones, or a folder of the user's."""
+"""The 82 free photographs of the package, or a folder of the user's."""
 
 from __future__ import annotations
 

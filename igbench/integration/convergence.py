@@ -1,8 +1,9 @@
-"""How does the completeness gap of Integrated Gradients shrink with the number of steps?"""
+"""Completeness gap of Integrated Gradients by number of steps and quadrature rule."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 
 import numpy as np
 import torch
@@ -28,9 +29,9 @@ def gap_by_steps(
 ) -> dict[str, tuple[list[int], Tensor]]:
     """Relative completeness gap for rising n_steps, by quadrature rule.
 
-    left, right, middle and trapezoid at every power of two up to `most` come from one set of
-    `most` + 1 gradients for each sample, as their nodes nest; Gauss-Legendre needs its own nodes
-    for every n.
+    |sum_i phi_i - (f(x) - f(x'))| / |f(x) - f(x')| for the attribution phi of each rule.  left,
+    right, middle and trapezoid at every power of two up to `most` come from one set of `most` + 1
+    gradients for each sample, as their nodes nest; Gauss-Legendre needs its own nodes for every n.
 
     Args:
         score: f.
@@ -44,23 +45,20 @@ def gap_by_steps(
     """
     steps = _steps(most)
     change = (score.evaluate(x, target) - score.evaluate(baseline, target)).double()
-    table: list[tuple[str, int, np.ndarray]] = []
-    for n in steps:
-        table += [(rule, cost, on_grid(rule, n, most)) for rule, cost in _nested(n)]
-    path = Line(x, baseline)
-    weights = np.stack([w for *_, w in table])
+    path, curves = Line(x, baseline), defaultdict[str, list[tuple[int, Tensor]]](list)
+    nested = [(rule, cost, on_grid(rule, n, most)) for n in steps for rule, cost in _nested(n)]
+    weights = np.stack([w for *_, w in nested])
     sums = path_integrals(score, path, target, np.arange(most + 1) / most, weights)
-    found = [(rule, n, s) for (rule, n, _), s in zip(table, sums, strict=True)]
+    for (rule, cost, _), attribution in zip(nested, sums, strict=True):
+        curves[rule].append((cost, _gap(attribution, change)))
     for n in steps:
         nodes, own = nodes_and_weights("gauss_legendre", n)
-        s = path_integrals(score, path, target, nodes, own[None])[0]
-        found.append(("gauss_legendre", n, s))
-    curves: dict[str, tuple[list[int], Tensor]] = {}
-    for rule in dict.fromkeys(rule for rule, *_ in found):
-        mine = sorted((n, i) for i, (r, n, _) in enumerate(found) if r == rule)
-        gaps = [_gap(found[i][2], change) for _, i in mine]
-        curves[rule] = ([n for n, _ in mine], torch.stack(gaps, dim=1))
-    return curves
+        attribution = path_integrals(score, path, target, nodes, own[None])[0]
+        curves["gauss_legendre"].append((n, _gap(attribution, change)))
+    return {
+        rule: ([n for n, _ in points], torch.stack([gap for _, gap in points], dim=1))
+        for rule, points in curves.items()
+    }
 
 
 def _nested(n: int) -> list[tuple[str, int]]:
@@ -72,6 +70,9 @@ def on_grid(rule: str, n: int, most: int) -> np.ndarray:
     """Weights (most + 1,) of a rule with n intervals on the uniform grid with `most` intervals.
 
     "middle" has n/2 intervals, whose midpoints are every second node of the grid with n.
+
+    >>> on_grid("trapezoid", 2, 4).tolist(), on_grid("middle", 4, 4).tolist()
+    ([0.25, 0.0, 0.5, 0.0, 0.25], [0.0, 0.5, 0.0, 0.5, 0.0])
     """
     weights = np.zeros(most + 1)
     stride = most // n

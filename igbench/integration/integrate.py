@@ -229,6 +229,11 @@ def integrated_gradients(
 
     Raises:
         InputError: Unknown rule, too few steps, shapes that differ, no gradient.
+
+    >>> f = Score(lambda x: x[:, 0] * x[:, 1] ** 2)  # from 0, x_0 gets a third of f(3, 2) = 12
+    >>> x = torch.tensor([[3.0, 2.0]])
+    >>> integrated_gradients(f, x, torch.zeros_like(x), n_steps=2).numpy().round(4).tolist()
+    [[4.0, 8.0]]
     """
     nodes, weights = nodes_and_weights(rule, n_steps)
     path = Line(x, baseline)

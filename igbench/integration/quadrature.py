@@ -1,32 +1,26 @@
-"""Where along a path is the gradient taken, and with which weight?  Quadrature rules on [0, 1]."""
+"""Quadrature rules on [0, 1]: where along a path the gradient is taken, and with which weight."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
 from igbench.errors import InputError, check_choice
 
-RULES = (
-    "left",
-    "right",
-    "middle",
-    "trapezoid",
-    "simpson",
-    "gauss_legendre",
-    "clenshaw_curtis",
-    "log_middle",
-    "captum_trapezoid",
-)
 NEAR = 0.1
-"""Share of the path, next to the baseline, that the logarithmic rules take to be crowded."""
+"""Share of the path, next to the baseline, where the logarithmic rules put most nodes."""
 
 _LEAST = {"trapezoid": 2, "simpson": 3, "clenshaw_curtis": 2, "captum_trapezoid": 2}
 
 
+Rule: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""Nodes and weights, (n,) each."""
+
+
 @lru_cache(maxsize=256)
-def nodes_and_weights(rule: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+def nodes_and_weights(rule: str, n: int) -> Rule:
     """Nodes in [0, 1] in rising order and weights that sum to 1, both (n,) float64.
 
     | rule | nodes | weights | exact for gradients of degree |
@@ -47,8 +41,18 @@ def nodes_and_weights(rule: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     `captum_trapezoid` is Captum's `riemann_trapezoid`, kept for comparison: on a linear model it
     loses a share 1/n of every attribution.
 
+    Args:
+        rule: One of `RULES`.
+        n: Number of nodes.
+
     Raises:
         InputError: Unknown rule, or a number of nodes that it does not have.
+
+    >>> nodes, weights = nodes_and_weights("simpson", 3)
+    >>> nodes.tolist(), (6 * weights).round(6).tolist()
+    ([0.0, 0.5, 1.0], [1.0, 4.0, 1.0])
+    >>> float(weights @ nodes**3)  # the integral of a^3, exactly
+    0.25
     """
     check_choice("quadrature rule", rule, RULES)
     least = _LEAST.get(rule, 1)
@@ -62,52 +66,52 @@ def nodes_and_weights(rule: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     return nodes, weights
 
 
-def _left(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _left(n: int) -> Rule:
     return np.arange(n) / n, np.full(n, 1 / n)
 
 
-def _right(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _right(n: int) -> Rule:
     return np.arange(1, n + 1) / n, np.full(n, 1 / n)
 
 
-def _middle(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _middle(n: int) -> Rule:
     return (np.arange(n) + 0.5) / n, np.full(n, 1 / n)
 
 
-def _trapezoid(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _trapezoid(n: int) -> Rule:
     weights = np.full(n, 1 / (n - 1))
     weights[[0, -1]] /= 2
     return np.arange(n) / (n - 1), weights
 
 
-def _captum_trapezoid(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _captum_trapezoid(n: int) -> Rule:
     nodes, weights = _trapezoid(n)
     return nodes, weights * (n - 1) / n
 
 
 def log_warp(u: np.ndarray) -> np.ndarray:
-    """a(u) = c((1 + 1/c)^u - 1) with c = `NEAR`: [0, 1] to itself, dense near 0."""
+    """The map a(u) = c((1 + 1/c)^u - 1) with c = `NEAR`: [0, 1] to itself, dense near 0."""
     return NEAR * np.expm1(u * np.log1p(1 / NEAR))
 
 
 def log_warp_slope(u: np.ndarray) -> np.ndarray:
-    """da/du of `log_warp`."""
+    """Derivative da/du of `log_warp`."""
     return NEAR * np.log1p(1 / NEAR) * np.exp(u * np.log1p(1 / NEAR))
 
 
-def _log_middle(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _log_middle(n: int) -> Rule:
     widths = np.diff(log_warp(np.arange(n + 1) / n))
     return log_warp((np.arange(n) + 0.5) / n), widths / widths.sum()
 
 
-def _simpson(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _simpson(n: int) -> Rule:
     weights = np.full(n, 2.0)
     weights[1::2] = 4
     weights[[0, -1]] = 1
     return np.arange(n) / (n - 1), weights / (3 * (n - 1))
 
 
-def _clenshaw_curtis(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _clenshaw_curtis(n: int) -> Rule:
     """Weights by Waldvogel 2006, eq. 2.5: the inverse Fourier transform of known moments."""
     intervals = n - 1
     nodes = (1 - np.cos(np.pi * np.arange(n) / intervals)) / 2
@@ -121,7 +125,7 @@ def _clenshaw_curtis(n: int) -> tuple[np.ndarray, np.ndarray]:
     return nodes, weights
 
 
-def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _gauss_legendre(n: int) -> Rule:
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (1 + nodes) / 2, weights / 2
 
@@ -137,3 +141,5 @@ _TABLE = {
     "log_middle": _log_middle,
     "captum_trapezoid": _captum_trapezoid,
 }
+RULES = tuple(_TABLE)
+"""Names of the rules."""

@@ -1,1 +1,1 @@
-"""Model factories: one file for each family."""
+"""Model factories, one file for each family; each returns an `igbench.core.model.Model`."""

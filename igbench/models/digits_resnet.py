@@ -1,9 +1,9 @@
-"""Which ResNet works anywhere, offline?  A small one, trained on digits at first use and cached.
+"""A small ResNet for 8 x 8 digits, trained at first use and cached; needs no download.
 
-Training is meant to give the same bits everywhere, so that runs of different machines share a
-hash: it runs in float64 from its own generators, and every gradient and every weight is rounded
-to a coarse grid at once.  The last digits, in which processors and thread counts differ, are gone
-before the next step can amplify them.
+Training gives the same bits on every machine, so that runs share a hash of the weights: it uses
+float64 and its own generators, and rounds every gradient and every weight to a coarse grid at once.
+This removes the last digits, in which processors and thread counts differ, before the next step can
+amplify them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from igbench.models import weights
 logger = logging.getLogger(__name__)
 
 LEAST_ACCURACY = 0.95
-"""Cached weights below this are not the ones that were trained."""
+"""Cached weights with a lower accuracy are not the trained ones; the model is trained again."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that the trained weights hang on.  Raise `version` when the code below changes."""
+    """Everything that the trained weights depend on.  Raise `version` with the code below."""
 
     version: int = 1
     seed: int = 0
@@ -51,8 +51,7 @@ class Recipe:
 class Block(nn.Module):
     """Two 3 x 3 convolutions around a shortcut: (N, a, H, W) to (N, b, H / stride, W / stride).
 
-    Each activation is a module of its own and is used once, so that rules and hooks that go by
-    modules see every one of them.
+    Each activation is a module of its own and is used once, for explainers that hook modules.
     """
 
     def __init__(self, a: int, b: int, stride: int) -> None:
@@ -193,7 +192,7 @@ def _round(tensors: Iterable[Tensor | None], grid: float) -> None:
 
 
 def _cached(path: Path, data: Digits) -> nn.Module | None:
-    """The module of the cache; None, with a warning where there is a bad file, if there is none."""
+    """The cached module, or None; a file that does not fit is reported by a warning."""
     if not path.is_file():
         return None
     with weights.untouched_rng():

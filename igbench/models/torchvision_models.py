@@ -1,4 +1,4 @@
-"""How does a torchvision classifier get its weights?  From a file, the cache or a download."""
+"""Torchvision classifiers with weights from a file, the cache or a download."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMEOUT = 10.0
 """Seconds that a download waits for an answer."""
 
 PAPER_WEIGHTS = "IMAGENET1K_V1"
-"""Whose preprocessing and class names a state dict from a file is given."""
+"""Weights whose preprocessing and class names apply to a state dict from a file."""
 
 
 def torchvision_model(*, arch: str = "resnet50", weights: str = PAPER_WEIGHTS) -> Model:
@@ -71,11 +71,8 @@ def torchvision_model(*, arch: str = "resnet50", weights: str = PAPER_WEIGHTS) -
 
 
 def _like_the_paper(known: type[WeightsEnum]) -> WeightsEnum:
-    return (
-        known[PAPER_WEIGHTS]
-        if PAPER_WEIGHTS in known.__members__
-        else next(iter(known.__members__.values()))
-    )
+    members = known.__members__
+    return members.get(PAPER_WEIGHTS, next(iter(members.values())))
 
 
 def _given_file(weights: str, arch: str, known: list[str]) -> Path:
@@ -132,7 +129,7 @@ def _cached_or_downloaded(entry: WeightsEnum, arch: str) -> Path:
 
 @contextmanager
 def _answer_within(seconds: float) -> Iterator[None]:
-    """Give up on sockets that are silent for this long: downloads have no timeout of their own."""
+    """Time out on sockets that are silent for this long: downloads have no timeout of their own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""Which weights are these, and do they fit?  Reading, fitting, hashing and caching state dicts."""
+"""Read, check, hash and cache state dicts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def state_hash(module: nn.Module) -> str:
 
 
 def load_state(path: Path | str) -> dict[str, Tensor]:
-    """Read a state dict, without running code that a file might contain.
+    """Read a state dict without running code from the file.
 
     Args:
         path: A `.safetensors` file, or one written by `torch.save` (a state dict, or a dict that
@@ -61,17 +61,18 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not state:
-        raise InputError(
-            f"{str(path)!r} is not a state dict (it holds {_described(state)}); save one with "
-            "torch.save(model.state_dict(), PATH)."
-        )
+        raise _no_state_dict(path, f"it holds {_described(state)}")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(
-                f"{str(path)!r} is not a state dict (entry {name!r} is {_described(value)}, not a "
-                "tensor); save one with torch.save(model.state_dict(), PATH)."
-            )
+            raise _no_state_dict(path, f"entry {name!r} is {_described(value)}, not a tensor")
     return dict(state)
+
+
+def _no_state_dict(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{str(path)!r} is not a state dict ({why}); save one with "
+        "torch.save(model.state_dict(), PATH)."
+    )
 
 
 def _described(value: object) -> str:
@@ -119,7 +120,7 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     Args:
         module: Receives the tensors.
         state: Name to tensor.
-        source: What the message calls the weights.
+        source: Name of the weights in messages.
 
     Raises:
         InputError: Names the first missing or unexpected key, or the first mismatch of shapes.
@@ -128,20 +129,22 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     given = {k: v for k, v in own.items() if k.endswith(COUNTER)} | dict(state)
     for name, value in own.items():
         if name not in given:
-            raise InputError(f"{source} does not fit the architecture: {name!r} is missing.")
+            raise _misfit(source, f"{name!r} is missing")
         if given[name].shape != value.shape:
-            raise InputError(
-                f"{source} does not fit the architecture: {name!r} has shape "
-                f"{tuple(given[name].shape)}, expected {tuple(value.shape)}."
-            )
+            shapes = f"{tuple(given[name].shape)}, expected {tuple(value.shape)}"
+            raise _misfit(source, f"{name!r} has shape {shapes}")
     for name in given:
         if name not in own:
-            raise InputError(f"{source} does not fit the architecture: {name!r} is unexpected.")
+            raise _misfit(source, f"{name!r} is unexpected")
     module.load_state_dict(given)
 
 
+def _misfit(source: str, why: str) -> InputError:
+    return InputError(f"{source} does not fit the architecture: {why}.")
+
+
 def ready(module: nn.Module) -> nn.Module:
-    """Eval mode, frozen parameters, and no activation that overwrites its input."""
+    """Put `module` into eval mode, freeze its parameters, and turn in-place activations off."""
     for part in module.modules():
         if vars(part).get("inplace") is True:
             vars(part)["inplace"] = False
@@ -182,7 +185,7 @@ def cache_folder(cache_dir: Path | str | None) -> Path:
 
 
 def save_state(module: nn.Module, path: Path) -> None:
-    """Write a safetensors file that other processes see whole or not at all.
+    """Write a safetensors file atomically: other processes see it whole or not at all.
 
     Raises:
         OSError: The folder cannot be written.
