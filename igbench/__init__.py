@@ -1,24 +1,47 @@
-"""How complete, faithful, stable and costly is Integrated Gradients on this model?
+"""Benchmark feature attributions: completeness, faithfulness, robustness and cost.
 
-`igbench.evaluate(model, data, methods=[...], metrics=[...])` scores attribution methods;
-`igbench.metrics` has every metric as a plain function.
+`igbench.evaluate(model, data, methods=[...], metrics=[...])` scores attribution methods on a model.
+`igbench.metrics` has every metric as a function, `igbench.methods` every method, and
+`igbench.captum` drop-in replacements for Captum's Integrated Gradients and metrics.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["Evaluation", "__version__", "evaluate"]
-
 if TYPE_CHECKING:
+    from igbench import baselines, captum, data, integration, methods, metrics, models
     from igbench.api import Evaluation, evaluate
+    from igbench.errors import InputError
+
+__version__ = "0.1.0"
+__all__ = [
+    "Evaluation",
+    "InputError",
+    "__version__",
+    "baselines",
+    "captum",
+    "data",
+    "evaluate",
+    "integration",
+    "methods",
+    "metrics",
+    "models",
+]
+
+_HOMES = {"Evaluation": "igbench.api", "evaluate": "igbench.api", "InputError": "igbench.errors"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the public names when they are first used: `import igbench` itself stays light."""
-    if name in ("Evaluation", "evaluate"):
-        from igbench import api
-
-        return getattr(api, name)
+    """Load public names when they are first used, so that `import igbench` stays light."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"igbench.{name}")
     raise AttributeError(f"module 'igbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names, for tab completion."""
+    return __all__

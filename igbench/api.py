@@ -1,4 +1,4 @@
-"""The same from Python: `igbench.evaluate(model, data, methods=..., metrics=...)`."""
+"""Evaluate attribution methods from Python: `evaluate` and its result, `Evaluation`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from igbench.schema import Records, Run
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Scores of attribution methods, with the record of how they were made.
 
     Attributes:
         run: The record of the run.
@@ -44,7 +44,7 @@ class Evaluation:
 
     @property
     def records(self) -> Records:
-        """As they would be read back from a folder."""
+        """The run as it would be read from its folder, with data frames."""
         return store.records(self.run, self.results.rows, self.results.points)
 
     @property
@@ -53,7 +53,7 @@ class Evaluation:
         return self.records.scores
 
     def summary(self) -> pd.DataFrame:
-        """Mean, interval and counts for each method and metric, see `igbench.records.stats.summarise`."""
+        """Mean, interval and counts by method and metric, see `igbench.records.stats.summarise`."""
         return stats.summarise(self.frame, self.run.metrics, methods=self.run.methods)
 
     def table(self) -> pd.DataFrame:
@@ -63,7 +63,7 @@ class Evaluation:
         )
 
     def save(self, results_dir: str | Path = "results") -> Path:
-        """Write the run folder and its report; returns the path of report.html."""
+        """Write the run folder and its report, and return the path of report.html."""
         from igbench import report
 
         folder = Path(results_dir) / self.run.experiment / self.run.id
@@ -91,13 +91,15 @@ def evaluate(
 ) -> Evaluation:
     """Score attribution methods on a model.
 
+    Nothing is written; `Evaluation.save` writes the records and the report.
+
     Args:
         model: A module in eval mode that maps (N, *F) to (N, K).
         data: Inputs (S, *F), inputs with labels (S,), or a `Data`.
-        methods: Names from conf/method, or methods by name (`igbench.methods.custom.CallableMethod` makes one
-            of any function).
+        methods: Names from conf/method, or methods by name; `igbench.methods.CallableMethod` makes
+            a method of any function.
         metrics: Names from conf/metric, or metrics by name.
-        baseline: What absence is; zero by default.
+        baseline: Reference input x', an object of `igbench.baselines`; zero by default.
         output: Scalar that is explained: "logit", "probability" or "log_probability".
         target: Class that is explained: the "prediction" on the clean input, or the "label".
         features: What one feature is; "pixel" for images and "element" otherwise by default.
@@ -107,6 +109,12 @@ def evaluate(
 
     Raises:
         InputError: Unknown names, a model in training mode, no samples.
+
+    >>> import torch
+    >>> model = nn.Linear(3, 2).eval()
+    >>> found = evaluate(model, torch.randn(4, 3), methods=["ig"], metrics=["completeness"])
+    >>> bool(found.table().loc["ig", "completeness"] < 1e-5)  # exact for linear models
+    True
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     source = data if isinstance(data, Data) else _data(data, features)
@@ -143,13 +151,13 @@ def _named(
         for name, item in given.items():
             if not hasattr(item, "spec"):
                 raise InputError(
-                    f"{group} {name!r} has no spec, so nothing is known of its kind; wrap a "
-                    "function in igbench.methods.custom.CallableMethod(function, kind=...)."
+                    f"{group} {name!r} has no spec, which says what its numbers mean; wrap a "
+                    "function in igbench.methods.CallableMethod(function, kind=...)."
                 )
         return dict(given)
     found = {}
-    for said in given:
-        name = compose.settle(said) if group == "metric" else said
+    for word in given:
+        name = compose.settle(word) if group == "metric" else word
         check_choice(group, name, compose.choices(group))
         text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
         node = yaml.safe_load(text)[name]

@@ -1,8 +1,10 @@
-"""What stands for "nothing there"?  Reference inputs x', each a function of the sample.
+"""Baselines: reference inputs x' that stand for the absence of features.
 
 Every baseline is a frozen dataclass that maps (x (N, *F), sample_ids, data, seed) to (N, *F) in the
-dtype and on the device of x.  The value of a sample hangs on that sample alone: not on the batch it
-comes in.  Random ones draw from generators keyed by the sample.
+dtype and on the device of x.  The value of a sample depends on that sample alone, not on its batch.
+Random ones draw from generators keyed by (seed, sample id).  `data` (an
+`igbench.core.dataset.Data`) defines black and white, and holds a pool of reference samples that are
+never evaluated.
 
 Sturmfels, Lundberg and Lee 2020, "Visualizing the Impact of Feature Attribution Baselines"
 (Distill), compares most of them.
@@ -24,7 +26,7 @@ from igbench.errors import InputError, check_choice, check_positive
 
 
 class Baseline(Protocol):
-    """A choice of reference input."""
+    """Protocol of baselines: any function of this signature will do."""
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F) of the samples x (N, *F)."""
@@ -33,7 +35,7 @@ class Baseline(Protocol):
 
 @dataclass(frozen=True)
 class Zero:
-    """x' = 0 in the space of the model; for normalised images about the mean colour."""
+    """Zero: x' = 0 in the space of the model; for normalised images about the mean colour."""
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -42,7 +44,11 @@ class Zero:
 
 @dataclass(frozen=True)
 class Constant:
-    """x' = value everywhere, in the space of the model."""
+    """Constant: x' = value everywhere, in the space of the model.
+
+    >>> Constant(0.5)(torch.ones(1, 2), ["cat"], data=None, seed=0).tolist()
+    [[0.5, 0.5]]
+    """
 
     value: float
 
@@ -53,7 +59,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Black:
-    """x' = black (or absence) of each channel, as the data defines it."""
+    """Black: x' = the data's black (or absence) of each channel."""
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -62,7 +68,7 @@ class Black:
 
 @dataclass(frozen=True)
 class White:
-    """x' = white of each channel, as the data defines it."""
+    """White: x' = the data's white of each channel."""
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -76,7 +82,12 @@ class White:
 
 @dataclass(frozen=True)
 class ChannelMean:
-    """x'[c, i, j] = mean of x[c] over all pixels: the sample's own colour, without its content."""
+    """Channel mean: x'[c, i, j] = mean of x[c] over all pixels, the sample's own colour.
+
+    >>> x = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])  # one image, one channel
+    >>> ChannelMean()(x, ["cat"], data=None, seed=0).tolist()
+    [[[[3.0, 3.0], [3.0, 3.0]]]]
+    """
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -86,7 +97,7 @@ class ChannelMean:
 
 @dataclass(frozen=True)
 class Blur:
-    """x' = x convolved with a Gaussian over the pixels of each channel.
+    """Blur: x' = x convolved with a Gaussian over the pixels of each channel.
 
     Computed in float64 by `scipy.ndimage.gaussian_filter`: kernel cut at 4 sigma, edges mirrored.
 
@@ -109,7 +120,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class UniformNoise:
-    """x' = least + (greatest - least) u, with u uniform in [low, high), for every element.
+    """Uniform noise: x' = least + (greatest - least) u, u uniform in [low, high), by element.
 
     The range of an image is that of each of its own channels; the range of other samples is that
     of each feature over the data's reference samples.
@@ -144,7 +155,7 @@ class UniformNoise:
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """x' = x + sigma e, with e standard normal for every element: a reference around the input.
+    """Gaussian noise: x' = x + sigma e, with e standard normal for every element.
 
     It is not clipped to valid pixels.
 
@@ -166,7 +177,7 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class FeatureMean:
-    """x' = mean of every feature over samples that are never evaluated."""
+    """Feature mean: x' = mean of every feature over the data's reference samples."""
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -176,7 +187,7 @@ class FeatureMean:
 
 @dataclass(frozen=True)
 class FeatureMedian:
-    """x' = median of every feature over samples that are never evaluated.
+    """Feature median: x' = median of every feature over the data's reference samples.
 
     With an even number of them it is the mean of the middle two.
     """
@@ -191,11 +202,11 @@ class FeatureMedian:
 
 @dataclass(frozen=True)
 class MaximumDistance:
-    """x'_i = the end of the data's range that is farther from x_i (Sturmfels et al. 2020).
+    """Maximum distance: x'_i = the end of the data's range that is farther from x_i.
 
-    The farthest input there is, in L1 as in L2.  The range is black to white where the data define
-    them, and else that of each feature over the samples that are never evaluated.  An element in
-    the middle goes to the lower end.
+    The input with the largest L1 and L2 distance.  The range is black to white where the data
+    define them, and else that of each feature over the data's reference samples.  An element in the
+    middle goes to the lower end.  Source: Sturmfels et al. 2020.
     """
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
@@ -212,12 +223,12 @@ class MaximumDistance:
 
 @dataclass(frozen=True)
 class DataDistribution:
-    """x' = mean of a few samples that are never evaluated, drawn for each sample.
+    """Data distribution: x' = mean of a few of the data's reference samples, drawn for each sample.
 
     Drawn without replacement by (seed, sample id); with one of them x' is a real sample.
 
     Attributes:
-        references: How many; all of them where there are no more.
+        references: Number of samples drawn; all of them where there are no more.
     """
 
     references: int = 8
@@ -238,10 +249,10 @@ class DataDistribution:
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """x' = the nearest sample of another class, among those that are never evaluated.
+    """Counterfactual: x' = the nearest of the data's reference samples with another class.
 
     Nearest in L2, in the space of the model; of equally near ones the first.  Classes are true
-    labels: what the model predicts plays no part.
+    labels, not predictions.
     """
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
@@ -278,7 +289,7 @@ NAMED: dict[str, Callable[[], Baseline]] = {
     "data_distribution": DataDistribution,
     "counterfactual": Counterfactual,
 }
-"""Baselines by the names they have in configurations, with their default arguments."""
+"""Baselines by their names in configurations."""
 
 
 def named(name: str) -> Baseline:
@@ -286,6 +297,9 @@ def named(name: str) -> Baseline:
 
     Raises:
         InputError: No baseline has that name.
+
+    >>> named("blur")
+    Blur(sigma=10.0)
     """
     check_choice("baseline", name, tuple(NAMED))
     return NAMED[name]()

@@ -50,7 +50,7 @@ def test_same_numbers_as_the_plain_function():
     leaf = x.clone().requires_grad_()
     score = net(leaf).gather(1, target[:, None]).sum()
     phi = leaf.detach() * torch.autograd.grad(score, leaf)[0]
-    expected = igbench.metrics.axiomatic.completeness(net, x, phi, target=target)
+    expected = igbench.metrics.completeness(net, x, phi, target=target)
     frame = found.frame
     values = frame[frame.metric == "completeness"]["value"].to_numpy()
     assert values == pytest.approx(expected.numpy(), rel=1e-9)
@@ -79,3 +79,12 @@ def test_training_mode_is_refused():
 def test_unknown_attribute():
     with pytest.raises(AttributeError, match="no attribute 'evalute'"):
         _ = igbench.evalute
+
+
+def test_public_names_are_listed_and_can_be_had():
+    assert dir(igbench) == sorted(igbench.__all__)
+    assert {"evaluate", "Evaluation", "metrics", "methods", "baselines", "captum"} <= {
+        *dir(igbench)
+    }
+    for name in igbench.__all__:
+        assert getattr(igbench, name) is not None

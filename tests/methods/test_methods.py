@@ -9,9 +9,16 @@ from torch import nn
 from igbench.core.batch import Batch
 from igbench.core.score import Score
 from igbench.errors import InputError
-from igbench.methods.captum import Captum
-from igbench.methods.controls import Edges, Random
-from igbench.methods.grad_cam import GradCam
+from igbench.methods import (
+    CallableMethod,
+    Captum,
+    Edges,
+    GradCam,
+    IntegratedGradients,
+    PathIG,
+    Random,
+    explain,
+)
 from tests.helpers import closed_form as cf
 
 
@@ -114,3 +121,48 @@ def test_controls():
     assert float(edges[0, :, :, :3].abs().max()) == 0
     torch.testing.assert_close(Random()(batch), Random()(batch), rtol=0, atol=0)
     assert abs(float(Random()(batch).mean())) < 5 / (2 * 192) ** 0.5
+
+
+def test_explain_is_the_functional_form():
+    net, x = cf.small_net(), cf.images(3)
+    method = IntegratedGradients(n_steps=7)
+    one = explain(method, net, x, target=2, baselines=0.5)
+    batch = batch_of(net, x, torch.tensor([2, 2, 2]), baseline=0.5)
+    torch.testing.assert_close(one, method(batch), rtol=0, atol=0)
+    assert all(p.requires_grad for p in net.parameters())
+    probability = explain(method, net, x, target=2, output="probability")
+    ends = net(x).softmax(dim=1)[:, 2] - net(0 * x).softmax(dim=1)[:, 2]
+    torch.testing.assert_close(probability.sum(dim=(1, 2, 3)), ends.detach(), rtol=0.05, atol=1e-4)
+    with pytest.raises(InputError, match=r"target has shape \(2,\), expected \(3,\)"):
+        explain(method, net, x, target=torch.tensor([0, 1]))
+
+
+def test_draws_of_explain_are_keyed_by_seed_and_id():
+    x = torch.zeros(2, 5)
+    found = explain(Random(), cf.product, x, sample_ids=["a", "b"])
+    turned = explain(Random(), cf.product, x, sample_ids=["b", "a"])
+    assert torch.equal(found, turned.flip(0))
+    assert not torch.equal(found, explain(Random(), cf.product, x, sample_ids=["a", "b"], seed=1))
+
+
+def test_callable_of_one_sample_and_of_a_batch():
+    shapes = []
+
+    def own(x, target):
+        shapes.append((tuple(x.shape), target.tolist(), x.requires_grad))
+        return 2 * x
+
+    net, x = cf.small_net(), cf.images(2)
+    batch = batch_of(net, x, torch.tensor([1, 3]), baseline=0.25)
+    one = CallableMethod(own, "local", signed=False, title="{mine}")
+    torch.testing.assert_close(one(batch), 2 * x, rtol=0, atol=0)
+    assert shapes == [((1, *x.shape[1:]), [1], True), ((1, *x.shape[1:]), [3], True)]
+    assert (one.spec.title, one.spec.kind, one.spec.signed) == ("{mine}", "local", False)
+    whole = CallableMethod(lambda b: b.x - b.baseline, "global", per_batch=True)
+    torch.testing.assert_close(whole(batch), x - 0.25, rtol=0, atol=0)
+
+
+def test_titles_say_the_parameters():
+    assert IntegratedGradients("left", 7).spec.title == "Integrated Gradients (left, 7 steps)"
+    assert PathIG(title="{a}").spec.title == "{a} (50 steps)"
+    assert (Random().spec.role, GradCam("x").spec.role) == ("control", "method")
