@@ -1,4 +1,4 @@
-"""Does every metric give the answer that is known?  Writes table.md beside this file.
+"""Check every metric against known answers, and write table.md beside this file.
 
 python experiments/closed_form/run.py
 """

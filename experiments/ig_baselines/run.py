@@ -1,4 +1,4 @@
-"""How much does Integrated Gradients change with its baseline?
+"""Measure how much Integrated Gradients changes with its baseline.
 
 Photographs on EfficientNet-Lite0, one baseline after another, 33 log_middle nodes each.  Writes
 scores.csv, agreement.csv, agreement.png and maps.png beside this file.
@@ -62,7 +62,7 @@ def maps_of(photographs: int) -> tuple[dict[str, Tensor], pd.DataFrame, list[np.
         gap = (phi.flatten(1).sum(1) - (end - start)).abs() / (end - start).abs()
         batch = Batch(score, x, baseline, target, data.sample_ids, "pixel")
         given = {name: Attribution(phi, MethodSpec(name, "", "global", signed=True))}
-        gain = GAIN.measure(batch, given, GAIN.observe(batch))[name].value
+        gain = GAIN.score(batch, given)[name].value
         untouched = ((x - baseline).abs().amax(dim=1) < 0.05).flatten(1).double().mean(dim=1)
         lines += [
             {
@@ -97,7 +97,7 @@ def spread(found: dict[str, Tensor]) -> float:
 def draw(
     pairs: pd.DataFrame, lines: pd.DataFrame, found: dict[str, Tensor], pictures: list[np.ndarray]
 ) -> None:
-    """The matrix of agreement beside the scores, and maps of three photographs."""
+    """Draw the matrix of agreement beside the scores, and maps of three photographs."""
     mean = pairs.groupby(["a", "b"])["spearman"].mean()
     table = pd.DataFrame(1.0, index=BASELINES, columns=BASELINES)
     for (a, b), value in mean.items():

@@ -1,4 +1,4 @@
-"""How does the error of Integrated Gradients fall with the gradients spent, by rule?
+"""Measure the error of Integrated Gradients by quadrature rule and number of gradients.
 
 Two settings: the digits ResNet in float64, where the exact integral is known, and photographs on
 EfficientNet-Lite0, against a fine reference.  Writes errors.csv and errors.png beside this file.
@@ -119,7 +119,7 @@ def photographs(count: int) -> list[dict[str, object]]:
 
 
 def draw(lines: pd.DataFrame) -> None:
-    """Median error and gap against gradients, a row for each setting."""
+    """Draw the median error and gap against gradients, a row for each setting."""
     order = [*RULES, "adaptive", "adaptive, constrained"]
     colours = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
     settings = list(dict.fromkeys(lines["setting"]))

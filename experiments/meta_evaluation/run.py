@@ -1,4 +1,4 @@
-"""Which metrics can tell a true map from a corrupted one, and how small may the corruption be?
+"""Measure how well metrics tell a true map from a corrupted one, by amount of corruption.
 
 Photographs, and a model of them whose contributions are planted:
 
@@ -50,7 +50,7 @@ LEFT_OUT = {
     "abpc": "ranks maps as srg does",
     **dict.fromkeys(("aic", "sic"), "looks at photographs that the model is sure of"),
     **dict.fromkeys(
-        ("pointing_game", "relevance_mass", "relevance_rank"), "asks people, not the model"
+        ("pointing_game", "relevance_mass", "relevance_rank"), "compares with human annotations"
     ),
     **dict.fromkeys(
         (
@@ -69,11 +69,11 @@ LEFT_OUT = {
     "quantus_faithfulness_correlation": "a check of faithfulness_correlation",
     "quantus_sparseness": "a check of sparseness",
 }
-"""Metrics that are not asked, and why."""
+"""Metrics that are left out, and why."""
 
 
 def units(node: dict[str, Any]) -> dict[str, Any]:
-    """What is changed of the file of a metric, for small images whose features are patches."""
+    """Parameters that replace those of a metric's file, for small images with patches."""
     takes = inspect.signature(build.locate(node["_target_"], "metric")).parameters
     own: dict[str, Any] = {k: v for k, v in UNITS.items() if k in takes}
     if node.get("fractions"):
@@ -92,6 +92,7 @@ def scores(batch: Batch, maps: dict[str, Tensor]) -> pd.DataFrame:
         node = configured(name)
         metric: Metric = build.construct({**node, **units(node)}, f"metric.{name}")
         sign = 1 if metric.spec.direction == "higher" else -1
+        metric = metric.for_shape(batch.x.shape[1:])
         found = metric.measure(batch, given, metric.observe(batch))
         best = sign * found["truth"].value.double()
         for key, measurement in found.items():
@@ -125,7 +126,7 @@ def interval(lines: pd.DataFrame) -> float:
 
 
 def draw(means: pd.DataFrame, pairs: int) -> None:
-    """One panel for each corruption: metrics by parts of the patches."""
+    """Draw one panel for each corruption: metrics by parts of the patches."""
     titles = {
         "shuffled": "Contributions change places",
         "noisy": "All contributions get noise",
@@ -151,8 +152,8 @@ def draw(means: pd.DataFrame, pairs: int) -> None:
                 cbar=False,
                 ax=axes,
             )
-            said = "noise, as a share of their spread" if kind == "noisy" else "part of the patches"
-            axes.set(xlabel=said, ylabel="")
+            label = "noise / spread" if kind == "noisy" else "part of the patches"
+            axes.set(xlabel=label, ylabel="")
             axes.tick_params(length=0, axis="y", rotation=0)
             styles.panel_title(axes, titles[kind])
         figure.suptitle(
@@ -177,7 +178,7 @@ def main() -> None:
         f"Share of {len(batch)} photographs x {DRAWS} draws in which the truth is scored better; "
         f"95 % intervals of at most ±{interval(lines):.2f}.",
         *(f"### {kind}\n\n{means[kind].to_markdown(floatfmt='.2f')}" for kind in KINDS),
-        "\n".join(f"Not asked: {name}: {why}." for name, why in LEFT_OUT.items()),
+        "\n".join(f"Left out: {name}: {why}." for name, why in LEFT_OUT.items()),
     ]
     (HERE / "table.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What do metrics of Quantus say of a linear model, where every answer is known?"""
+"""Metrics of Quantus on a linear model, where every answer is known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Linear(nn.Module):
 
 
 def quantus_unsafe(samples: int = 10) -> pd.DataFrame:
-    """What the others say of a linear model with positive weights, its exact map and worse ones."""
+    """Values of Quantus for a linear model with positive weights, its exact map and worse ones."""
     g = rng.generator(0, "linear", "")
     w = 0.1 + torch.rand(1, 1, 8, 8, generator=g)
     x = 0.1 + torch.rand(samples, 1, 8, 8, generator=g)

@@ -1,4 +1,4 @@
-"""Do other implementations give our numbers, and where they do not, who is right?
+"""Compare our numbers with those of Captum and Quantus, and with known answers.
 
 Digits, the small ResNet of digits_resnet in float64, and Integrated Gradients.  Captum's infidelity
 and sensitivity_max on identical draws; the metrics of Quantus that are what their papers say, on
@@ -27,14 +27,13 @@ from igbench import captum, metrics
 from igbench.config import build, compose
 from igbench.core import features as feature_units
 from igbench.core import rng
-from igbench.core.batch import Attribution, Batch
+from igbench.core.batch import Batch
 from igbench.core.score import Score, frozen
 from igbench.integration.integrate import integrated_gradients
 from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.quantus import Quantus
 from igbench.metrics.robustness.sensitivity import MaxSensitivity
-from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
 RUNS = 2000
@@ -75,7 +74,7 @@ def line(metric: str, other: str, theirs: Any, ours: Any, why: str) -> dict[str,
 
 
 def captum_infidelity(batch: Batch, phi: Tensor) -> list[dict[str, object]]:
-    """With one seed for both, and with our subsets."""
+    """Infidelity of Captum with one seed for both sides, and with our subsets."""
     module, target = batch.score.model, batch.target
 
     def noise(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +90,7 @@ def captum_infidelity(batch: Batch, phi: Tensor) -> list[dict[str, object]]:
             sides.append(function(module, noise, batch.x, phi, **options))
         name = "infidelity, drop-in" + (", best scale" if normalize else "")
         lines.append(line(name, "Captum, same seed", *sides, "order of sums"))
-    own, theirs = Infidelity(perturbation="subset", draws=50), []
+    own, theirs = Infidelity(perturbation="subset", draws=50, normalize=False), []
     pixels = feature_units.resolve("pixel", tuple(batch.x.shape[1:]))
     for i, sample_id in enumerate(batch.sample_ids):
         g = rng.generator(batch.seed, "infidelity", sample_id)
@@ -124,7 +123,7 @@ def captum_infidelity(batch: Batch, phi: Tensor) -> list[dict[str, object]]:
 
 
 def captum_sensitivity(batch: Batch, phi: Tensor, explain: Explain) -> list[dict[str, object]]:
-    """With one seed for both, and with our neighbours."""
+    """Max-sensitivity of Captum with one seed for both sides, and with our neighbours."""
 
     def call(z: Any, target: Tensor) -> Any:  # a tuple at first, tensors later
         if isinstance(z, tuple):
@@ -162,15 +161,8 @@ def _adding(deltas: Tensor) -> Callable[[Tensor], Tensor]:
 
 def with_ours(metric: Any, batch: Batch, phi: Tensor, explain: Explain) -> Tensor:
     """A metric of ours, or one of Quantus through the bridge."""
-    found = metric(
-        batch.score.model,
-        batch.x,
-        phi,
-        target=batch.target,
-        sample_ids=batch.sample_ids,
-        explain=explain,
-    )
-    assert isinstance(found, Tensor)
+    more = {"target": batch.target, "sample_ids": batch.sample_ids, "explain": explain}
+    found: Tensor = metric(batch.score.model, batch.x, phi, **more).value
     return found
 
 
@@ -188,9 +180,9 @@ def quantus_safe(batch: Batch, phi: Tensor, explain: Explain) -> list[dict[str, 
         {"nr_runs": RUNS, "subset_size": 13, "normalise": False},
         fill="baseline",
     )
-    sets = FaithfulnessCorrelation(n=13, subsets=RUNS)
-    maps = {"": Attribution(phi, MethodSpec("given", "", "global", signed=True))}
-    ours = sets.measure(batch, maps, sets.observe(batch))[""]
+    ours = FaithfulnessCorrelation(n=13, subsets=RUNS, features="pixel")(
+        module, batch.x, phi, **plain
+    )
     own, error = ours.value, ours.std_error
     assert error is not None
     # As many sets on either side: the difference has twice the variance.
@@ -230,7 +222,7 @@ def quantus_safe(batch: Batch, phi: Tensor, explain: Explain) -> list[dict[str, 
 
 
 def replayed(near: MaxSensitivity, batch: Batch) -> Callable[..., np.ndarray]:
-    """A `perturb_func` of Quantus that hands out our neighbours, one for each call."""
+    """A `perturb_func` for Quantus that returns our neighbours, one for each call."""
     deltas = iter(torch.cat([near.deltas(batch, i) for i in range(len(batch))]))
 
     def perturb(arr: np.ndarray, indices: np.ndarray, **settings: Any) -> np.ndarray:

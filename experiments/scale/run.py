@@ -1,4 +1,4 @@
-"""Does memory grow with the number of samples?  Writes table.md beside this file.
+"""Measure the memory of runs by their number of samples, and write table.md beside this file.
 
 python experiments/scale/run.py
 """
@@ -28,7 +28,7 @@ SIDE = 96
 """Of the images on disk, in pixels."""
 
 RUNS = ((200, 0), (2000, 0), (200, 2), (2000, 2))
-"""Samples, and processes that load them."""
+"""Numbers of samples, and of processes that load them."""
 
 WATCH = """
 import resource, subprocess, sys
@@ -53,7 +53,7 @@ WORDS = (
 
 
 def tiny() -> Model:
-    """A network of random weights, so small that a run is about everything else."""
+    """A tiny network of random weights, so that everything else takes the time and memory."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(
@@ -75,7 +75,7 @@ def tiny() -> Model:
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Squares cut from the photographs of the package, each another one."""
+    """Write distinct squares cut from the photographs of the package."""
     draw = np.random.default_rng(0)
     photos = [Image.open(p).convert("RGB") for p in sorted(PHOTOS.glob("*.jpg"))]
     for i in range(count):
@@ -87,7 +87,7 @@ def write_images(folder: Path, count: int) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run needed: peak resident memory in MiB, seconds, and rows and points it wrote."""
+    """Peak resident memory of a run in MiB, its seconds, and the rows and points it wrote."""
 
     peak: float
     seconds: float
@@ -96,7 +96,7 @@ class Measured:
 
 
 def measure(images: Path, results: Path, samples: int, workers: int) -> Measured:
-    """Run the command line in a process of its own and ask the system what it needed."""
+    """Run the command line in a process of its own and measure its memory and time."""
     words = [
         *WORDS,
         f"data.path={images}",
@@ -106,7 +106,7 @@ def measure(images: Path, results: Path, samples: int, workers: int) -> Measured
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])}
     begun = time.perf_counter()
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-S", "-c", WATCH, sys.executable, "-m", "igbench", *words],
         env=environment,
         stdout=subprocess.PIPE,
@@ -117,7 +117,7 @@ def measure(images: Path, results: Path, samples: int, workers: int) -> Measured
     records = store.read(store.latest(results, "scale"))
     unit = 2**20 if sys.platform == "darwin" else 2**10
     # The run starts the system's count again with every method, and keeps the largest.
-    peak = max(int(said) / unit, records.run.totals["peak_memory"])
+    peak = max(int(printed) / unit, records.run.totals["peak_memory"])
     return Measured(peak, took, len(records.scores), len(records.curves))
 
 

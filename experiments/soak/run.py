@@ -1,4 +1,4 @@
-"""Does a run survive kill -9, at any moment and again and again?
+"""Kill runs with SIGKILL at random moments, and check that they resume without a difference.
 
 Runs on digits are killed at random moments and started again until they finish; each finished run
 is compared, to the last bit, with one that nothing happened to.  Writes table.md beside this file.
@@ -43,7 +43,7 @@ PHASES = ("start-up", "between shards", "joining and writing", "drawing the repo
 WEIGHTS = (3, 3, 3, 1)
 """How often a phase is aimed at: from the last one, no run comes back to the others."""
 MOST = 5
-"""Kills of one run; after that it is left alone."""
+"""Kills of one run; the next attempt is left alone."""
 LATE = 1.15
 """Moments are drawn from so many times the length of a phase, so that some runs get away."""
 
@@ -76,14 +76,14 @@ def main() -> None:
 
 @dataclass
 class Tally:
-    """What has been counted.
+    """Counts over all runs.
 
     Attributes:
         runs: Runs that finished.
         attempts: Processes that were started for them.
         hits: Kills by phase.
-        again: Shards that were finished before a kill, and gone or written anew after it.
-        unsaid: Runs whose record tells another number of shards found than there were.
+        again: Shards that were finished before a kill, and lost or written again after it.
+        miscounted: Runs whose record has another number of shards found than there were.
         differ: Runs that are not the reference, to the last bit.
         left: Files and folders that should not be there at the end.
     """
@@ -92,13 +92,13 @@ class Tally:
     attempts: int = 0
     hits: Counter[str] = field(default_factory=Counter)
     again: int = 0
-    unsaid: int = 0
+    miscounted: int = 0
     differ: int = 0
     left: int = 0
 
     @property
     def kills(self) -> int:
-        """All of them."""
+        """Kills in all phases."""
         return self.hits.total()
 
 
@@ -122,9 +122,9 @@ def chain(
             attempt.finish()
         if not killed:
             run = only_run(results)
-            told = run and run.run.environment["engine"]["found"]
-            # Nothing is told of attempts that only drew the report of a run that was there.
-            tally.unsaid += attempt.saw_no_run and told != len(before)
+            recorded = run and run.run.environment["engine"]["found"]
+            # Attempts that only drew the report of a finished run record nothing.
+            tally.miscounted += attempt.saw_no_run and recorded != len(before)
             return
         tally.hits[attempt.phase()] += 1
         after = attempt.seals()
@@ -196,9 +196,9 @@ class Attempt:
         return {name: end - seen[name] for name, end in zip(seen, ends, strict=True)}
 
     def _check(self, expected: tuple[int, ...]) -> None:
-        said = self.process.communicate()[1].decode()
+        printed = self.process.communicate()[1].decode()
         if self.process.returncode not in expected:
-            raise RuntimeError(f"exit status {self.process.returncode}: {said}")
+            raise RuntimeError(f"exit status {self.process.returncode}: {printed}")
 
 
 def _written(paths: Iterator[Path]) -> Iterator[tuple[str, int]]:
@@ -216,7 +216,7 @@ def only_run(results: Path) -> Records | None:
 
 
 def leftovers(results: Path) -> list[Path]:
-    """Whatever is there besides one run with its report."""
+    """Files and folders besides one run with its report."""
     homes = list(results.iterdir())
     folders = [p for home in homes for p in home.iterdir()]
     inside = [p for p in _files(results) if p.name.startswith((".", "lock")) or p.suffix == ".tmp"]
@@ -250,7 +250,7 @@ def _untimed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(tally: Tally, seed: int, lengths: dict[str, float], took: float) -> str:
-    """What was counted, in Markdown."""
+    """The counts as Markdown tables."""
     phases = pd.DataFrame(
         {
             "phase": phase,
@@ -264,7 +264,7 @@ def table(tally: Tally, seed: int, lengths: dict[str, float], took: float) -> st
         "runs, each killed and started again until it finished": tally.runs,
         "processes started": tally.attempts,
         "finished shards lost or done again": tally.again,
-        "runs that tell another number of shards found than there were": tally.unsaid,
+        "runs that record another number of shards found than there were": tally.miscounted,
         "runs that differ from the undisturbed one in any bit": tally.differ,
         "temporary files, locks and partial folders left": tally.left,
         "seconds in all": round(took),

@@ -1,4 +1,4 @@
-"""How much of a run's time goes into the model, and what does a second worker bring?
+"""Measure the share of a run's time that goes into the model, and the gain of a second worker.
 
 The default experiment, beside what the model alone would take for the same rows at its best
 throughput; and photographs with one and with two workers of Ray.  The speed of a shared machine
@@ -46,7 +46,7 @@ PROBE = 0.6
 
 @dataclass
 class Alone:
-    """The model by itself.
+    """A model alone, for timing.
 
     Attributes:
         score: Its scalar.

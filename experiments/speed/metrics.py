@@ -1,4 +1,4 @@
-"""How fast are our metrics next to those of Captum and Quantus, for eight methods?
+"""Time our metrics next to those of Captum and Quantus, for eight methods.
 
 The same definition, the same maps and the same draws on both sides, timed in one process, in turn.
 Writes metrics.csv and metrics.md beside this file.
@@ -101,6 +101,7 @@ def load(photographs: int) -> tuple[Batch, dict[str, Attribution], nn.Module]:
 
 def ours(metric: Metric, batch: Batch, maps: Mapping[str, Attribution]) -> Side:
     """All methods at once, as a run does it."""
+    metric = metric.for_shape(batch.x.shape[1:])
 
     def work() -> Scores:
         found = metric.measure(batch, maps, metric.observe(batch))
@@ -118,7 +119,7 @@ def _numbers(measurement: Measurement) -> np.ndarray:
 
 def infidelity_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Module) -> Case:
     """64 removed squares; Captum gets the same masks, however it cuts its batches."""
-    own = Infidelity(perturbation="square", draws=64)
+    own = Infidelity(perturbation="square", draws=64, normalize=False)
     drawn = [own._masks(batch, i) for i in range(len(batch))]
     shape = batch.x.shape[1:]
     gone = torch.stack([feature_units.spread(m, f).expand(64, *shape) for m, f in drawn])
@@ -233,7 +234,7 @@ def ask(name: str, batch: Batch, module: nn.Module, phi: Tensor, **options: Any)
 
 
 def correlation_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Module) -> Case:
-    """100 sets of a fifth of the elements; Quantus is handed ours in place of its draws."""
+    """100 sets of a fifth of the elements; Quantus gets ours in place of its draws."""
     count, draws = batch.x[0].numel(), 100
     size = count // 5
     own = FaithfulnessCorrelation(n=size, subsets=draws, features="element")
@@ -301,6 +302,7 @@ def flipping_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Modu
     """48 steps of 3,136 elements; the mean over the curve without its first point is compared."""
     step = 3136
     own = PixelFlipping(step=step, features="element", tie_orders=1)  # as Quantus
+    own = own.for_shape(batch.x.shape[1:])
 
     def mine() -> Scores:
         found = own.measure(batch, maps, own.observe(batch))

@@ -1,4 +1,4 @@
-"""How fast is our Integrated Gradients next to Captum's, and how many gradients does it need?
+"""Time our Integrated Gradients next to Captum's, and count the gradients until it is complete.
 
 Both sides are timed in one process, in turn, on the same photographs.  Writes integration.csv,
 convergence.csv and table.md beside this file.
@@ -150,7 +150,7 @@ def until_complete(experiment: Experiment, x: Tensor, target: Tensor, limit: flo
 
 
 def to_tolerance(experiment: Experiment, x: Tensor, target: Tensor) -> pd.DataFrame:
-    """What `tolerance=` costs, and whether it keeps its word."""
+    """Gradients and largest error under a given `tolerance`."""
     module = experiment.model.module
     score = Score(module, rows=experiment.rows, channels_last=experiment.model.channels_last)
     zero = torch.zeros_like(x)

@@ -100,8 +100,8 @@ def adaptive_integrated_gradients(
         )
     line, n, device = Line(x, baseline), len(x), x.device
     rise = (score.evaluate(x, target) - score.evaluate(baseline, target)).double()
-    plain, steep, result = torch.zeros(3, *x.shape, dtype=F64, device=device)
-    power, steepest = torch.zeros(2, n, dtype=F64, device=device)
+    plain, steep, result = (torch.zeros(x.shape, dtype=F64, device=device) for _ in range(3))
+    power, steepest = (torch.zeros(n, dtype=F64, device=device) for _ in range(2))
     sums = _Sums(plain, steep, 0.0, power, steepest)
     raw_gap, gap, change = torch.full((3, n), math.inf, dtype=F64, device=device)
     gradients = torch.zeros(n, dtype=torch.int64, device=device)

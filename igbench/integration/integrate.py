@@ -126,6 +126,7 @@ def draws_of_one(
     return gradients(score, count, lambda part: (build(numbers[part]), take(wide, part)))
 
 
+@torch.no_grad()
 def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Sweep:
     """Take the gradient at every node and sum them, for all sets of weights at once.
 
@@ -146,7 +147,7 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
 
     sets = len(nodes.weights) + (nodes.slope_weights is not None)
     total = torch.zeros(sets, len(displacement), displacement[0].numel(), dtype=F64, device=device)
-    values, slopes = torch.empty(2, q, dtype=F64, device=device)
+    values, slopes = (torch.empty(q, dtype=F64, device=device) for _ in range(2))
     step = displacement.flatten(1).double()
     owners = np.asarray(nodes.sample.tolist())  # once, so that the loop never waits for the device
     constant = True

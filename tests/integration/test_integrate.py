@@ -236,3 +236,10 @@ def test_bad_rules_are_refused(rule, n, message):
 def test_output_without_gradient_is_refused():
     with pytest.raises(InputError, match="no gradient"):
         ig(lambda x: x.argmax(dim=1).double(), cf.row(1, 2))
+
+
+def test_inputs_that_require_a_gradient_leave_no_graph():
+    x = cf.row(3, 2).requires_grad_()
+    found = ig(cf.product, x, cf.row(1, -1))
+    assert not found.requires_grad
+    close(found, 1, 6)
