@@ -301,7 +301,7 @@ def robustness_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Mo
 def flipping_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Module) -> Case:
     """48 steps of 3,136 elements; the mean over the curve without its first point is compared."""
     step = 3136
-    own = PixelFlipping(step=step, features="element", tie_orders=1)  # as Quantus
+    own = PixelFlipping(step, "baseline", "score", "element", tie_orders=1)  # as Quantus
     own = own.for_shape(batch.x.shape[1:])
 
     def mine() -> Scores:
