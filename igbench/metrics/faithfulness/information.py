@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,7 +17,13 @@ from igbench.core.dataset import Data
 from igbench.errors import InputError, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.faithfulness.images import filled, levels_of, size
-from igbench.metrics.faithfulness.revealing import Images, accuracy, marked, probability
+from igbench.metrics.faithfulness.revealing import (
+    ACCURACY,
+    PROBABILITY,
+    SIZE,
+    Images,
+    TargetReadings,
+)
 from igbench.metrics.monte_carlo import averaged, repeated
 
 THRESHOLDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
@@ -29,7 +35,6 @@ UNDEFINED = (
     "the map is flat, the output at the image is below `least`, or the blurred image has no "
     "smaller output or no smaller size"
 )
-Readout = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -117,14 +122,14 @@ class Information(BaseMetric):
         images = [levels.to_bytes(x) for x in batch.x]
         known = [self._known(batch, i) for i in range(len(batch))]
         starts = [filled(image, mask) for image, mask in zip(images, known, strict=True)]
-        score = marked(batch.score)
-        ends = np.zeros((len(batch), 2, 2))
+        score = TargetReadings(batch.score)
+        ends = np.zeros((len(batch), 2, 3))
         for i, pair in enumerate(zip(starts, images, strict=True)):
             rows = torch.stack([levels.to_input(image, batch.x) for image in pair])
             target = batch.target_of(i)
             found = score.evaluate(rows, None if target is None else target.expand(2))
-            ends[i, :, 0] = [size(image) for image in pair]
-            ends[i, :, 1] = found.double().cpu().numpy()
+            ends[i, :, SIZE] = [size(image) for image in pair]
+            ends[i, :, PROBABILITY:] = found.double().cpu().numpy()
         return Images(batch, score, levels, images, known, ends)
 
     def _known(self, batch: Batch, i: int) -> np.ndarray:
@@ -139,7 +144,7 @@ class Information(BaseMetric):
         self,
         attributions: Mapping[str, Attribution],
         observation: list[Images],
-        readout: Readout,
+        column: int,
         curve: str,
     ) -> dict[str, Measurement]:
         """Area and curve of every attribution.
@@ -147,7 +152,7 @@ class Information(BaseMetric):
         Args:
             attributions: Maps by name.
             observation: What was seen of the images in each repeat.
-            readout: From marked outputs to what is tracked.
+            column: `PROBABILITY` or `ACCURACY`, what is tracked.
             curve: Name of the curve.
         """
         result = {}
@@ -158,7 +163,7 @@ class Information(BaseMetric):
                     self._curves(
                         images.revealed(name, attribution, self.thresholds, self.absolute),
                         images.ends,
-                        readout,
+                        column,
                         grid,
                     )
                     for images in observation
@@ -171,29 +176,29 @@ class Information(BaseMetric):
         return result
 
     def _curves(
-        self, points: np.ndarray, ends: np.ndarray, readout: Readout, grid: np.ndarray
+        self, points: np.ndarray, ends: np.ndarray, column: int, grid: np.ndarray
     ) -> np.ndarray:
-        """The curves of N samples, (N, T, 2) and (N, 2, 2) to (N, P)."""
+        """The curves of N samples, (N, T, 3) and (N, 2, 3) to (N, P)."""
         pairs = zip(points, ends, strict=True)
-        return np.array([self.curve(own, ends_of, readout, grid) for own, ends_of in pairs])
+        return np.array([self.curve(own, ends_of, column, grid) for own, ends_of in pairs])
 
     def curve(
-        self, points: np.ndarray, ends: np.ndarray, readout: Readout, grid: np.ndarray
+        self, points: np.ndarray, ends: np.ndarray, column: int, grid: np.ndarray
     ) -> np.ndarray:
         """The curve of one sample on a grid; NaN where it is undefined.
 
         Args:
-            points: (T, 2) sizes and marked outputs at the thresholds.
-            ends: (2, 2) those of the start and of the image.
-            readout: From marked outputs to what is tracked.
+            points: (T, 3) sizes, probabilities and accuracies at the thresholds.
+            ends: (2, 3) those of the start and of the image.
+            column: `PROBABILITY` or `ACCURACY`, what is tracked.
             grid: (P,) x.
         """
-        (low, bottom), (high, top) = np.stack([ends[:, 0], readout(ends[:, 1])], axis=1)
+        (low, bottom), (high, top) = ends[:, [SIZE, column]]
         worse = bottom < top or not self.normalise
         if np.isnan(points).any() or top < self.least or not worse or low >= high:
             return np.full(len(grid), math.nan)
-        x = ((points[:, 0] - low) / (high - low)).clip(0, 1)
-        y = readout(points[:, 1])
+        x = ((points[:, SIZE] - low) / (high - low)).clip(0, 1)
+        y = points[:, column]
         if self.normalise:
             y, bottom, top = ((y - bottom) / (top - bottom)).clip(0, 1), 0.0, 1.0
         y = np.maximum.accumulate(np.concatenate([[bottom], y]))[1:]
@@ -225,7 +230,7 @@ class Aic(Information):
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Images]
     ) -> dict[str, Measurement]:
         """Area of every attribution; x of the curve is the share of the information."""
-        return self.areas(attributions, observation, accuracy, "aic")
+        return self.areas(attributions, observation, ACCURACY, "aic")
 
 
 @dataclass(frozen=True)
@@ -244,4 +249,4 @@ class Sic(Information):
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Images]
     ) -> dict[str, Measurement]:
         """Area of every attribution; x of the curve is the share of the information."""
-        return self.areas(attributions, observation, probability, "sic")
+        return self.areas(attributions, observation, PROBABILITY, "sic")

@@ -17,6 +17,9 @@ from igbench.core.score import Score
 from igbench.metrics.faithfulness.images import Levels, filled, size
 from igbench.metrics.faithfulness.removal import ranks_something
 
+SIZE, PROBABILITY, ACCURACY = range(3)
+"""Columns of what is known of a partly revealed image."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -24,16 +27,16 @@ class Images:
 
     Attributes:
         batch: The samples.
-        score: Marked outputs, see `marked`.
+        score: Probability of the target and whether it is the largest output.
         levels: Between inputs and 8 bits.
         images: N of (H, W, C) uint8.
         known: N of (H, W), the pixels that are known from the start.
-        ends: (N, 2, 2) size and marked output of start and image.
-        points: Sizes and marked outputs so far, by method, (N, T, 2).
+        ends: (N, 2, 3) size, probability and accuracy at the start and at the image.
+        points: The same at each threshold, by method, (N, T, 3).
     """
 
     batch: Batch
-    score: Score
+    score: TargetReadings
     levels: Levels
     images: list[np.ndarray]
     known: list[np.ndarray]
@@ -43,12 +46,12 @@ class Images:
     def revealed(
         self, name: str, attribution: Attribution, thresholds: Sequence[float], absolute: bool
     ) -> np.ndarray:
-        """Size and marked output at each threshold, (N, T, 2); NaN where the map is flat."""
+        """Size, probability and accuracy at each threshold, (N, T, 3); NaN where the map is flat."""
         if name not in self.points:
             features = feature_units.resolve("pixel", tuple(self.batch.x.shape[1:]))
             values = feature_units.total(attribution.values, features)
             values = values.abs() if absolute else values
-            found = np.full((len(values), len(thresholds), 2), math.nan)
+            found = np.full((len(values), len(thresholds), 3), math.nan)
             for i, own in enumerate(values):
                 if ranks_something(own):
                     found[i] = self._reveal(i, own, thresholds)
@@ -56,51 +59,54 @@ class Images:
         return self.points[name]
 
     def _reveal(self, i: int, values: Tensor, thresholds: Sequence[float]) -> np.ndarray:
-        """One sample by one ranking of its pixels (G,), (T, 2)."""
+        """One sample by one ranking of its pixels (G,), (T, 3)."""
         count = len(values)
         order = (
             perturb.order(values, self.batch.metric_seed, self.batch.sample_ids[i]).cpu().numpy()
         )
-        found = np.zeros((len(thresholds), 2))
+        found = np.zeros((len(thresholds), 3))
 
         def image(point: int) -> Tensor:
             shown = self.known[i].copy()
             shown.reshape(-1)[order[: max(1, round(thresholds[point] * count))]] = True
             picture = filled(self.images[i], shown)
-            found[point, 0] = size(picture)
+            found[point, SIZE] = size(picture)
             return self.levels.to_input(picture, self.batch.x)
 
         def build(draw: Tensor) -> Tensor:
             return torch.stack([image(k) for k in draw.tolist()])
 
         out = self.score.evaluate_draws(len(thresholds), self.batch.target_of(i), build)
-        found[:, 1] = out.double().cpu().numpy()
+        found[:, PROBABILITY:] = out.double().cpu().numpy()
         return found
 
 
-def marked(score: Score) -> Score:
-    """The probability of the target, plus 2 where the target has the largest output, float64.
+class TargetReadings(Score):
+    """Probability of the target, and 1 where the target has the largest output, (N, 2) float64.
 
-    One pass of the model so serves AIC and SIC; `probability` and `accuracy` take it apart.  The
-    class of a model with a single output is whether its probability is above one half.
+    Columns in the order of `PROBABILITY` and `ACCURACY`, without that of `SIZE`.  One pass of the
+    model gives both, so AIC and SIC share it.  A model with a single output has the sigmoid of it
+    as its probability, and is right where that is above one half.
+
+    Args:
+        score: The scalar whose model is evaluated; settings and counters are shared.
     """
 
-    def outputs(x: Tensor) -> Tensor:
-        raw = score.model(x).double()
-        if raw.dim() == 1 or raw.shape[1] == 1:
-            p = raw.reshape(len(raw)).sigmoid()
-            return p + 2 * (p > 0.5)
-        best = torch.nn.functional.one_hot(raw.argmax(dim=1), raw.shape[1])
-        return raw.softmax(dim=1) + 2 * best
+    def __init__(self, score: Score) -> None:
+        super().__init__(
+            score.model,
+            "probability",
+            score.rows,
+            score.channels_last,
+            score.quick.uncompiled(),
+        )
+        self.share(score)
 
-    return score.sibling(outputs, "logit", score.quick.uncompiled())
-
-
-def accuracy(marked_outputs: np.ndarray) -> np.ndarray:
-    """1 where the target has the largest output, 0 elsewhere."""
-    return (marked_outputs >= 2).astype(float)
-
-
-def probability(marked_outputs: np.ndarray) -> np.ndarray:
-    """The probability of the target."""
-    return marked_outputs - 2 * accuracy(marked_outputs)
+    def _select(self, raw: Tensor, target: Tensor | None, n: int) -> Tensor:
+        raw = raw.double()
+        p = super()._select(raw, target, n)
+        if target is None or raw.dim() == 1 or raw.shape[1] == 1:
+            right = p > 0.5
+        else:
+            right = raw.argmax(dim=1) == target.to(raw.device)
+        return torch.stack([p, right.to(p)], dim=1)

@@ -21,7 +21,7 @@ from igbench.data.digits import digits
 from igbench.errors import InputError
 from igbench.metrics.faithfulness.images import Levels, filled, levels_of, size
 from igbench.metrics.faithfulness.information import Aic, Sic, polyline
-from igbench.metrics.faithfulness.revealing import accuracy, marked, probability
+from igbench.metrics.faithfulness.revealing import PROBABILITY, TargetReadings
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
 from tests.helpers.toy import toy_model
@@ -127,7 +127,7 @@ class TestCurve:
 
     def area(self, metric: Sic, points: list[tuple[float, float]], *ends: float) -> float:
         start, image = (0.0, ends[0]), (100.0, ends[1])
-        y = metric.curve(np.array(points), np.array([start, image]), probability, self.grid)
+        y = metric.curve(np.array(points), np.array([start, image]), PROBABILITY, self.grid)
         return float(np.trapezoid(y, self.grid))
 
     def test_area_by_hand(self):
@@ -197,20 +197,19 @@ class TestModel:
         assert not torch.equal(first["right"].value, second["right"].value)
         assert torch.equal(second["right"].value, scored(aic, batch)["right"].value)
 
-    def test_marked_outputs(self):
+    def test_target_readings(self):
         x = cf.images(5)
         score = Score(cf.small_net())
         target = torch.tensor([0, 1, 2, 3, 1])
-        found = marked(score).evaluate(x, target).numpy()
+        p_of_target, right = TargetReadings(score).evaluate(x, target).numpy().T
         logits = cf.small_net()(x).detach()
         hits = (logits.argmax(dim=1) == target).double().numpy()
         assert 0 < hits.sum() < 5
-        assert np.array_equal(accuracy(found), hits)
+        assert np.array_equal(right, hits)
         p = logits.softmax(dim=1)[torch.arange(5), target].numpy()
-        np.testing.assert_allclose(probability(found), p, rtol=1e-12)
-        single = marked(Score(lambda z: z[:, 0])).evaluate(cf.row(2, 0), None).numpy()
-        assert accuracy(single).tolist() == [1]
-        np.testing.assert_allclose(probability(single), 1 / (1 + math.exp(-2)), rtol=1e-12)
+        np.testing.assert_allclose(p_of_target, p, rtol=1e-12)
+        single = TargetReadings(Score(lambda z: z[:, 0])).evaluate(cf.row(2, 0), None)
+        np.testing.assert_allclose(single, [[1 / (1 + math.exp(-2)), 1]], rtol=1e-12)
 
     def test_pixels_known_from_the_start_are_keyed(self):
         batch = noise()
