@@ -37,6 +37,7 @@ from igbench.schema import AS_DATA, Direction, Family, MethodSpec, MetricSpec, N
 Forward = nn.Module | Callable[[Tensor], Tensor]
 Maps = Tensor | Mapping[str, Tensor]
 Kind = Literal["global", "local"]
+REASON_FLAT_MAP = "the map is flat, so it ranks nothing"
 
 
 class BaseMetric:

@@ -45,7 +45,7 @@ class Masked(BaseMetric):
     range = (0, 1)
     unit = "pixel"
     undefined = UNDEFINED
-    words: ClassVar[str] = ""
+    label: ClassVar[str] = ""
 
     part: Literal["positive", "absolute"] = "positive"
     data: Data | None = field(default=None, repr=False, compare=False)
@@ -56,7 +56,7 @@ class Masked(BaseMetric):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        return f"{self.words} ({self.part} part)"
+        return f"{self.label} ({self.part} part)"
 
     def __post_init__(self) -> None:
         check_choice("part", self.part, ("positive", "absolute"))
@@ -194,7 +194,7 @@ class RelevanceRank(Masked):
     name = "relevance_rank"
     explains = "How many of the top pixels are on what people marked?"
     reference = "Arras, Osman, Samek 2022, section 3"
-    words = "Relevance rank accuracy"
+    label = "Relevance rank accuracy"
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
         """Share of the top pixels on the mask."""
@@ -217,7 +217,7 @@ class RelevanceMass(Masked):
     name = "relevance_mass"
     explains = "How much of the map is on what people marked?"
     reference = "Arras, Osman, Samek 2022, section 3"
-    words = "Relevance mass accuracy"
+    label = "Relevance mass accuracy"
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
         """Share of the relevance on the mask."""

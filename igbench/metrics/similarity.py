@@ -14,7 +14,7 @@ from igbench.core import features as feature_units
 from igbench.core.batch import Batch
 from igbench.errors import InputError, check_choice
 
-FLAT = "a map is flat or not finite, so nothing can be compared"
+REASON_FLAT_PAIR = "a map is flat or not finite, so nothing can be compared"
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Similarity:
         if self.window < 3 or self.window % 2 == 0:
             raise InputError(f"window is {self.window}; it must be an odd number of at least 3.")
 
-    def words(self) -> str:
-        """In a few words, for titles."""
+    def describe(self) -> str:
+        """Short description, for titles."""
         name = "Spearman" if self.kind == "spearman" else f"SSIM, window {self.window}"
         return f"{name}, {'magnitudes' if self.absolute else 'signed'}"
 

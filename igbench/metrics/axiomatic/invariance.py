@@ -66,8 +66,8 @@ class ImplementationInvariance(BaseMetric):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        words = {"split": "layers split", "bend": "ReLU rewritten", "both": "layers, ReLU"}
-        return f"Implementation invariance (relative L1 gap, {words[self.rewrite]})"
+        how = {"split": "layers split", "bend": "ReLU rewritten", "both": "layers, ReLU"}
+        return f"Implementation invariance (relative L1 gap, {how[self.rewrite]})"
 
     def __post_init__(self) -> None:
         check_choice("rewrite", self.rewrite, ("split", "bend", "both"))
@@ -174,7 +174,7 @@ def rewritten(model: nn.Module, rewrite: str) -> nn.Module:
 
 
 def _rewritten_layer(layer: nn.Module, rewrite: str) -> nn.Module | None:
-    """The layer in other words; None for layers that stay.  Exact classes only."""
+    """A layer that computes the same in another way; None for layers that stay.  Exact classes only."""
     if rewrite in ("split", "both") and type(layer) in LINEAR:
         return Halves(layer)
     if rewrite in ("bend", "both") and type(layer) in BENDS:

@@ -19,8 +19,8 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.core.score import Score
 from igbench.errors import check_positive
-from igbench.metrics.base import BaseMetric
-from igbench.metrics.faithfulness.removal import FLAT, ranks_something
+from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
+from igbench.metrics.faithfulness.removal import ranks_something
 from igbench.metrics.monte_carlo import averaged
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -52,9 +52,9 @@ class Erasure(BaseMetric):
     """
 
     family = "faithfulness"
-    undefined = FLAT
+    undefined = REASON_FLAT_MAP
     min_effect = 0.005
-    words: ClassVar[str] = ""
+    label: ClassVar[str] = ""
     image_defaults: ClassVar[Mapping[str, Any]] = {
         "occluder": "zero",
         "scalar": "probability",
@@ -83,7 +83,7 @@ class Erasure(BaseMetric):
     def title(self) -> str:
         """Name, with what the parameters decide."""
         shares = ", ".join(f"{q:g}" for q in self.fractions)
-        return f"{self.words} (mean over {shares} of the features, {self.occluder} occluder)"
+        return f"{self.label} (mean over {shares} of the features, {self.occluder} occluder)"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
@@ -194,7 +194,7 @@ class Comprehensiveness(Erasure):
     explains = "How much of the output goes with the most important features?"
     direction = "higher"
     reference = "DeYoung et al. 2020, eq. 1 and 3"
-    words = "Comprehensiveness"
+    label = "Comprehensiveness"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Erased
@@ -206,7 +206,9 @@ class Comprehensiveness(Erasure):
         result = {}
         for name, y in found.items():
             drops = observation.clean[:, None] - y
-            result[name] = averaged(drops.mean(dim=-1), FLAT, {"comprehensiveness": (x, drops)})
+            result[name] = averaged(
+                drops.mean(dim=-1), REASON_FLAT_MAP, {"comprehensiveness": (x, drops)}
+            )
         return result
 
 
@@ -222,7 +224,7 @@ class Sufficiency(Erasure):
     explains = "How much of the output is missing when only the most important features are left?"
     direction = "lower"
     reference = "DeYoung et al. 2020, eq. 2 and 3"
-    words = "Sufficiency"
+    label = "Sufficiency"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Erased
@@ -234,5 +236,7 @@ class Sufficiency(Erasure):
         result = {}
         for name, y in found.items():
             deficit = observation.clean[:, None] - y
-            result[name] = averaged(deficit.mean(dim=-1), FLAT, {"sufficiency": (x, deficit)})
+            result[name] = averaged(
+                deficit.mean(dim=-1), REASON_FLAT_MAP, {"sufficiency": (x, deficit)}
+            )
         return result

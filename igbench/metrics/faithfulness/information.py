@@ -81,7 +81,7 @@ class Information(BaseMetric):
     range = (0, 1)
     unit = "pixel"
     undefined = UNDEFINED
-    words: ClassVar[str] = ""
+    label: ClassVar[str] = ""
 
     thresholds: Sequence[float] = THRESHOLDS
     start: float = 0.01
@@ -94,7 +94,7 @@ class Information(BaseMetric):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        return f"{self.words} (area{'' if self.normalise else ', not normalised'})"
+        return f"{self.label} (area{'' if self.normalise else ', not normalised'})"
 
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)
@@ -224,7 +224,7 @@ class Aic(Information):
     name = "aic"
     explains = "How fast does the right class come back as the image regains its information?"
     tracked = "accuracy"
-    words = "Accuracy information curve"
+    label = "Accuracy information curve"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Images]
@@ -243,7 +243,7 @@ class Sic(Information):
     name = "sic"
     explains = "How fast does the probability come back as the image regains its information?"
     tracked = "probability"
-    words = "Softmax information curve"
+    label = "Softmax information curve"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Images]

@@ -19,12 +19,11 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, check_positive
-from igbench.metrics.base import BaseMetric
+from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.monte_carlo import averaged
 from igbench.schema import Direction
 
 Order = Literal["mif", "lif"]
-FLAT = "the map is flat, so it ranks nothing"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Removal(BaseMetric):
     """
 
     family = "faithfulness"
-    undefined = FLAT
+    undefined = REASON_FLAT_MAP
     min_effect = 0.005
     low: ClassVar[float] = 0
     image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -224,7 +223,7 @@ class Deletion(Removal):
         """Area under every curve; x is the fraction of features removed."""
         x = observation.x
         return {
-            name: averaged(area(x, y), FLAT, {"deletion": (x, y)})
+            name: averaged(area(x, y), REASON_FLAT_MAP, {"deletion": (x, y)})
             for name, y in observation.removal("mif", attributions).items()
         }
 
@@ -255,7 +254,7 @@ class Insertion(Removal):
         """Area under every curve; x is the fraction of features revealed."""
         x = [1 - v for v in reversed(observation.x)]
         return {
-            name: averaged(area(x, y.flip(-1)), FLAT, {"insertion": (x, y.flip(-1))})
+            name: averaged(area(x, y.flip(-1)), REASON_FLAT_MAP, {"insertion": (x, y.flip(-1))})
             for name, y in observation.removal("lif", attributions).items()
         }
 
@@ -290,7 +289,7 @@ class SymmetricRelevanceGain(Removal):
         return {
             name: averaged(
                 area(x, last[name]) - area(x, first[name]),
-                FLAT,
+                REASON_FLAT_MAP,
                 {"srg_lif": (x, last[name]), "srg_mif": (x, first[name])},
             )
             for name in attributions
@@ -322,7 +321,7 @@ class PixelFlipping(Removal):
     ) -> dict[str, Measurement]:
         """Mean of every curve; x is the fraction of features removed."""
         return {
-            name: averaged(y.mean(dim=-1), FLAT, {"pixel_flipping": (observation.x, y)})
+            name: averaged(y.mean(dim=-1), REASON_FLAT_MAP, {"pixel_flipping": (observation.x, y)})
             for name, y in observation.removal("mif", attributions).items()
         }
 
@@ -403,7 +402,7 @@ class Aopc(Removal):
             drops = self._drops(start, first.get(name), last.get(name))[..., :points]
             x = observation.x[:points]
             curve = "abpc" if self.order == "difference" else f"aopc_{self.order}"
-            result[name] = averaged(drops.mean(dim=-1), FLAT, {curve: (x, drops)})
+            result[name] = averaged(drops.mean(dim=-1), REASON_FLAT_MAP, {curve: (x, drops)})
         return result
 
     def _drops(self, start: Tensor, first: Tensor | None, last: Tensor | None) -> Tensor:

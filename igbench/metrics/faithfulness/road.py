@@ -16,10 +16,9 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, check_positive
-from igbench.metrics.base import BaseMetric
+from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.faithfulness import imputation
 from igbench.metrics.faithfulness.erasure import Erased
-from igbench.metrics.faithfulness.removal import FLAT
 from igbench.metrics.monte_carlo import averaged, mean_of, repeated
 from igbench.schema import Direction
 
@@ -70,7 +69,7 @@ class Road(BaseMetric):
         "Does the map rank pixels rightly when removed ones are imputed from their neighbours?"
     )
     reference = "Rong et al. 2022, remove and debias"
-    undefined = FLAT
+    undefined = REASON_FLAT_MAP
     min_effect = 0.005
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": "pixel"}
 
@@ -191,7 +190,7 @@ class Road(BaseMetric):
             }
             means = [y.mean(dim=-1) for _, y in curves.values()]
             value = (means[1] - means[0]) / 2 if self.order == "both" else means[0]
-            result[name] = averaged(value, FLAT, curves)
+            result[name] = averaged(value, REASON_FLAT_MAP, curves)
         return result
 
 

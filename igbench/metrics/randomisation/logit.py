@@ -16,7 +16,7 @@ from igbench.errors import InputError, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged
 from igbench.metrics.reexplain import explained
-from igbench.metrics.similarity import FLAT, Similarity
+from igbench.metrics.similarity import REASON_FLAT_PAIR, Similarity
 from igbench.schema import AS_DATA
 
 
@@ -50,7 +50,7 @@ class RandomLogit(BaseMetric):
     direction = "lower"
     reference = "Sixt, Granz, Landgraf 2020, section 5"
     range = (-1, 1)
-    undefined = FLAT
+    undefined = REASON_FLAT_PAIR
 
     similarity: Literal["spearman", "ssim"] = "spearman"
     absolute: bool = True
@@ -61,7 +61,7 @@ class RandomLogit(BaseMetric):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        return f"Random logit ({self.compare().words()})"
+        return f"Random logit ({self.compare().describe()})"
 
     @property
     def unit(self) -> str:
@@ -107,7 +107,7 @@ class RandomLogit(BaseMetric):
             for target in observation.classes:
                 again = explained(name, attribution, replace(batch, target=target))
                 likenesses.append(self.compare().between(attribution.values, again, batch))
-            found = averaged(torch.stack(likenesses), FLAT)
+            found = averaged(torch.stack(likenesses), REASON_FLAT_PAIR)
             if observation.unseen == 0:  # no class is left to chance
                 error = torch.zeros_like(found.value).where(found.value.isfinite(), math.nan)
                 found = replace(found, std_error=error)

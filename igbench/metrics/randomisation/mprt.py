@@ -18,7 +18,7 @@ from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged, mean_of, repeated
 from igbench.metrics.randomisation.network import Init, Network, Order, network, stages
 from igbench.metrics.reexplain import explained, method_of_batch, rescored
-from igbench.metrics.similarity import FLAT, Similarity
+from igbench.metrics.similarity import REASON_FLAT_PAIR, Similarity
 from igbench.schema import AS_DATA
 
 ORDERS: dict[str, str] = {
@@ -66,9 +66,9 @@ class Mprt(BaseMetric):
     direction = "lower"
     reference = "Adebayo et al. 2018, section 3"
     range = (-1, 1)
-    undefined = FLAT
+    undefined = REASON_FLAT_PAIR
     shared_draws = True
-    words: ClassVar[str] = "MPRT"
+    label: ClassVar[str] = "MPRT"
 
     order: Order = "top_down"
     similarity: Literal["spearman", "ssim"] = "spearman"
@@ -82,7 +82,7 @@ class Mprt(BaseMetric):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        return f"{self.words} ({ORDERS[self.order]}, {self.compare().words()})"
+        return f"{self.label} ({ORDERS[self.order]}, {self.compare().describe()})"
 
     @property
     def unit(self) -> str:
@@ -156,7 +156,7 @@ class Mprt(BaseMetric):
     def _measurement(self, x: list[float], curve: Tensor) -> Measurement:
         defined = torch.isfinite(curve).all(dim=1)
         value = curve.mean(dim=1).where(defined, math.nan)
-        return Measurement(value, reason=FLAT, curves={self.curve: (x, curve)})
+        return Measurement(value, reason=REASON_FLAT_PAIR, curves={self.curve: (x, curve)})
 
     @property
     def curve(self) -> str:
@@ -194,7 +194,7 @@ class SmoothMprt(Mprt):
     def title(self) -> str:
         """Name, with what the parameters decide."""
         how = f"Smooth MPRT, {self.draws} draws of noise {self.noise:g}"
-        return f"{how} ({ORDERS[self.order]}, {self.compare().words()})"
+        return f"{how} ({ORDERS[self.order]}, {self.compare().describe()})"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -80,7 +80,7 @@ class MaxSensitivityN(BaseMetric):
         """Name, with what the parameters decide."""
         assert isinstance(self.n, tuple)
         budget = ", ".join(f"{n:g}" for n in self.n)
-        how = self._neighbourhood().words() if self.mode == "noise" else f"{self.draws} removals"
+        how = self._neighbourhood().describe() if self.mode == "noise" else f"{self.draws} removals"
         return f"n-feature max-sensitivity, robustness (n = {budget}; {how}; grows with draws)"
 
     def __post_init__(self) -> None:

@@ -83,8 +83,8 @@ class Neighbourhood(BaseMetric):
         length = self.radius * (share if self.noise == "uniform" else 1.0)
         return length * normal / normal.norm()
 
-    def words(self) -> str:
-        """The neighbours in a few words, for titles."""
+    def describe(self) -> str:
+        """Short description of the neighbourhood, for titles."""
         return f"{self.ball} ball, r = {self.radius:g}, {self.draws} draws, {self.noise}"
 
 

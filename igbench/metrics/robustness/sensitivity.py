@@ -30,7 +30,7 @@ class MaxSensitivity(Neighbourhood):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        return f"Max-sensitivity, Yeh 2019 ({self.words()}; grows with draws)"
+        return f"Max-sensitivity, Yeh 2019 ({self.describe()}; grows with draws)"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Responses
@@ -59,7 +59,7 @@ class AvgSensitivity(Neighbourhood):
     @property
     def title(self) -> str:
         """Name, with what the parameters decide."""
-        return f"Average sensitivity ({self.words()})"
+        return f"Average sensitivity ({self.describe()})"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Responses
@@ -97,7 +97,7 @@ class LocalLipschitz(Neighbourhood):
     def title(self) -> str:
         """Name, with what the parameters decide."""
         scaled = "relative, " if self.relative else ""
-        return f"Local Lipschitz estimate ({scaled}{self.words()}; grows with draws)"
+        return f"Local Lipschitz estimate ({scaled}{self.describe()}; grows with draws)"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Responses
