@@ -1,4 +1,11 @@
-"""Metrics of attributions: classes, and the same as plain functions."""
+"""Metrics of attributions: classes, and the same metrics as plain functions.
+
+`SymmetricRelevanceGain(step=1)(model, x, phi)` and `srg(model, x, phi, step=1)` are the same call.
+`help(igbench.metrics.srg)` shows definition, range, cost, source, parameters and an example.
+
+Families: faithfulness (`igbench.metrics.faithfulness`), robustness, localisation, complexity
+(`igbench.metrics.sparsity`), randomisation, axiomatic, and agreement between methods.
+"""
 
 from igbench.metrics.agreement import Difference
 from igbench.metrics.axiomatic.completeness import Completeness

@@ -1,4 +1,4 @@
-"""How far is a map from the map of another method, ours beside Captum's for instance?"""
+"""Agreement between methods: relative difference of a map to that of a reference method."""
 
 from __future__ import annotations
 
@@ -16,8 +16,24 @@ from igbench.metrics.base import BaseMetric
 class Difference(BaseMetric):
     """Relative L1 difference |phi - phi_r|_1 / |phi_r|_1 to the map of a reference method.
 
+    A number without a direction, in [0, inf); for example our Integrated Gradients beside Captum's.
+    Undefined where the map of the reference is zero or missing.  The reference is not compared with
+    itself.  Cost: no model rows.
+
+    Source: defined here.
+
     Args:
-        to: Name of the reference method in the same run; it is not compared with itself.
+        to: Name of the reference method among the maps.
+
+    Example:
+        |(1, 1, 0) - (1, 2, 1)| has the norm 2, the reference 4.
+
+        >>> import torch
+        >>> from igbench.metrics import difference
+        >>> x = torch.ones(1, 3)
+        >>> maps = {"ig": torch.tensor([[1.0, 2.0, 1.0]]), "other": torch.tensor([[1.0, 1.0, 0.0]])}
+        >>> difference(lambda x: x.sum(dim=1), x, maps, to="ig")["other"].tolist()
+        [0.5]
     """
 
     name = "difference"
@@ -33,16 +49,16 @@ class Difference(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Relative L1 difference to {self.to}"
 
     @property
     def undefined(self) -> str:
-        """When there is no value."""
+        """Condition under which there is no value."""
         return f"the map of {self.to} is zero or missing"
 
     def leaves_out(self) -> frozenset[str]:
-        """The reference is not compared with itself."""
+        """Name of the reference, which is not compared with itself."""
         return frozenset({self.to})
 
     def measure(

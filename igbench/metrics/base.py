@@ -1,8 +1,8 @@
-"""The base of all metrics: metadata, the two phases, and the functional form.
+"""Base of all metrics: metadata, the two phases observe and measure, and the functional form.
 
-A metric is a frozen dataclass: its fields are its parameters, and its class attributes say what it
-asks.  `observe` does the model work that no attribution influences, `measure` the rest.  Calling a
-metric does both:
+A metric is a frozen dataclass: its fields are its parameters, and its class attributes its
+metadata.  `observe` does the model work that no attribution influences, `measure` the rest.
+Calling a metric does both:
 
     SensitivityN(n=0.1)(model, x, phi, target=y)
 
@@ -41,19 +41,27 @@ REASON_FLAT_MAP = "the map is flat, so it ranks nothing"
 
 
 class BaseMetric:
-    """What all metrics share; subclasses are frozen dataclasses.
+    """Base class of metrics; subclasses are frozen dataclasses.
+
+    A subclass defines the metadata and `measure`, and `observe` where a part of the model work is
+    independent of the attributions.
 
     Class attributes, or properties where they depend on the parameters:
 
-        name: Name of the function, and in tables.
-        family: "faithfulness", "robustness", "localisation", "complexity", "randomisation",
+        name: Name of the function, and in tables.  family: "faithfulness", "robustness",
+        "localisation", "complexity", "randomisation",
             "axiomatic" or "agreement".
-        explains: The question that the metric answers.
-        title: Human-readable name with its author and year.
-        direction, range, version, reference, needs, tracked, unit, undefined, min_effect,
-        shared_draws: see `igbench.schema.MetricSpec`.
-        image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
+        explains: The question that the metric answers.  title: Human-readable name with its author
+        and year.  direction, range, version, reference, needs, tracked, unit, undefined,
+        min_effect, shared_draws: See `igbench.schema.MetricSpec`.  image_defaults, other_defaults:
+        Values of parameters that are None, for samples (C, H, W)
             and for all others; a value may be a function of the shape.
+
+    Example:
+        >>> from igbench.metrics import Completeness
+        >>> metric = Completeness(relative=False)
+        >>> metric.title, metric.direction, metric.range
+        ('Completeness gap, absolute', 'lower', (0.0, inf))
     """
 
     name: ClassVar[str] = ""
@@ -74,12 +82,12 @@ class BaseMetric:
 
     @cached_property
     def direction(self) -> Direction:
-        """Which way is better; "none" for descriptive numbers."""
+        """Direction of better values; "none" for descriptive numbers."""
         return "none"
 
     @cached_property
     def undefined(self) -> str:
-        """When the value does not exist."""
+        """Condition under which there is no value."""
         return "never"
 
     @cached_property
@@ -94,14 +102,14 @@ class BaseMetric:
 
     @cached_property
     def unit(self) -> str:
-        """What one feature is, for the record."""
+        """Unit of the features, for the record."""
         if not hasattr(self, "features"):
             return ""
         return self.features if isinstance(self.features, str) else AS_DATA
 
     @property
     def spec(self) -> MetricSpec:
-        """The definition that is kept on the record of every score."""
+        """Definition that is recorded with every score."""
         low, high = self.range
         return MetricSpec(
             title=self.title,
@@ -124,17 +132,30 @@ class BaseMetric:
 
     @property
     def sharing_key(self) -> object:
-        """Hashable; metrics with equal keys share one observation."""
+        """Hashable key; metrics with equal keys share one observation."""
         return "nothing"
 
     def observe(self, batch: Batch) -> Any:
-        """Model outputs that no attribution influences."""
+        """Model outputs that no attribution influences, in any form that `measure` takes.
+
+        Args:
+            batch: N samples and the scalar that is explained.
+        """
         return None
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Any
     ) -> dict[str, Measurement]:
-        """Score every attribution."""
+        """Score every attribution.
+
+        Args:
+            batch: N samples and the scalar that is explained.
+            attributions: Maps (N, *F) by name of the method.
+            observation: Result of `observe` on the same batch.
+
+        Returns:
+            One `Measurement` of N values for each name that is scored.
+        """
         raise NotImplementedError
 
     def leaves_out(self) -> frozenset[str]:
@@ -142,7 +163,11 @@ class BaseMetric:
         return frozenset()
 
     def for_samples(self, sample_ids: Sequence[str]) -> Self:
-        """The same metric for N samples, where a parameter is given sample by sample."""
+        """The same metric for N samples, where a parameter is given sample by sample.
+
+        Args:
+            sample_ids: N identifiers.
+        """
         return self
 
     # -- what follows ----------------------------------------------------------------------
@@ -152,6 +177,11 @@ class BaseMetric:
 
         Args:
             shape: *F, the shape of one sample.
+
+        Example:
+            >>> from igbench.metrics import Deletion
+            >>> Deletion().for_shape((3, 224, 224)).occluder, Deletion().for_shape((10,)).occluder
+            ('zero', 'baseline')
         """
         chosen = self.image_defaults if len(shape) == 3 else self.other_defaults
         own = {
@@ -162,15 +192,22 @@ class BaseMetric:
         return replace(self, **own) if own else self  # type: ignore[type-var]
 
     def features_of(self, batch: Batch) -> Features:
-        """The features that the metric changes together: its own, or those of the batch."""
+        """Features that the metric changes together: its own, or those of the batch.
+
+        Raises:
+            InputError: Features that do not fit the shape of the samples.
+        """
         own = getattr(self.for_shape(batch.x.shape[1:]), "features", None)
         return resolve(batch.features if own is None else own, tuple(batch.x.shape[1:]))
 
     def with_features(self, features: str | Tensor) -> Self:
         """The same metric with another unit.
 
+        Args:
+            features: Unit, see `igbench.core.features.resolve`.
+
         Raises:
-            InputError: The metric has none.
+            InputError: The metric has no unit.
         """
         if not hasattr(self, "features"):
             raise InputError(f"{self.title} has no unit to choose; leave features= out.")
@@ -179,7 +216,12 @@ class BaseMetric:
     def score(
         self, batch: Batch, attributions: Mapping[str, Attribution]
     ) -> dict[str, Measurement]:
-        """Observe and measure: the score of every attribution of a batch."""
+        """Observe and measure: the score of every attribution of a batch.
+
+        Args:
+            batch: N samples and the scalar that is explained.
+            attributions: Maps (N, *F) by name of the method.
+        """
         own = self.for_shape(batch.x.shape[1:])
         return own.measure(batch, attributions, own.observe(batch))
 
@@ -201,23 +243,24 @@ class BaseMetric:
         """Score attributions of a model.
 
         Args:
-            forward: Maps (N, *F) to (N,), or to (N, K) with `target`.
+            forward: Maps (N, *F) to (N,), or to (N, K) with `target`; a torch module in eval mode,
+                or a function.
             inputs: (N, *F).
             attributions: (N, *F), or a dict of such maps, which share one observation.
             target: Class of each sample, (N,), or one number for all.
-            baselines: What absence is, a number or a tensor that broadcasts to the inputs.
-            features: What one feature is, see `igbench.core.features.resolve`; None for the
+            baselines: Baseline x', a number or a tensor that broadcasts to the inputs.
+            features: Unit of the features, see `igbench.core.features.resolve`; None for the
                 default of the metric, which fits the shape of the inputs.
             kind: "global" (contributions) or "local" (sensitivities).
             seed: Seed of everything random.
-            sample_ids: N names, with `seed` the key of everything random; 0..N-1 by default.
+            sample_ids: N names; random numbers are drawn by seed and name.  0..N-1 by default.
             explain: For robustness metrics, the method: maps (x (1, *F), target (1,)) to a map.
             method: The method, where a metric explains another model: maps a `Batch` to a map of
                 its `score`; an object of `igbench.methods`, or a function.
 
         Returns:
-            A `Measurement`, which works as a tensor (N,), NaN where undefined; a dict of them for
-            a dict of maps.
+            A `Measurement`, which works as a tensor (N,), NaN where undefined; a dict of them for a
+            dict of maps.
 
         Raises:
             InputError: Shapes that do not fit, a map of the wrong kind, NaN in a map.
@@ -270,15 +313,27 @@ class BaseMetric:
 
 
 def default_features(shape: Sequence[int]) -> str:
-    """The unit of samples that nothing else is known of: pixels of images, else elements."""
+    """Default unit of the features: pixels of images (C, H, W), otherwise elements.
+
+    Example:
+        >>> default_features((3, 224, 224)), default_features((10,))
+        ('pixel', 'element')
+    """
     return "pixel" if len(shape) == 3 else "element"
 
 
 def patches(across: int) -> Callable[[Sequence[int]], str]:
     """Square patches, so many along the short side of an image; pixels where these are as large.
 
-    >>> patches(14)((3, 224, 224)), patches(14)((1, 8, 8))
-    ('patch:16', 'pixel')
+    Args:
+        across: Number of patches along the short side.
+
+    Returns:
+        A function from the shape (C, H, W) to the unit.
+
+    Example:
+        >>> patches(14)((3, 224, 224)), patches(14)((1, 8, 8))
+        ('patch:16', 'pixel')
     """
 
     def unit(shape: Sequence[int]) -> str:
@@ -291,12 +346,18 @@ def patches(across: int) -> Callable[[Sequence[int]], str]:
 def as_function(
     metric: type[BaseMetric], name: str = "", **fixed: Any
 ) -> Callable[..., Measurement | dict[str, Measurement]]:
-    """The functional form of a metric: its parameters become keyword arguments.
+    """Functional form of a metric: its parameters become keyword arguments.
 
     Args:
         metric: Class.
         name: Name of the function; that of the class by default.
         **fixed: Parameters that the name implies.
+
+    Example:
+        >>> from igbench.metrics import Aopc
+        >>> abpc = as_function(Aopc, "abpc", order="difference")
+        >>> abpc.__name__, "order" in inspect.signature(abpc).parameters
+        ('abpc', False)
     """
     own = {f.name: f for f in fields(metric) if f.name not in fixed}  # type: ignore[arg-type]
     common = inspect.signature(BaseMetric.__call__).parameters
@@ -337,6 +398,6 @@ def _parameter(field: Field[Any]) -> inspect.Parameter:
 
 
 def _documented(metric: type[BaseMetric]) -> str:
-    """The docstring of the class, and the arguments that all metrics take."""
+    """Docstring of the class, and the arguments that all metrics take."""
     common = inspect.getdoc(BaseMetric.__call__) or ""
     return f"{inspect.getdoc(metric)}\n\nAs a function:\n\n{common}"

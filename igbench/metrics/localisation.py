@@ -1,4 +1,4 @@
-"""How does a map agree with what people marked?  What the metrics with masks share."""
+"""Localisation metrics: agreement of a map with annotated regions."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ MaskOf = Callable[[str], Tensor | None]
 
 @dataclass(frozen=True)
 class Masked(BaseMetric):
-    """Metrics of where the relevance lies: on what people marked, or elsewhere.
-
-    They measure agreement of model and map together with people, not faithfulness: a right map of a
-    model that looks at the background scores low.
+    """Base of the localisation metrics: relevance of pixels inside and outside annotated regions.
 
     Relevance is that of pixels, the sum over their channels: its positive part, or its magnitude.
+    The metric measures the agreement of model and map together with people, not faithfulness: a
+    right map of a model that uses the background scores low.
 
     Args:
-        part: "positive" or "absolute".
-        data: Whose `mask` says what is marked; an experiment gives its own.
-        masks: Instead of that, N masks (H, W), None where there is none; or a function from a
+        part: "positive" or "absolute" relevance.
+        data: Data whose `mask` holds the annotated regions; in an experiment its own.
+        masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
             sample id to its mask.
 
     Raises:
@@ -55,7 +54,7 @@ class Masked(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"{self.label} ({self.part} part)"
 
     def __post_init__(self) -> None:
@@ -67,7 +66,11 @@ class Masked(BaseMetric):
             )
 
     def for_samples(self, sample_ids: Sequence[str]) -> Self:
-        """Masks that are given sample by sample, by identifier."""
+        """The same metric for N samples, with masks given in their order.
+
+        Raises:
+            InputError: There are not as many masks as samples.
+        """
         if self.masks is None or callable(self.masks):
             return self
         if len(self.masks) != len(sample_ids):
@@ -79,11 +82,15 @@ class Masked(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """They all look at the same masks."""
+        """All localisation metrics of the same data share the masks."""
         return (Masked, id(self.data), id(self.masks))
 
     def observe(self, batch: Batch) -> list[Tensor | None]:
-        """Masks of the samples, (H*W,) boolean each; None where there is none or it is empty."""
+        """Masks of the samples, (H*W,) boolean each; None where there is none or it is empty.
+
+        Raises:
+            InputError: No masks were given, or one has another size than its sample.
+        """
         shape = tuple(batch.x.shape[2:] if batch.x.dim() > 2 else batch.x.shape[1:])
         found: list[Tensor | None] = []
         for sample_id in batch.sample_ids:
@@ -136,7 +143,7 @@ class Masked(BaseMetric):
         Args:
             relevance: (H*W,) at least 0 everywhere and above somewhere.
             mask: (H*W,) boolean, true somewhere.
-            batch: Where the sample is from.
+            batch: The batch of the sample.
             i: Its position.
         """
         raise NotImplementedError
@@ -144,18 +151,41 @@ class Masked(BaseMetric):
 
 @dataclass(frozen=True)
 class PointingGame(Masked):
-    """1 if the maximum of the map is within `tolerance` of the mask, 0 if not (Zhang et al. 2018).
+    """Pointing game: 1 if the maximum of the map is within `tolerance` of the mask, 0 if not.
 
-    Section 4.2 of "Top-down Neural Attention by Excitation Backprop".  Distances are Euclidean,
-    between centres of pixels.  Of tied maxima each counts alike: the value is the share of them
-    that hit, what drawing one has as its expectation.  The mean over samples is the paper's
+    Relevance is that of pixels, the sum over their channels: its positive part, or its magnitude.
+    The metric measures the agreement of model and map together with people, not faithfulness: a
+    right map of a model that uses the background scores low.
+
+    Distances are Euclidean, between centres of pixels.  Tied maxima count equally: the value is the
+    share of them that hit, the expectation of drawing one.  The mean over samples is the paper's
     accuracy.
 
+    Higher is better, in [0, 1].  Undefined where the sample has no mask, the mask is empty, or the
+    map has no relevance.  Cost: no model rows.
+
+    Source: Zhang et al. 2018, Top-down neural attention by excitation backprop, section 4.2.
+
     Args:
+        part: "positive" or "absolute" relevance.
+        data: Data whose `mask` holds the annotated regions; in an experiment its own.
+        masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
+            sample id to its mask.
         tolerance: In pixels; 15 in the paper, for images whose short side is some 224.
 
     Raises:
-        InputError: A negative tolerance; see `Masked`.
+        InputError: Unknown part, data without masks, or a mask of another size than the samples.
+        InputError: A negative tolerance.
+
+    Example:
+        The maximum, 4, is in the second row, which is annotated.
+
+        >>> import torch
+        >>> from igbench.metrics import pointing_game
+        >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> mask = torch.tensor([[[False, False], [True, True]]])
+        >>> pointing_game(lambda x: x.sum(dim=(1, 2, 3)), x, x, masks=mask, tolerance=0).tolist()
+        [1.0]
     """
 
     name = "pointing_game"
@@ -166,7 +196,7 @@ class PointingGame(Masked):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Pointing game, {self.tolerance:g} pixels ({self.part} part)"
 
     def __post_init__(self) -> None:
@@ -184,11 +214,38 @@ class PointingGame(Masked):
 
 @dataclass(frozen=True)
 class RelevanceRank(Masked):
-    """|top K pixels on the mask| / K with K the size of the mask (Arras, Osman and Samek 2022).
+    """Relevance rank accuracy: |top K pixels on the mask| / K with K the size of the mask.
 
-    Their "relevance rank accuracy", section 3.  In [0, 1]; a random order has the share of the mask
-    in the image.  Of tied pixels of which only some are among the top K, each counts alike: the
-    value is the expectation over their orders.
+    Relevance is that of pixels, the sum over their channels: its positive part, or its magnitude.
+    The metric measures the agreement of model and map together with people, not faithfulness: a
+    right map of a model that uses the background scores low.
+
+    A random order has the share of the mask in the image.  Where only some of several tied pixels
+    are among the top K, they count equally: the value is the expectation over their orders.
+
+    Higher is better, in [0, 1].  Undefined where the sample has no mask, the mask is empty, or the
+    map has no relevance.  Cost: no model rows.
+
+    Source: Arras, Osman and Samek 2022, section 3.
+
+    Args:
+        part: "positive" or "absolute" relevance.
+        data: Data whose `mask` holds the annotated regions; in an experiment its own.
+        masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
+            sample id to its mask.
+
+    Raises:
+        InputError: Unknown part, data without masks, or a mask of another size than the samples.
+
+    Example:
+        The top two pixels are those of the second row; the second column is annotated.
+
+        >>> import torch
+        >>> from igbench.metrics import relevance_rank
+        >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> mask = torch.tensor([[[False, True], [False, True]]])
+        >>> relevance_rank(lambda x: x.sum(dim=(1, 2, 3)), x, x, masks=mask).tolist()
+        [0.5]
     """
 
     name = "relevance_rank"
@@ -207,11 +264,37 @@ class RelevanceRank(Masked):
 
 @dataclass(frozen=True)
 class RelevanceMass(Masked):
-    """Relevance on the mask / relevance of the image (Arras, Osman and Samek 2022).
+    """Relevance mass accuracy: relevance on the mask / relevance of the image.
 
-    Their "relevance mass accuracy", section 3, with the positive part, or the magnitude, of the sum
-    over channels as the relevance of a pixel.  In [0, 1]; a constant map has the share of the mask
-    in the image.
+    Relevance is that of pixels, the sum over their channels: its positive part, or its magnitude.
+    The metric measures the agreement of model and map together with people, not faithfulness: a
+    right map of a model that uses the background scores low.
+
+    A constant map has the share of the mask in the image.
+
+    Higher is better, in [0, 1].  Undefined where the sample has no mask, the mask is empty, or the
+    map has no relevance.  Cost: no model rows.
+
+    Source: Arras, Osman and Samek 2022, section 3.
+
+    Args:
+        part: "positive" or "absolute" relevance.
+        data: Data whose `mask` holds the annotated regions; in an experiment its own.
+        masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
+            sample id to its mask.
+
+    Raises:
+        InputError: Unknown part, data without masks, or a mask of another size than the samples.
+
+    Example:
+        (3 + 4) of 10 are in the second row.
+
+        >>> import torch
+        >>> from igbench.metrics import relevance_mass
+        >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).double()
+        >>> mask = torch.tensor([[[False, False], [True, True]]])
+        >>> relevance_mass(lambda x: x.sum(dim=(1, 2, 3)), x, x, masks=mask).tolist()
+        [0.7]
     """
 
     name = "relevance_mass"

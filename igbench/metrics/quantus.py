@@ -1,4 +1,4 @@
-"""What does a metric of Quantus say?  Any class of `quantus.metrics`, from a YAML file."""
+"""Metrics of Quantus: any class of `quantus.metrics` as a metric of igbench."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ REFUSED = "Quantus refuses maps that are flat, negative everywhere or not finite
 
 @dataclass(frozen=True)
 class Quantus(BaseMetric):
-    """A metric of Quantus (Hedstroem et al. 2023), called on one sample at a time.
+    """Metric of Quantus (Hedstroem et al. 2023), evaluated on one sample at a time.
 
     Several metrics of Quantus depend on what else is in the batch, and all draw from numpy's global
     generator.  With one sample for each call, and the global generators seeded from (seed, class,
     sample id) and restored, a number depends on its sample alone, and all methods get the same
-    draws.  Quantus sees a model with a single output, the scalar that is explained, in place of the
-    classes: it adds no softmax, and it hands inputs to the model in float32 whatever their type.
-    Its elements are numbers, not pixels.  What its authors define is what it computes: where that
-    is not the published metric, this class does not mend it.
+    draws.  Quantus gets a model with a single output, the scalar that is explained, in place of the
+    classes: it adds no softmax, and it passes inputs to the model in float32 whatever their type.
+    Its elements are numbers, not pixels.  The number is what Quantus computes: where that is not
+    the published metric, this class does not correct it.
 
     Metrics that explain changed inputs (MaxSensitivity, ...) get the method itself.  Those that
     change the model's parameters or need segmentation masks do not work here.
+
+    Undefined for maps that are flat, negative everywhere or not finite, which Quantus refuses.
+    Cost: that of the Quantus metric, for each method, R times if it draws.
 
     Args:
         metric: Name of the class in `quantus.metrics`, for example "FaithfulnessCorrelation".
@@ -52,12 +55,24 @@ class Quantus(BaseMetric):
         arguments: Arguments of the constructor.
         fractions: Arguments of the constructor that are whole numbers of elements, given as
             fractions of all elements of a sample (rounded, at least 1).
-        fill: What removed elements become: "quantus" (as `perturb_baseline` in the arguments says)
-            or "baseline" (the baseline of the sample); the latter for metrics whose `perturb_func`
+        fill: Replacement of removed elements: "quantus" (`perturb_baseline` in the arguments) or
+            "baseline" (the baseline of the sample); the latter for metrics whose `perturb_func`
             takes indices.
-        reduce: What is made of several numbers for one sample: "none" (an error) or "mean".
+        reduce: Reduction of several numbers for one sample: "none" (an error) or "mean".
         repeats: Number R of calls with other draws, if the metric draws at all (from the global
             generators of torch or numpy); the value is their mean, with its standard error.
+
+    Raises:
+        InputError: Fewer than one repeat; when scored, a class that Quantus lacks, arguments that
+            it refuses, or a result that is no number.
+
+    Example:
+        The Gini index of (1, 2, 3, 4).
+
+        >>> gini = Quantus("Sparseness", "Sparseness", "Chalasani et al. 2020", "higher")
+        >>> x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+        >>> gini(lambda x: x.sum(dim=1), x, x).round(decimals=3).tolist()
+        [0.25]
     """
 
     explains = "What does a metric of Quantus say?"
@@ -83,12 +98,12 @@ class Quantus(BaseMetric):
 
     @property
     def spec(self) -> MetricSpec:
-        """As configured."""
+        """Definition from the fields."""
         return replace(super().spec, title=f"{self.title} (Quantus)")
 
     @property
     def range(self) -> tuple[float, float]:
-        """As configured."""
+        """Smallest and largest value from the fields."""
         return self.low, self.high
 
     def measure(
@@ -195,14 +210,14 @@ def metric_class(name: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that Quantus itself gives; those of other modules pass."""
+    """Suppress the warnings of Quantus itself; those of other modules pass."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"quantus(\.|$)")
         yield
 
 
 def _listed(value: Any) -> Any:
-    """Quantus wants lists where the configuration has tuples."""
+    """Convert tuples to lists, which Quantus expects."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -216,14 +231,19 @@ def as_array(values: Tensor) -> np.ndarray:
 
 
 def with_channel(values: np.ndarray) -> np.ndarray:
-    """Vectors (N, d) as series of one channel, (N, 1, d): the smallest thing Quantus knows."""
+    """Vectors (N, d) as series of one channel, (N, 1, d), the smallest input of Quantus."""
     return values[:, None] if values.ndim == 2 else values
 
 
 def column(score: Score, target: Tensor | None, like: Tensor) -> nn.Module:
-    """The scalar that is explained as a model with a single output, (N, *F) to (N, 1).
+    """The explained scalar as a model with a single output, (N, *F) to (N, 1).
 
     The model inside is not among its sub-modules: Quantus would look for a softmax there.
+
+    Args:
+        score: The scalar.
+        target: (1,) class index, or None.
+        like: Inputs whose shape, dtype and device the model needs.
     """
     dtype, device, shape = like.dtype, like.device, like.shape[1:]
 
@@ -237,7 +257,13 @@ def column(score: Score, target: Tensor | None, like: Tensor) -> nn.Module:
 
 
 def explainer(batch: Batch, i: int, method: Method | None) -> Callable[..., np.ndarray] | None:
-    """The method as Quantus calls it, for changed versions of one sample."""
+    """The method in the form of Quantus's `explain_func`, for changed versions of one sample.
+
+    Args:
+        batch: The batch of the sample.
+        i: Its position.
+        method: The method; None where the map was given alone.
+    """
     if method is None:
         return None
 
@@ -251,7 +277,14 @@ def explainer(batch: Batch, i: int, method: Method | None) -> Callable[..., np.n
 
 
 def to_baseline(baseline: np.ndarray) -> Callable[..., np.ndarray]:
-    """A `perturb_func` of Quantus: the elements at indices (1, n) of arr (1, F) go to (F,)."""
+    """`perturb_func` of Quantus that sets the elements at given indices to the baseline.
+
+    Args:
+        baseline: (F,) flat baseline of the sample.
+
+    Returns:
+        A function of arr (1, F) and indices (1, n), to (1, F).
+    """
 
     def replace(arr: np.ndarray, indices: np.ndarray, perturb_baseline: Any = None) -> np.ndarray:
         changed = arr.copy()

@@ -1,4 +1,4 @@
-"""How does a metric ask the method again: about another model, another baseline, another input?"""
+"""Explain again: maps of the same method for another model, baseline, input or class."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ LOST = "the map is zero or not finite, or so is the one it is compared with"
 
 
 def usable(values: Tensor) -> Tensor:
-    """Which maps say anything: finite and not zero everywhere, (N, *F) to (N,)."""
+    """Mask of the maps that are finite and not zero everywhere, (N, *F) to (N,)."""
     flat = values.flatten(1)
     return torch.isfinite(flat).all(dim=1) & (flat != 0).any(dim=1)
 
 
 def subset(batch: Batch, keep: Tensor) -> Batch:
-    """Some samples of a batch, by their positions."""
+    """Some samples of a batch, by their positions.
+
+    Args:
+        batch: N samples.
+        keep: (n,) positions.
+    """
     return replace(
         batch,
         x=batch.x[keep],
@@ -35,7 +40,7 @@ def subset(batch: Batch, keep: Tensor) -> Batch:
 
 
 def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
-    """The maps that a method makes of a changed batch, (N, *F).
+    """Maps that a method makes of a changed batch, (N, *F).
 
     Samples whose first map is zero or not finite are not explained again: NaN.
 
@@ -60,8 +65,12 @@ def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
 def method_of(name: str, attribution: Attribution) -> Method:
     """The method that made a map.
 
+    Args:
+        name: Name of the method, for the message.
+        attribution: The map.
+
     Raises:
-        InputError: The map was given without one.
+        InputError: The map was given without its method.
     """
     if attribution.explain is None:
         raise InputError(
@@ -72,7 +81,11 @@ def method_of(name: str, attribution: Attribution) -> Method:
 
 
 def method_of_batch(name: str, attribution: Attribution) -> Method:
-    """The method that made a map, if it sees everything that a batch can change.
+    """The method that made a map, if it takes everything that a batch can change.
+
+    Args:
+        name: Name of the method, for the message.
+        attribution: The map.
 
     Raises:
         InputError: There is none, or it is a function of input and class alone, which keeps
@@ -89,12 +102,17 @@ def method_of_batch(name: str, attribution: Attribution) -> Method:
 
 
 def rescored(score: Score, model: nn.Module) -> Score:
-    """The scalar of another model, with the same settings and the same counters."""
+    """The scalar of another model, with the same settings and the same counters.
+
+    Args:
+        score: The scalar of the user's model.
+        model: The other model.
+    """
     return score.sibling(model, score.output, InferenceOptions())
 
 
 class Wrapped(Score):
-    """The scalar of the same model as a function of something else: the base of changed scores.
+    """Base of changed scalars: another function of the same model.
 
     The model itself is the user's, so that methods find its layers by name.
 
@@ -107,7 +125,11 @@ class Wrapped(Score):
         self.share(score)
 
     def as_output(self, output: Output) -> Score:
-        """Itself; another readout would undo the change, so it is refused."""
+        """Itself; another readout would undo the change, so it is refused.
+
+        Raises:
+            InputError: Another output than that of the scalar.
+        """
         if output != self.output:
             raise InputError(
                 f"a method asks for the {output} of a function that this metric made of the "
@@ -117,12 +139,23 @@ class Wrapped(Score):
 
 
 def l1(values: Tensor) -> Tensor:
-    """|phi|_1 of every map, (N, *F) to (N,) float64."""
+    """Norm |phi|_1 of every map, (N, *F) to (N,) float64."""
     return values.flatten(1).double().abs().sum(dim=1)
 
 
 def relative_l1(changed: Tensor, reference: Tensor) -> Tensor:
-    """|changed - reference|_1 / |reference|_1, (N,) float64; NaN for a reference of zeros."""
+    """Relative difference |changed - reference|_1 / |reference|_1, (N,) float64.
+
+    NaN for a reference of zeros.
+
+    Args:
+        changed: (N, *F).
+        reference: (N, *F).
+
+    Example:
+        >>> relative_l1(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 2.0]])).tolist()
+        [0.5]
+    """
     size = l1(reference)
     far = l1(changed.double() - reference.double()) / size
     return far.where(size > 0, math.nan)

@@ -1,4 +1,4 @@
-"""How alike are two maps?  Rank correlation and structural similarity."""
+"""Similarity of two maps: rank correlation and structural similarity."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ REASON_FLAT_PAIR = "a map is flat or not finite, so nothing can be compared"
 
 @dataclass(frozen=True)
 class Similarity:
-    """How two maps are compared, feature by feature.
+    """Similarity of two maps: Spearman's rank correlation or structural similarity.
 
     - "spearman": Spearman's rank correlation over the features, ties averaged;
     - "ssim": structural similarity (Wang et al. 2004) of the images of pixel sums, each divided by
-      its largest magnitude (signed ones are brought from [-1, 1] to [0, 1]), with a flat window.
+      its largest magnitude (signed ones are scaled from [-1, 1] to [0, 1]), with a flat window.
 
     Both lie in [-1, 1], are 1 for equal maps, and do not depend on a positive scale.  Values that
     differ by rounding alone count as ties.  NaN where a map is flat or not finite.
 
     Args:
         kind: "spearman" or "ssim".
-        absolute: Compare magnitudes of the features; otherwise signs count.  Magnitudes are alike
+        absolute: Compare magnitudes of the features; otherwise signs count.  Magnitudes are similar
             wherever the input itself shapes the map; a map and its negative are then the same.
-        features: What one feature is, for "spearman"; None for the default of the data.
+        features: Unit that is compared, for "spearman"; None for the unit of the batch.
         window: Side of the window of "ssim", odd, in pixels.
 
     Raises:
@@ -57,8 +57,13 @@ class Similarity:
     def between(self, a: Tensor, b: Tensor, batch: Batch) -> Tensor:
         """Similarity of each pair of maps (N, *F), (N,) float64.
 
+        Args:
+            a: (N, *F).
+            b: (N, *F).
+            batch: The samples, for the unit of the features.
+
         Raises:
-            InputError: SSIM of samples that are no images, or smaller than the window.
+            InputError: SSIM of samples that are not images, or smaller than the window.
         """
         shape = tuple(a.shape[1:])
         spec = (batch.features if self.features is None else self.features) or "element"
@@ -99,14 +104,25 @@ def on_grid(values: Tensor, grid: float) -> Tensor:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's correlation of every row, (N, G) twice to (N,); NaN where a row is flat."""
+    """Spearman's correlation of every row, (N, G) twice to (N,); NaN where a row is flat.
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0, 2.0]])
+        >>> rank_correlation(a, b).round(decimals=6).tolist()
+        [0.5]
+    """
     own, other = (r - r.mean(dim=1, keepdim=True) for r in (ranks(a), ranks(b)))
     size = own.norm(dim=1) * other.norm(dim=1)
     return ((own * other).sum(dim=1) / size).where(size > 0, math.nan).clamp(-1, 1)
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks 1..G over the last axis, ties averaged, (..., G) float64; NaN where a value is."""
+    """Ranks 1..G over the last axis, ties averaged, (..., G) float64; NaN where a value is.
+
+    Example:
+        >>> ranks(torch.tensor([0.5, 2.0, 0.5])).tolist()
+        [1.5, 3.0, 1.5]
+    """
     from scipy.stats import rankdata  # a third of a second that other metrics need not wait for
 
     found = rankdata(values.detach().cpu().double().numpy(), axis=-1, nan_policy="propagate")

@@ -1,4 +1,4 @@
-"""How is the importance spread over the features?  What the metrics of complexity share."""
+"""Complexity metrics: how concentrated a map is on few features."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ZERO = "the map is zero everywhere or not finite"
 
 @dataclass(frozen=True)
 class Magnitudes(BaseMetric):
-    """Metrics of |phi_i| alone, where phi_i is summed over the elements of feature i.
+    """Base of the complexity metrics, functions of the magnitudes |phi_i| alone.
 
-    No model evaluation is needed.  Only the relative sizes count: the scale and the signs of a map
-    do not matter, nor does the order of the features.  They say nothing about whether a map is
-    right.
+    phi_i is summed over the elements of feature i.  Scale, signs and order do not matter, and the
+    value does not tell whether a map is right.  Cost: no model rows.
 
     Args:
-        features: What one feature is; None for the default of the data.
+        features: Unit whose attributions are summed, see `igbench.core.features.resolve`; None for
+            the unit of the data (pixels of images, elements otherwise, by default).
     """
 
     family = "complexity"
@@ -37,7 +37,7 @@ class Magnitudes(BaseMetric):
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: None
     ) -> dict[str, Measurement]:
-        """Score of every attribution; NaN for maps of zeros, or not finite."""
+        """Score of every attribution; NaN for maps that are zero or not finite."""
         features = self.features_of(batch)
         result = {}
         for name, attribution in attributions.items():
@@ -53,10 +53,28 @@ class Magnitudes(BaseMetric):
 
 @dataclass(frozen=True)
 class Sparseness(Magnitudes):
-    """Gini index of |phi| (Chalasani et al. 2020).
+    """Sparseness: Gini index of |phi|, sum_i (2 i - G - 1) a_(i) / (G sum_i a_i).
 
-    sum_i (2 i - G - 1) a_(i) / (G sum_i a_i) with a = |phi| in rising order, i = 1..G: 0 for equal
-    magnitudes, 1 - 1/G for a single feature.  Undefined for a map of zeros.
+    a = |phi| in rising order, i = 1..G.  phi_i is summed over the elements of feature i.  Scale,
+    signs and order do not matter, and the value does not tell whether a map is right.
+
+    Higher is better, in [0, 1): 0 for equal magnitudes, 1 - 1/G for a single feature.  Undefined
+    for a map that is zero or not finite.  Cost: no model rows.
+
+    Source: Chalasani et al. 2020, Gini index.
+
+    Args:
+        features: Unit whose attributions are summed, see `igbench.core.features.resolve`; None for
+            the unit of the data (pixels of images, elements otherwise, by default).
+
+    Example:
+        (-3 * 1 - 1 * 2 + 1 * 3 + 3 * 4) / (4 * 10).
+
+        >>> import torch
+        >>> from igbench.metrics import sparseness
+        >>> x = torch.tensor([[1.0, -2.0, 3.0, 4.0]], dtype=torch.float64)
+        >>> sparseness(lambda x: x.sum(dim=1), x, x).round(decimals=6).tolist()
+        [0.25]
     """
 
     name = "sparseness"
@@ -76,10 +94,28 @@ class Sparseness(Magnitudes):
 
 @dataclass(frozen=True)
 class Complexity(Magnitudes):
-    """Entropy of |phi_i| / sum |phi| in nats (Bhatt, Weller and Moura 2020, definition 4).
+    """Complexity: entropy -sum_i p_i ln p_i in nats, with p_i = |phi_i| / sum |phi|.
 
-    -sum_i p_i ln p_i: 0 for a single feature, ln G for equal magnitudes.  Undefined for a map of
-    zeros.
+    phi_i is summed over the elements of feature i.  Scale, signs and order do not matter, and the
+    value does not tell whether a map is right.
+
+    Lower is better, in [0, ln G]: 0 for a single feature, ln G for equal magnitudes.  Undefined for
+    a map that is zero or not finite.  Cost: no model rows.
+
+    Source: Bhatt, Weller and Moura 2020, definition 4.
+
+    Args:
+        features: Unit whose attributions are summed, see `igbench.core.features.resolve`; None for
+            the unit of the data (pixels of images, elements otherwise, by default).
+
+    Example:
+        Two equal magnitudes: ln 2.
+
+        >>> import torch
+        >>> from igbench.metrics import complexity
+        >>> x = torch.tensor([[1.0, -1.0, 0.0, 0.0]], dtype=torch.float64)
+        >>> complexity(lambda x: x.sum(dim=1), x, x).round(decimals=4).tolist()
+        [0.6931]
     """
 
     name = "complexity"
@@ -97,17 +133,34 @@ class Complexity(Magnitudes):
 
 @dataclass(frozen=True)
 class EffectiveComplexity(Magnitudes):
-    """Number of features with |phi_i| > threshold * max |phi|, from 1 to G.
+    """Effective complexity: number of features with |phi_i| > threshold * max |phi|.
 
-    After Nguyen and Rodriguez Martinez 2020, who count features above a tolerance.  The threshold
-    is relative to the largest magnitude of the same map, since an absolute one would compare the
-    scales of the methods.  Undefined for a map of zeros.
+    The paper counts features above a tolerance.  Here the threshold is relative to the largest
+    magnitude of the same map, since an absolute one would compare the scales of the methods.  phi_i
+    is summed over the elements of feature i.  Scale, signs and order do not matter, and the value
+    does not tell whether a map is right.
+
+    Lower is better, from 1 to G.  Undefined for a map that is zero or not finite.  Cost: no model
+    rows.
+
+    Source: after Nguyen and Rodriguez Martinez 2020, effective complexity.
 
     Args:
+        features: Unit whose attributions are summed, see `igbench.core.features.resolve`; None for
+            the unit of the data (pixels of images, elements otherwise, by default).
         threshold: Relative to the largest magnitude, at least 0 and below 1.
 
     Raises:
         InputError: A threshold outside [0, 1).
+
+    Example:
+        10 and -5 are above a tenth of 10, 0.5 is not.
+
+        >>> import torch
+        >>> from igbench.metrics import effective_complexity
+        >>> x = torch.tensor([[10.0, -5.0, 0.5, 0.0]])
+        >>> effective_complexity(lambda x: x.sum(dim=1), x, x, threshold=0.1).tolist()
+        [2.0]
     """
 
     name = "effective_complexity"
@@ -121,7 +174,7 @@ class EffectiveComplexity(Magnitudes):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Effective complexity (features above {self.threshold:g} of the largest)"
 
     def __post_init__(self) -> None:

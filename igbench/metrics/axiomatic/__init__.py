@@ -1,1 +1,1 @@
-"""Axioms: completeness, dummy, linearity, invariance, and the error of the integral."""
+"""Axiomatic metrics: completeness, dummy, linearity, invariance, and the error of the integral."""

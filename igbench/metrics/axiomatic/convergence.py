@@ -1,4 +1,4 @@
-"""Convergence error: how far is a map from the integral that Integrated Gradients is defined as?"""
+"""Convergence error: distance of an attribution to a finely resolved Integrated Gradients."""
 
 from __future__ import annotations
 
@@ -22,22 +22,36 @@ ZERO = "the reference is zero everywhere"
 
 @dataclass(frozen=True)
 class ConvergenceError(BaseMetric):
-    """|phi - IG|_1 / |IG|_1 with a finely resolved IG of the batch's baseline as the reference.
+    """Convergence error: |phi - IG|_1 / |IG|_1 with a finely resolved IG as the reference.
 
-    The error of a quadrature rule feature by feature.  The completeness gap sees only the sum of
-    these errors, in which they cancel: for x1^2 - x2^2 the left rule is off by 1/n on both features
-    and complete.  For methods other than Integrated Gradients it is the distance to them.
+    IG is the path integral of the gradient on the straight line from the baseline of the batch.
+    This is the error of a quadrature rule feature by feature.  The completeness gap measures only
+    the sum of these errors, in which they cancel: for x1^2 - x2^2 the left rule is off by 1/n on
+    both features and complete.  For methods other than Integrated Gradients it is the distance to
+    them.
 
-    The reference has an error of its own, of the order of 1/n_reference for networks with kinks;
-    smaller values than that mean nothing.  It is computed once for all methods and costs
-    n_reference gradients for each sample.  Range [0, inf).
+    Lower is better, in [0, inf).  Undefined where the reference is zero everywhere.  The reference
+    has an error of its own, of the order of 1/n_reference for networks with kinks; smaller values
+    than that mean nothing.  Cost: n_reference gradients for each sample, shared by all methods.
+
+    Source: defined here, after Sundararajan, Taly and Yan 2017, eq. 1.
 
     Args:
         n_reference: Gradients of the reference, on nodes that are dense near the baseline (rule
             "log_middle" of `igbench.integration.quadrature`).
 
     Raises:
-        InputError: No gradients.
+        InputError: Fewer than one gradient.
+
+    Example:
+        For f = x1^2 + x2^2 IG is (1, 4); the map (1, 3) is off by 1 of 5.
+
+        >>> import torch
+        >>> from igbench.metrics import convergence_error
+        >>> x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+        >>> phi = x.new_tensor([[1.0, 3.0]])
+        >>> convergence_error(lambda x: (x**2).sum(dim=1), x, phi).round(decimals=3).tolist()
+        [0.2]
     """
 
     name = "convergence_error"
@@ -55,7 +69,7 @@ class ConvergenceError(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Convergence error (relative L1 distance to IG with {self.n_reference} steps)"
 
     def __post_init__(self) -> None:
@@ -63,7 +77,7 @@ class ConvergenceError(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """The reference."""
+        """Metrics with the same number of gradients share the reference."""
         return (ConvergenceError, self.n_reference)
 
     def observe(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Dummy: does a feature that the model ignores get any attribution?"""
+"""Dummy axiom: attribution on features that the model ignores."""
 
 from __future__ import annotations
 
@@ -28,33 +28,48 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Dummy(BaseMetric):
-    """Share of |phi| on features that the model ignores; 0 for a method with the dummy axiom.
+    """Dummy: share of |phi| on features that the model ignores, 0 by the dummy axiom.
 
-    Sundararajan, Taly and Yan 2017, section 2 ("sensitivity (b)", Friedman 2004's dummy).  Per
-    sample, with the set I of ignored features, sum over I of |phi_i| / sum of |phi_i|, in [0, 1].
+    Per sample, with the set I of ignored features, sum over I of |phi_i| / sum of |phi_i|.
 
-    - "plant": a random part of the features, drawn by (seed, sample id), is made ignored: the
+    - "plant": a random share of the features, drawn by (seed, sample id), is made ignored: the
       method explains f(x with I at the baseline), which does not depend on I at all.  Every model
-      has such a variant, so every sample has a value; a map that knows nothing of the model has
-      about `share`.  The value is the mean over `repeats` such parts, with its standard error.
+      has such a variant, so every sample has a value; a map that is independent of the model has
+      about `share`.  The value is the mean over R such parts, with its standard error.
     - "detect": the map is scored as it is, and I is found by perturbation.  Draw d = 1 takes x,
       every further one a mixture in which each feature is that of x or noise, at even odds; then
       each feature in turn is replaced by other noise.  Noise is uniform from the least to the
       greatest element of x and the baseline.  I holds the features whose replacement changes f by
-      no more than rounding (64 machine epsilons of the largest |f| seen) in all D draws: more
-      draws can only shrink it.  Costs D (G + 1) model rows for each sample, for all methods
-      together.  Undefined where I is empty, as it is for most networks.  The standard error is the
-      jackknife's over draws: 0 where no single draw decides over a feature.
+      no more than rounding (64 machine epsilons of the largest |f|) in all D draws: more draws can
+      only shrink it.  The standard error is the jackknife's over draws: 0 where no single draw
+      decides on a feature.
+
+    Lower is better, in [0, 1].  Undefined where the map is zero; "detect" also where I is empty, as
+    it is for most networks.  Cost: "plant": R explanations for each method; "detect": D (G + 1)
+    model rows for each sample, shared by all methods.
+
+    Source: Sundararajan, Taly and Yan 2017, section 2, sensitivity (b); Friedman 2004, dummy.
 
     Args:
         mode: "plant" or "detect".
-        share: Part of the features that is planted, in (0, 1).
-        draws: D of "detect"; no standard error for 1.
-        repeats: Number of parts of "plant"; no standard error for 1.
-        features: What one feature is; None for the default of the data.
+        share: Share of the features that is planted, in (0, 1).
+        draws: Number D of draws of "detect"; 1 gives no standard error.
+        features: Unit that is ignored, see `igbench.core.features.resolve`.  None: 7 patches along
+            the short side of images, otherwise the unit of the data (elements by default).
+        repeats: Number R of parts of "plant"; 1 gives no standard error.
 
     Raises:
-        InputError: Unknown mode, a share outside (0, 1), no draws or repeats.
+        InputError: Unknown mode, a share outside (0, 1), fewer than one draw or repeat, fewer than
+            two features, or no method to explain with ("plant").
+
+    Example:
+        f = 3 x1 ignores x2, which has 1 of 4.
+
+        >>> import torch
+        >>> from igbench.metrics import dummy
+        >>> x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+        >>> dummy(lambda x: 3 * x[:, 0], x, x.new_tensor([[3.0, 1.0]]), mode="detect").tolist()
+        [0.25]
     """
 
     name = "dummy"
@@ -73,13 +88,13 @@ class Dummy(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         how = f"{self.share:g} planted" if self.mode == "plant" else f"found, {self.draws} draws"
         return f"Dummy (share of |phi| on ignored features, {how})"
 
     @property
     def undefined(self) -> str:
-        """When there is no value."""
+        """Condition under which there is no value."""
         return REASONS[self.mode]
 
     def __post_init__(self) -> None:
@@ -91,13 +106,16 @@ class Dummy(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Everything matters."""
+        """Metrics with equal parameters share an observation."""
         return self
 
     def observe(self, batch: Batch) -> Tensor:
-        """Which features are ignored, boolean.
+        """Mask of ignored features, boolean.
 
-        "plant": (R, N, G), in each repeat.  "detect": (D, N, G), as far as each draw shows.
+        "plant": (R, N, G), for each repeat.  "detect": (D, N, G), as found by each draw alone.
+
+        Raises:
+            InputError: Fewer than two features.
         """
         features = self._features(batch)
         if self.mode == "plant":
@@ -227,18 +245,24 @@ class Dummy(BaseMetric):
 
 
 def share_on(values: Tensor, ignored: Tensor, features: Features) -> Tensor:
-    """Share of |phi| on some features, (N, *F) and (N, G) boolean to (N,)."""
+    """Share of |phi| on some features, (N, *F) and (N, G) boolean to (N,).
+
+    Args:
+        values: (N, *F) maps.
+        ignored: (N, G) which features count.
+        features: What each of the G features covers.
+    """
     inside = feature_units.spread(ignored, features).to(values.device)
     return l1(values.where(inside, 0.0)) / l1(values)
 
 
 class Ignoring(Wrapped):
-    """f(x with some elements at fixed values): a function that ignores these elements.
+    """Scalar f(x with some elements at fixed values), which ignores these elements.
 
     Args:
         score: f.
         ignored: (*F) boolean.
-        value: (*F) what stands there instead.
+        value: (*F) fixed values.
     """
 
     def __init__(self, score: Score, ignored: Tensor, value: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Implementation invariance: do two networks that compute the same get the same map?"""
+"""Implementation and input invariance: maps of two networks that compute the same function."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ BENDS = (nn.ReLU, nn.ReLU6)
 
 @dataclass(frozen=True)
 class ImplementationInvariance(BaseMetric):
-    """|phi(f_2) - phi(f)|_1 / |phi(f)|_1 for a network f_2 that computes the same function as f.
+    """Implementation invariance: |phi(f_2) - phi(f)|_1 / |phi(f)|_1 with f_2 computing the same.
 
-    Sundararajan, Taly and Yan 2017, section 2.  f_2 is a copy of the network in which
+    f_2 is a copy of the network f in which
 
     - "split": every linear and convolutional layer is the sum of two layers with half the weights
       and half the bias each;
@@ -40,16 +40,32 @@ class ImplementationInvariance(BaseMetric):
       and derivatives and no such module;
     - "both": both.
 
-    Halves are exact in binary, so outputs agree to rounding, which is checked.  What depends on the
-    function alone has 0 to within rounding; rules that go by kinds of layers need not.  Layers keep
-    their names.  Range [0, inf).
+    Halves are exact in binary, so outputs agree to rounding, which is checked.  A map that depends
+    on the function alone has 0 to within rounding; rules that go by kinds of layers need not.
+    Layers keep their names.
+
+    Lower is better, in [0, inf).  Undefined where a map is zero or not finite.  Cost: 2 model rows
+    for each sample, shared by all methods, and one explanation for each method.
+
+    Source: Sundararajan, Taly and Yan 2017, section 2.
 
     Args:
         rewrite: "split", "bend" or "both".
 
     Raises:
-        InputError: Unknown rewrite, a model that is no torch module, nothing to rewrite, or a
-            network that works differently when rewritten.
+        InputError: Unknown rewrite, a model that is not a torch module, nothing to rewrite, a
+            network that computes something else when rewritten, or no method to explain with.
+
+    Example:
+        A rule that multiplies the input with the weights of the first layer finds halves of them.
+
+        >>> import torch
+        >>> from igbench.metrics import implementation_invariance
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 1)).eval()
+        >>> rule = lambda batch: batch.x * next(batch.score.model.parameters())
+        >>> x, phi = torch.ones(1, 2), net[0].weight.detach()
+        >>> implementation_invariance(net, x, phi, method=rule).tolist()
+        [0.5]
     """
 
     name = "implementation_invariance"
@@ -65,7 +81,7 @@ class ImplementationInvariance(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         how = {"split": "layers split", "bend": "ReLU rewritten", "both": "layers, ReLU"}
         return f"Implementation invariance (relative L1 gap, {how[self.rewrite]})"
 
@@ -74,11 +90,15 @@ class ImplementationInvariance(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """The second network."""
+        """Metrics with the same rewrite share the second network."""
         return self
 
     def observe(self, batch: Batch) -> nn.Module:
-        """The second network, which is checked to compute the same on these samples."""
+        """The second network, checked to compute the same on these samples.
+
+        Raises:
+            InputError: A model that is not a torch module, nothing to rewrite, or other outputs.
+        """
         model = batch.score.model
         if not isinstance(model, nn.Module):
             raise InputError(
@@ -111,10 +131,10 @@ class ImplementationInvariance(BaseMetric):
 
 
 class Halves(nn.Module):
-    """A linear layer as the sum of two with half its weights.
+    """Linear or convolutional layer as the sum of two with half its weights.
 
     Args:
-        layer: What is split; it is not changed.
+        layer: The layer to split; it is not changed.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -125,16 +145,16 @@ class Halves(nn.Module):
                 parameter.mul_(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer returns."""
+        """Output of the layer."""
         out: Tensor = self.first(x) + self.second(x)
         return out
 
 
 class Bend(nn.Module):
-    """x between 0 and a bound, with a derivative of 0 at and beyond both, as in ReLU and ReLU6.
+    """ReLU or ReLU6 as a choice: x between 0 and a bound, with derivative 0 at and beyond both.
 
     Args:
-        bound: The upper one; infinite for ReLU.
+        bound: The upper bound; infinite for ReLU.
     """
 
     def __init__(self, bound: float) -> None:
@@ -142,13 +162,17 @@ class Bend(nn.Module):
         self.bound = bound
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values (*), like x."""
+        """Values between the bounds, same shape as x."""
         out = torch.where(x > 0, x, 0.0)
         return out if math.isinf(self.bound) else torch.where(x < self.bound, out, self.bound)
 
 
 def rewritten(model: nn.Module, rewrite: str) -> nn.Module:
-    """A copy that computes the same in another way; see `ImplementationInvariance`.
+    """Copy of a model that computes the same in another way; see `ImplementationInvariance`.
+
+    Args:
+        model: The model; it is not changed.
+        rewrite: "split", "bend" or "both".
 
     Raises:
         InputError: There is nothing to rewrite.
@@ -184,20 +208,35 @@ def _rewritten_layer(layer: nn.Module, rewrite: str) -> nn.Module | None:
 
 @dataclass(frozen=True)
 class InputInvariance(BaseMetric):
-    """|phi(f_2, x + m) - phi(f, x)|_1 / |phi(f, x)|_1 with f_2(z) = f(z - m), 0 where invariant.
+    """Input invariance: |phi(f_2, x + m) - phi(f, x)|_1 / |phi(f, x)|_1 for a shift m.
 
-    Kindermans et al. 2019, "The (un)reliability of saliency methods", section 2: the same constant
-    is added to every element of the input, and the first thing that the second network does is to
-    take it off again, so both compute the same from the same image.  A baseline is an input too:
-    moved along (`shift_baseline`), Integrated Gradients are invariant; left where it was, it means
-    something else to f_2, and they are not.  Range [0, inf).
+    The same constant m is added to every element of the input, and f_2(z) = f(z - m) subtracts it
+    first, so both compute the same from the same image.  A baseline is an input too: moved along
+    (`shift_baseline`), Integrated Gradients are invariant; left where it was, it means something
+    else to f_2, and they are not.
+
+    Lower is better, in [0, inf).  Undefined where a map is zero or not finite.  Cost: one
+    explanation for each method.
+
+    Source: Kindermans et al. 2019, The (un)reliability of saliency methods, section 2.
 
     Args:
         shift: m, in units of the model's input.
         shift_baseline: Move the baseline along with the input.
 
     Raises:
-        InputError: The shift is zero.
+        InputError: The shift is zero, or no method to explain with.
+
+    Example:
+        IG of a linear f is w (x - x'): at x = 1 a shift of x alone by 1 doubles it.
+
+        >>> import torch
+        >>> from igbench.methods import IntegratedGradients
+        >>> from igbench.metrics import input_invariance
+        >>> x, w = torch.ones(1, 2, dtype=torch.float64), torch.tensor([1.0, 2.0]).double()
+        >>> ig = IntegratedGradients()
+        >>> input_invariance(lambda x: x @ w, x, w[None], method=ig).round(decimals=6).tolist()
+        [1.0]
     """
 
     name = "input_invariance"
@@ -214,7 +253,7 @@ class InputInvariance(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         along = "moved along" if self.shift_baseline else "left"
         return f"Input invariance (relative L1 gap, shift {self.shift:g}, baseline {along})"
 
@@ -241,7 +280,7 @@ class InputInvariance(BaseMetric):
 
 
 class Moved(Wrapped):
-    """f(z - m).
+    """Scalar f(z - m).
 
     Args:
         score: f.

@@ -1,4 +1,4 @@
-"""Linearity: is the map of a sum of two functions the sum of their maps?"""
+"""Linearity axiom: attribution of a sum of two functions against the sum of their attributions."""
 
 from __future__ import annotations
 
@@ -20,25 +20,35 @@ from igbench.metrics.reexplain import LOST, Wrapped, explained, l1, method_of_ba
 
 @dataclass(frozen=True)
 class Linearity(BaseMetric):
-    """|phi(a f + b g) - a phi(f) - b phi(g)|_1 / (|a phi(f)|_1 + |b phi(g)|_1), 0 where linear.
+    """Linearity gap: |phi(a f + b g) - a phi(f) - b phi(g)|_1 / (|a phi(f)|_1 + |b phi(g)|_1).
 
-    Sundararajan, Taly and Yan 2017, section 4 ("linearity").  g(x) = v . x with independent normal
-    v, drawn by the seed alone: the same function for all samples and methods.  b = |phi(f)|_1 /
-    |phi(g)|_1 for each sample, so that both parts weigh the same whatever the units of f; 1 where
-    the map of g is zero, as it is for methods that look at a layer of the network.  Range
-    [0, inf); a map that does not depend on the model has 1/2 (at a = 1).
+    g(x) = v . x with independent normal v, drawn by the seed alone: the same function for all
+    samples and methods.  b = |phi(f)|_1 / |phi(g)|_1 for each sample, so that both parts weigh the
+    same whatever the units of f; 1 where the map of g is zero, as it is for methods that read a
+    layer of the network.  f takes part in g with the weight 0, as methods may need its layers.
 
-    The value is the mean over R such functions, and the standard error is that of this mean; they
-    are those of all samples, so that the errors of samples do not average out.
+    Lower is better, in [0, inf); 0 for linear methods, 1/2 (at a = 1) for a map that does not
+    depend on the model.  Undefined where a map is zero or not finite.  The value is the mean over R
+    such functions, and the standard error is that of this mean; all samples share the functions, so
+    that the errors of samples do not average out.  Cost: 2 R explanations for each method.
 
-    f takes part in g with the weight 0, as methods may need its layers.
+    Source: Sundararajan, Taly and Yan 2017, section 4, linearity.
 
     Args:
         a: Weight of f, not zero.
-        repeats: Number R of random functions; no standard error for 1.
+        repeats: Number R of random functions; 1 gives no standard error.
 
     Raises:
-        InputError: a is zero, no functions.
+        InputError: a is zero or not finite, fewer than one function, or no method to explain with.
+
+    Example:
+        A map that shows the input whatever the model is.
+
+        >>> import torch
+        >>> from igbench.metrics import linearity
+        >>> x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+        >>> linearity(lambda x: x.sum(dim=1), x, x, method=lambda batch: batch.x).tolist()
+        [0.5]
     """
 
     name = "linearity"
@@ -62,7 +72,7 @@ class Linearity(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Only the random functions."""
+        """Metrics with the same number of repeats share the random functions."""
         return (Linearity, self.repeats)
 
     def observe(self, batch: Batch) -> list[Tensor]:
@@ -109,7 +119,7 @@ class Linearity(BaseMetric):
 
 
 class Combined(Wrapped):
-    """a f(x) + b v . x.
+    """Scalar a f(x) + b v . x.
 
     Args:
         score: f.

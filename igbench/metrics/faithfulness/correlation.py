@@ -1,4 +1,4 @@
-"""Sensitivity-n: do contributions of feature sets predict what removing the sets does?"""
+"""Correlation of summed attributions with output changes: sensitivity-n and its relatives."""
 
 from __future__ import annotations
 
@@ -23,28 +23,46 @@ FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 @dataclass(frozen=True)
 class SensitivityN(BaseMetric):
-    """Sensitivity-n (Ancona et al. 2018, section 4), averaged over several n.
+    """Sensitivity-n: mean over n of the correlation of sum phi_S with f(x) - f(x_S -> x').
 
-    For each n, the Pearson correlation over random sets S of n features between the sum of
-    contributions in S and f(x) - f(x with S at the baseline).  1 for every n is perfect; n = 1 is
-    agreement with occlusion, n = G is completeness (a single set, so no correlation exists).
+    For each n, the Pearson correlation over random sets S of n features between the sum of the
+    contributions in S and the change of f when the features in S go to the baseline x'.  1 for
+    every n is perfect; n = 1 is agreement with occlusion; n = G is completeness (a single set, so
+    no correlation exists).
 
     The D sets of one sample are the first n features of D random orders, so that sets of different
-    size are nested; each is uniform among sets of its size, and all methods see the same ones.  The
+    size are nested; each is uniform among sets of its size, and all methods use the same sets.  The
     standard error is the jackknife's over the D orders, each left out for all n at once.  Output
     changes that differ by rounding alone count as equal.
 
+    Higher is better, in [-1, 1].  Undefined where for some n all sums or all output changes are
+    equal.  Cost: 1 + D model rows for each sample and n (281 by default), shared by all methods.
+
     This is a measure of faithfulness.  The largest change of the *attribution* when up to n
-    features move is another metric.
+    features change is another metric, `MaxSensitivityN`.
+
+    Source: Ancona et al. 2018, section 4.
 
     Args:
         n: Sizes of the sets: whole numbers, or fractions of G below 1.
         subsets: Number D of sets for each n; "all" enumerates them.
-        features: What one feature is; None for the default of the data.
+        features: Unit of the sets, see `igbench.core.features.resolve`.  None: 14 patches along the
+            short side of images, otherwise the unit of the data (elements by default).
 
     Raises:
         InputError: A size that is not above zero, above 1 and not whole, or above G; fewer than 3
-            sets.
+            sets; more than 20,000 sets to enumerate.
+
+    Example:
+        The changes are 3, 2, 1; the map has 3, 1, 2.  Sets of 2 are complements of sets of 1.
+
+        >>> import torch
+        >>> from igbench.metrics import sensitivity_n
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> f = lambda x: x @ x.new_tensor([3.0, 2.0, 1.0])
+        >>> phi = x.new_tensor([[3.0, 1.0, 2.0]])
+        >>> sensitivity_n(f, x, phi, n=(1, 2), subsets="all").round(decimals=6).tolist()
+        [0.5]
     """
 
     name = "sensitivity_n"
@@ -63,7 +81,7 @@ class SensitivityN(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Sensitivity-n, Ancona 2018, faithfulness ({self.subsets} subsets)"
 
     def __post_init__(self) -> None:
@@ -75,12 +93,16 @@ class SensitivityN(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Everything matters."""
+        """Metrics with the same set sizes, number of sets and features share an observation."""
         unit = id(self.features) if isinstance(self.features, Tensor) else self.features
         return (SensitivityN, self.n, self.subsets, unit)
 
     def observe(self, batch: Batch) -> list[Tensor]:
-        """f(x) - f(x with S removed), for each n (N, D) float64."""
+        """Changes f(x) - f(x with S removed), for each n (N, D) float64.
+
+        Raises:
+            InputError: A size above G, or more than 20,000 sets to enumerate.
+        """
         features = self.features_of(batch)
         clean = batch.score.evaluate(batch.x, batch.target).double()
         changes: list[list[Tensor]] = []
@@ -156,7 +178,7 @@ class SensitivityN(BaseMetric):
 
 
 def level(change: Tensor, rounding: Tensor) -> Tensor:
-    """Changes of outputs (D,), all the same where they differ by no more than `rounding`."""
+    """Changes of outputs (D,), made equal where they differ by no more than `rounding`."""
     middle = change.mean()
     return change.where((change - middle).abs().amax() > rounding, middle)
 
@@ -164,7 +186,11 @@ def level(change: Tensor, rounding: Tensor) -> Tensor:
 def without_each(a: Tensor, b: Tensor) -> Tensor:
     """Pearson correlations with one draw left out, (M, D) and (D,) to (M, D).
 
-    0 where a single draw has all the variance: nothing is known without it.
+    0 where a single draw has all the variance, as the rest then defines no correlation.
+
+    Args:
+        a: (M, D) float64 sums of M maps.
+        b: (D,) float64 changes of outputs.
     """
     da, db = a - a.mean(dim=-1, keepdim=True), b - b.mean()
     further = len(b) / (len(b) - 1)  # leaving a draw out moves the mean too
@@ -192,19 +218,37 @@ def pearson(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True)
 class FaithfulnessCorrelation(BaseMetric):
-    """Pearson correlation over D random sets S of sum phi_S with f(x) - f(x with S removed).
+    """Faithfulness correlation: Pearson over random sets S of sum phi_S with f(x) - f(x_S -> x').
 
-    Bhatt, Weller and Moura 2020, definition 3.  All sets have the same number of features, and
-    removed features are at the baseline: this is sensitivity-n at a single n, whose sets and
-    observation it shares.  The standard error is the jackknife's over sets.  The range is [-1, 1].
+    All D sets have the same number of features, and removed features are at the baseline x': this
+    is sensitivity-n at a single n, whose sets and observation it shares.
+
+    Higher is better, in [-1, 1].  Undefined where all sums or all output changes are equal.  The
+    standard error is the jackknife's over sets.  Cost: 1 + D model rows for each sample (101 by
+    default), shared by all methods.
+
+    Source: Bhatt, Weller and Moura 2020, definition 3.
 
     Args:
         n: Size of the sets: a whole number, or a fraction of G below 1.
         subsets: Number D of sets; "all" enumerates them.
-        features: What one feature is; None for the default of the data.
+        features: Unit of the sets, see `igbench.core.features.resolve`.  None: 14 patches along the
+            short side of images, otherwise the unit of the data (elements by default).
 
     Raises:
-        InputError: n is not above zero or above G, or there are fewer than 3 sets.
+        InputError: n is not above zero or above G; fewer than 3 sets; more than 20,000 sets to
+            enumerate.
+
+    Example:
+        The changes are 3, 2, 1; the map has 3, 1, 2.
+
+        >>> import torch
+        >>> from igbench.metrics import faithfulness_correlation
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> f = lambda x: x @ x.new_tensor([3.0, 2.0, 1.0])
+        >>> phi = x.new_tensor([[3.0, 1.0, 2.0]])
+        >>> faithfulness_correlation(f, x, phi, n=1, subsets="all").round(decimals=6).tolist()
+        [0.5]
     """
 
     name = "faithfulness_correlation"
@@ -223,7 +267,7 @@ class FaithfulnessCorrelation(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Faithfulness correlation ({self.subsets} sets of {self.n:g})"
 
     def __post_init__(self) -> None:
@@ -234,7 +278,7 @@ class FaithfulnessCorrelation(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """That of sensitivity-n with the same sets."""
+        """Shares the observation of sensitivity-n with the same sets."""
         return self._sets().sharing_key
 
     def observe(self, batch: Batch) -> list[Tensor]:
@@ -251,19 +295,35 @@ class FaithfulnessCorrelation(BaseMetric):
 
 @dataclass(frozen=True)
 class FaithfulnessEstimate(BaseMetric):
-    """Pearson correlation over the G features of phi_i with f(x) - f(x without feature i).
+    """Faithfulness estimate: Pearson over features of phi_i with f(x) - f(x without feature i).
 
-    Alvarez-Melis and Jaakkola 2018 (Towards robust interpretability with self-explaining neural
-    networks).  Each feature goes to the baseline by itself, so G + 1 model rows are needed for each
-    sample, whatever the number of methods; for photographs choose patches.  f is the output that
-    the attribution explains (the paper: a probability).  Exact, no standard error.  The range is
-    [-1, 1].
+    Each feature goes to the baseline by itself.  f is the output that the attribution explains (the
+    paper: a probability).
+
+    Higher is better, in [-1, 1].  Undefined where all contributions or all output changes are
+    equal.  Exact, no standard error.  Cost: G + 1 model rows for each sample, shared by all
+    methods; for photographs use patches.
+
+    Source: Alvarez-Melis and Jaakkola 2018, Towards robust interpretability with self-explaining
+    neural networks.
 
     Args:
-        features: What one feature is; None for the default of the data.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: 14 patches along
+            the short side of images, otherwise the unit of the data (elements by default).
 
     Raises:
         InputError: There are more than 20,000 features.
+
+    Example:
+        The changes are 3, 2, 1; the map has 3, 1, 2.
+
+        >>> import torch
+        >>> from igbench.metrics import faithfulness_estimate
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> f = lambda x: x @ x.new_tensor([3.0, 2.0, 1.0])
+        >>> phi = x.new_tensor([[3.0, 1.0, 2.0]])
+        >>> faithfulness_estimate(f, x, phi).round(decimals=6).tolist()
+        [0.5]
     """
 
     name = "faithfulness_estimate"
@@ -284,7 +344,7 @@ class FaithfulnessEstimate(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """That of sensitivity-n with all sets of one feature."""
+        """Shares the observation of sensitivity-n with all sets of one feature."""
         return self._sets().sharing_key
 
     def observe(self, batch: Batch) -> list[Tensor]:

@@ -1,6 +1,6 @@
-"""How does the output move once given shares of the ranked features are gone?
+"""Erasure metrics: the output without, or with only, given shares of the ranked features.
 
-The machinery that comprehensiveness and sufficiency share, and ROAD in part.
+Shared by comprehensiveness, sufficiency and, in part, ROAD.
 """
 
 from __future__ import annotations
@@ -31,24 +31,28 @@ Refill = Callable[[int, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Erasure(BaseMetric):
-    """Which features are kept or removed, and what is tracked; the base of two metrics.
+    """Base of comprehensiveness and sufficiency: shares of features, occluder, tracked output.
 
-    Tied features go in a random order, the same for all methods; where a share parts them, the
-    value is the mean over `tie_orders` such orders, and the standard error is that of this mean.
+    Tied features go in a random order, the same for all methods; where a share separates tied
+    features, the value is the mean over `tie_orders` orders, and the standard error is that of this
+    mean.
 
     Args:
-        fractions: Shares q of the features, the B thresholds: fractions of G below 1 (rounded to
-            at least one feature), or whole numbers.  Shares that round to the same number of
-            features each count.
-        occluder: What replaces removed features, see `igbench.core.perturb.occluded`; the paper deletes
-            tokens.
-        scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
-            "probability" (the paper).
-        features: What one feature is; None for the default of the data.
-        tie_orders: Number R of random orders of tied features; no standard error for 1.
+        fractions: Shares q of the features, the B thresholds: fractions of G below 1 (rounded to at
+            least one feature), or whole numbers.  Shares that round to the same number of features
+            each count.
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`; the paper deletes tokens.  None: "zero" for images,
+            "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
 
     Raises:
-        InputError: Shares that are none, an unknown occluder or output, no order.
+        InputError: Shares that are not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
     """
 
     family = "faithfulness"
@@ -81,7 +85,7 @@ class Erasure(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         shares = ", ".join(f"{q:g}" for q in self.fractions)
         return f"{self.label} (mean over {shares} of the features, {self.occluder} occluder)"
 
@@ -92,11 +96,15 @@ class Erasure(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """The shares do not matter to what is observed."""
+        """Metrics with the same occluder, output and features share f(x), whatever their shares."""
         return (Erasure, self.occluder, self.scalar, self.features, self.tie_orders)
 
     def observe(self, batch: Batch) -> Erased:
-        """f(x); the rest depends on the maps."""
+        """The output f(x) of the clean samples; all else depends on the maps.
+
+        Raises:
+            InputError: Features or an occluder that do not fit the shape of the samples.
+        """
         features = self.features_of(batch)
         own = self.for_shape(batch.x.shape[1:])
         score = perturb.tracked(batch.score, own.scalar)
@@ -106,20 +114,24 @@ class Erasure(BaseMetric):
         return Erased(batch, score, features, clean, refill, self.tie_orders)
 
     def counts(self, erased: Erased) -> list[int]:
-        """Numbers of features of the shares."""
+        """Number of features of each share, at least 1.
+
+        Raises:
+            InputError: A share is larger than the number of features.
+        """
         return feature_units.counts_of(self.fractions, erased.features.count)
 
 
 @dataclass(frozen=True)
 class Erased:
-    """Outputs of one batch with the most or least important features gone.
+    """Outputs of one batch without its most or least important features.
 
     Attributes:
         batch: The samples.
-        score: The output that is tracked.
+        score: The tracked output.
         features: What is removed together.
         clean: (N,) float64 output with nothing removed.
-        refill: Makes inputs without some features.
+        refill: Builds inputs without some features.
         tie_orders: Number R of random orders of tied features.
     """
 
@@ -177,17 +189,57 @@ class Erased:
 
 
 def replaced(x: Tensor, fill: Tensor, features: Features) -> Refill:
-    """Removed features come from `fill`; both (N, *F)."""
+    """Refill that takes removed features from `fill`.
+
+    Args:
+        x: (N, *F) samples.
+        fill: (N, *F) replacement.
+        features: What is removed together.
+    """
     features = feature_units.on(features, x.device)
     return lambda i, gone, point: perturb.remove(x[i], fill[i], gone, features)
 
 
 @dataclass(frozen=True)
 class Comprehensiveness(Erasure):
-    """Mean over B shares q of f(x) - f(x without its top q) (ERASER, DeYoung et al. 2020, eq. 1).
+    """Comprehensiveness: mean over shares q of f(x) - f(x without its top q) (ERASER).
 
     The mean is over the B shares given, as in the authors' code.  The paper's formula has the
     denominator B + 1, for the share 0 whose term is zero: B / (B + 1) times this value.
+
+    Higher is better; in [-1, 1] for probabilities, otherwise in the units of f.  Undefined for flat
+    maps, which rank nothing.  Cost: 1 model row for each sample, shared by all methods, and B for
+    each method (5 by default), R times as many where ties matter.
+
+    Source: DeYoung et al. 2020, eq. 1 and 3.
+
+    Args:
+        fractions: Shares q of the features, the B thresholds: fractions of G below 1 (rounded to at
+            least one feature), or whole numbers.  Shares that round to the same number of features
+            each count.
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`; the paper deletes tokens.  None: "zero" for images,
+            "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+
+    Raises:
+        InputError: Shares that are not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+
+    Example:
+        Without the top feature f falls by 3, without the top two by 5.
+
+        >>> import torch
+        >>> from igbench.metrics import comprehensiveness
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> comprehensiveness(f, x, phi, fractions=(1, 2)).tolist()
+        [4.0]
     """
 
     name = "comprehensiveness"
@@ -214,10 +266,44 @@ class Comprehensiveness(Erasure):
 
 @dataclass(frozen=True)
 class Sufficiency(Erasure):
-    """Mean over B shares q of f(x) - f(only the top q of x) (ERASER, DeYoung et al. 2020, eq. 2).
+    """Sufficiency: mean over shares q of f(x) - f(only the top q of x) (ERASER).
 
     The mean is over the B shares given, as in the authors' code.  The paper's formula has the
     denominator B + 1 and the further term f(x) - f(nothing of x), the same for all methods.
+
+    Lower is better; in [-1, 1] for probabilities, otherwise in the units of f.  Undefined for flat
+    maps, which rank nothing.  Cost: 1 model row for each sample, shared by all methods, and B for
+    each method (5 by default), R times as many where ties matter.
+
+    Source: DeYoung et al. 2020, eq. 2 and 3.
+
+    Args:
+        fractions: Shares q of the features, the B thresholds: fractions of G below 1 (rounded to at
+            least one feature), or whole numbers.  Shares that round to the same number of features
+            each count.
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`; the paper deletes tokens.  None: "zero" for images,
+            "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+
+    Raises:
+        InputError: Shares that are not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+
+    Example:
+        With the top feature alone 3 is missing, with the top two 1.
+
+        >>> import torch
+        >>> from igbench.metrics import sufficiency
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> sufficiency(f, x, phi, fractions=(1, 2)).tolist()
+        [2.0]
     """
 
     name = "sufficiency"

@@ -1,4 +1,4 @@
-"""How much of an image is there?  8-bit images, filling in pixels, and lossless file sizes."""
+"""8-bit images for AIC and SIC: conversion, interpolation of unknown pixels, lossless file size."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from igbench.errors import InputError
 
 @dataclass(frozen=True)
 class Levels:
-    """Between inputs and 8 bits: level u of a channel is black + u / 255 (white - black).
+    """Conversion between inputs and 8 bits: level u is black + u / 255 (white - black).
 
     Attributes:
         black: Input of level 0, one number for each of C channels.
-        white: Input of level 255.
+        white: Input of level 255, one number for each of C channels.
+
+    Example:
+        >>> Levels((0.0,), (1.0,)).to_bytes(torch.tensor([[[0.0, 0.5, 2.0]]]))[0, :, 0].tolist()
+        [0, 128, 255]
     """
 
     black: tuple[float, ...]
     white: tuple[float, ...]
 
     def to_bytes(self, x: Tensor) -> np.ndarray:
-        """(C, H, W) to the nearest levels, (H, W, C) uint8; what lies outside is cut off."""
+        """Nearest levels, (C, H, W) to (H, W, C) uint8; values outside are clipped."""
         black, white = self._ends()
         share = (x.detach().cpu().double() - black) / (white - black)
         levels = (share * 255).round().clamp(0, 255).to(torch.uint8)
         return levels.permute(1, 2, 0).numpy()
 
     def to_input(self, image: np.ndarray, like: Tensor) -> Tensor:
-        """(H, W, C) uint8 to (C, H, W) in the dtype and on the device of `like`."""
+        """Input of each level, (H, W, C) uint8 to (C, H, W), dtype and device of `like`."""
         black, white = self._ends()
         share = torch.from_numpy(image).permute(2, 0, 1).double() / 255
         return (black + share * (white - black)).to(like)
@@ -50,11 +54,11 @@ def levels_of(data: Data | None, shape: tuple[int, ...]) -> Levels:
     """Levels of the images of a data set.
 
     Args:
-        data: Where black and white are defined.
+        data: Data with black and white.
         shape: (C, H, W).
 
     Raises:
-        InputError: No data, no white, or samples that are no grey or colour images.
+        InputError: No data, no white, or samples that are not grey or colour images.
     """
     if data is None:
         raise InputError(
@@ -76,7 +80,7 @@ def levels_of(data: Data | None, shape: tuple[int, ...]) -> Levels:
 
 
 def filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """An image whose unknown pixels are interpolated between the known ones, (H, W, C) uint8.
+    """Interpolate the unknown pixels of an image from the known ones, (H, W, C) uint8.
 
     Linear on the Delaunay triangles of the known pixels, rounded to 8 bits; the corners are always
     known, so that there is nothing to extrapolate.  As in the reference code of XRAI (Kapishnikov
@@ -95,14 +99,15 @@ def filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
         np.argwhere(~known)
     )
     result = image.copy()
-    found = np.where(np.isfinite(found), found, mean)  # on the rim, rounding may say outside
-    # Rounded twice, so that the last digits do not decide which way a half goes.
+    # On the rim, rounding may put a point outside.
+    found = np.where(np.isfinite(found), found, mean)
+    # Rounded twice, so that the last digits do not decide how a half is rounded.
     result[~known] = np.rint(np.round(found, 9)).clip(0, 255).astype(np.uint8)
     return result
 
 
 def size(image: np.ndarray) -> int:
-    """Bytes of the image as a lossless WebP file: the entropy of AIC and SIC.
+    """Bytes of the image as a lossless WebP file, the measure of information of AIC and SIC.
 
     Args:
         image: (H, W, 1 or 3) uint8.

@@ -1,4 +1,4 @@
-"""What would the removed pixels be, as far as the pixels around them tell?"""
+"""Noisy linear imputation of removed pixels from their neighbours, as in ROAD."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def linear(x: Tensor, removed: Tensor, noise: Tensor | None = None) -> Tensor:
     together; `noise` is added to the removed pixels.  Multiplying each equation by its sum of
     weights makes the system symmetric and positive definite.
 
-    Constant images, and linear ramps where no removed pixel touches the border, come back exactly.
+    Constant images, and linear ramps where no removed pixel touches the border, are restored
+    exactly.
 
     Args:
         x: (C, H, W).
@@ -37,7 +38,14 @@ def linear(x: Tensor, removed: Tensor, noise: Tensor | None = None) -> Tensor:
         noise: (C, H, W), already scaled; used where a pixel is removed.
 
     Raises:
-        InputError: No image, a mask of another size, or no pixel left to start from.
+        InputError: Not an image, a mask of another size, or no pixel left to start from.
+
+    Example:
+        >>> ramp = torch.arange(3.0).expand(1, 3, 3)
+        >>> removed = torch.zeros(3, 3, dtype=torch.bool)
+        >>> removed[1, 1] = True
+        >>> linear(ramp, removed)[0, 1].tolist()
+        [0.0, 1.0, 2.0]
     """
     if x.dim() != 3 or removed.shape != x.shape[1:]:
         raise InputError(
@@ -98,7 +106,7 @@ def _solve(gone: np.ndarray, image: np.ndarray) -> np.ndarray:
 def _pairs(
     shape: tuple[int, ...], offset: tuple[int, int]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where pixels with a neighbour at an offset are, and where those neighbours are."""
+    """Slices of the pixels with a neighbour at an offset, and of these neighbours."""
     here, there = [], []
     for length, step in zip(shape, offset, strict=True):
         here.append(slice(max(0, -step), length - max(0, step)))

@@ -1,4 +1,4 @@
-"""How does the output come back as an image regains its information?  What AIC and SIC share."""
+"""Performance information curves: the output as an image regains its information (AIC, SIC)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from igbench.metrics.monte_carlo import averaged, repeated
 
 THRESHOLDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 CELLS = 1000
-"""Cells of the x axis for the area."""
+"""Number of cells of the x axis for the area."""
 KEPT = 20
-"""Every how many of them become points of the curve on the record."""
+"""Every so many cells there is a point of the recorded curve."""
 UNDEFINED = (
     "the map is flat, the output at the image is below `least`, or the blurred image has no "
     "smaller output or no smaller size"
@@ -39,40 +39,41 @@ UNDEFINED = (
 
 @dataclass(frozen=True)
 class Information(BaseMetric):
-    """Performance information curves (Kapishnikov et al. 2019, section 4); the base of two metrics.
+    """Base of AIC and SIC, the performance information curves of Kapishnikov et al. 2019.
 
-    Start from an image of which a random `start` of the pixels is known and the rest interpolated.
-    Reveal the top share t of the pixels by the map, for each threshold t, interpolate the rest
-    again, and note how large the image is as a lossless WebP file and what the model says of it.
+    Start from an image of which a random share `start` of the pixels is known and the rest
+    interpolated.  For each threshold t, reveal the top share t of the pixels by the map,
+    interpolate the rest again, and record the size as a lossless WebP file and the output of the
+    model.
 
-    - x: (size - size of the start) / (size of the image - size of the start), cut to [0, 1];
-    - y: likewise for the output, cut to [0, 1], then its running maximum over thresholds.
+    - x: (size - size of the start) / (size of the image - size of the start), clipped to [0, 1];
+    - y: likewise for the output, clipped to [0, 1], then its running maximum over thresholds.
 
     The ends (0, 0) and (1, 1) are added, the points sorted by x and joined by lines; the value is
-    the area below, on 1000 cells, in [0, 1].  The paper joins samples by the median of their curves
-    and takes the area of that; here every sample has its own area, and the curves are on record.
+    the area below.
 
-    The value and the curve are means over R repeats with other pixels known from the start, and
-    other orders of ties; the standard error is that of this mean.
+    The paper joins samples by the median of their curves and takes the area of that; here every
+    sample has its own area, on 1000 cells, and the curves are recorded.  The value and the curve
+    are means over R repeats with other pixels known from the start, and other orders of ties; the
+    standard error is that of this mean.
 
-    Images are rounded to 8 bits before the model sees them.  The random pixels are drawn by (seed,
-    sample id), the same for all methods.  Pixels are ranked by the sum over channels, or by its
-    magnitude; ties are broken at random, alike for all methods.  Sizes depend on the version of
-    libwebp, by little.
+    Images are rounded to 8 bits before the model evaluates them.  The random pixels are drawn by
+    (seed, sample id), the same for all methods, as is the order of ties.  Sizes depend slightly on
+    the version of libwebp.
 
     Args:
         thresholds: Shares of the pixels that are revealed, rising, in (0, 1).
-        start: Share of the pixels that is known from the start.
+        start: Share of the pixels that is known from the start, in [0, 1).
         least: Smallest output at the image; samples below are undefined.
         normalise: Scale y as above.  Otherwise y is the output itself, from that of the start to
             that of the image, and the output at the start may be anything.
-        absolute: Rank pixels by magnitude.
-        data: Where black and white are defined; an experiment gives its own.
-        repeats: R; no standard error for 1.
+        absolute: Rank pixels by the magnitude of their sum over channels.
+        data: Data with black and white, in units of the model's input; in an experiment its own.
+        repeats: Number R of repeats; 1 gives no standard error.
 
     Raises:
-        InputError: Thresholds that do not rise in (0, 1), a start outside [0, 1), no 8-bit images,
-            no repeats.
+        InputError: Thresholds that do not rise in (0, 1), a start outside [0, 1), data without
+            8-bit images, fewer than one repeat.
     """
 
     family = "faithfulness"
@@ -93,7 +94,7 @@ class Information(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"{self.label} (area{'' if self.normalise else ', not normalised'})"
 
     def __post_init__(self) -> None:
@@ -110,11 +111,15 @@ class Information(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Metrics that reveal alike share their images and outputs."""
+        """Metrics with the same thresholds, start and ranking share their images and outputs."""
         return (Information, self.thresholds, self.start, self.absolute, self.repeats)
 
     def observe(self, batch: Batch) -> list[Images]:
-        """The images, their starts, and sizes and outputs of both, for each repeat."""
+        """Images, their starts, and sizes and outputs of both, for each repeat.
+
+        Raises:
+            InputError: Data without black and white, or samples that are not grey or colour images.
+        """
         return [self._observe(own) for own in repeated(batch, self.repeats)]
 
     def _observe(self, batch: Batch) -> Images:
@@ -151,7 +156,7 @@ class Information(BaseMetric):
 
         Args:
             attributions: Maps by name.
-            observation: What was seen of the images in each repeat.
+            observation: Images of each repeat.
             column: `PROBABILITY` or `ACCURACY`, what is tracked.
             curve: Name of the curve.
         """
@@ -208,17 +213,71 @@ class Information(BaseMetric):
 
 
 def polyline(x: np.ndarray, y: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Points joined by lines in the order of x, then y, at the positions of the grid."""
+    """Heights of the line through points, sorted by x, then y, at the positions of the grid.
+
+    Args:
+        x: (T,) positions.
+        y: (T,) heights.
+        grid: (P,) positions to evaluate.
+
+    Example:
+        >>> polyline(np.array([0.0, 1.0]), np.array([0.0, 2.0]), np.array([0.25])).tolist()
+        [0.5]
+    """
     order = np.lexsort((y, x))
     return np.interp(grid, x[order], y[order])
 
 
 @dataclass(frozen=True)
 class Aic(Information):
-    """Area under the accuracy information curve; see `Information`.
+    """AIC: area under the accuracy information curve, accuracy over the size of the image.
 
-    Kapishnikov et al. 2019, section 4.  The output is 1 where the target has the largest output of
-    the model and 0 elsewhere.  Coarse on one sample: compare means.
+    Start from an image of which a random share `start` of the pixels is known and the rest
+    interpolated.  For each threshold t, reveal the top share t of the pixels by the map,
+    interpolate the rest again, and record the size as a lossless WebP file and the output of the
+    model.
+
+    - x: (size - size of the start) / (size of the image - size of the start), clipped to [0, 1];
+    - y: likewise for the output, clipped to [0, 1], then its running maximum over thresholds.
+
+    The ends (0, 0) and (1, 1) are added, the points sorted by x and joined by lines; the value is
+    the area below.
+
+    The output is 1 where the target has the largest output of the model and 0 elsewhere.  Coarse on
+    one sample: compare means.  Higher is better, in [0, 1].
+
+    Undefined where the map is flat, the output at the image is below `least`, or the start has no
+    smaller output or size than the image.  Cost: 2 R model rows for each sample, shared by all
+    methods, and R for each threshold and method (26 by default), shared by AIC and SIC.
+
+    Source: Kapishnikov et al. 2019, section 4.
+
+    Args:
+        thresholds: Shares of the pixels that are revealed, rising, in (0, 1).
+        start: Share of the pixels that is known from the start, in [0, 1).
+        least: Smallest output at the image; samples below are undefined.
+        normalise: Scale y as above.  Otherwise y is the output itself, from that of the start to
+            that of the image, and the output at the start may be anything.
+        absolute: Rank pixels by the magnitude of their sum over channels.
+        data: Data with black and white, in units of the model's input; in an experiment its own.
+        repeats: Number R of repeats; 1 gives no standard error.
+
+    Raises:
+        InputError: Thresholds that do not rise in (0, 1), a start outside [0, 1), data without
+            8-bit images, fewer than one repeat.
+
+    Example:
+        A model with the constant probability 0.9 of its only class is always right.
+
+        >>> import torch
+        >>> from igbench.metrics import aic
+        >>> from igbench.core.dataset import Data
+        >>> facts = ("grey", "image", (1, 8, 8), ("0",), (None,), None, "pixel", None, (0.0,))
+        >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
+        >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+        >>> f = lambda x: torch.full((len(x),), 9.0).log()
+        >>> aic(f, x, x, data=data, normalise=False).round(decimals=6).tolist()
+        [1.0]
     """
 
     name = "aic"
@@ -235,9 +294,53 @@ class Aic(Information):
 
 @dataclass(frozen=True)
 class Sic(Information):
-    """Area under the softmax information curve; see `Information`.
+    """SIC: area under the softmax information curve, probability over the size of the image.
 
-    Kapishnikov et al. 2019, section 4.  The output is the probability of the target.
+    Start from an image of which a random share `start` of the pixels is known and the rest
+    interpolated.  For each threshold t, reveal the top share t of the pixels by the map,
+    interpolate the rest again, and record the size as a lossless WebP file and the output of the
+    model.
+
+    - x: (size - size of the start) / (size of the image - size of the start), clipped to [0, 1];
+    - y: likewise for the output, clipped to [0, 1], then its running maximum over thresholds.
+
+    The ends (0, 0) and (1, 1) are added, the points sorted by x and joined by lines; the value is
+    the area below.
+
+    The output is the probability of the target.  Higher is better, in [0, 1].
+
+    Undefined where the map is flat, the output at the image is below `least`, or the start has no
+    smaller output or size than the image.  Cost: 2 R model rows for each sample, shared by all
+    methods, and R for each threshold and method (26 by default), shared by AIC and SIC.
+
+    Source: Kapishnikov et al. 2019, section 4.
+
+    Args:
+        thresholds: Shares of the pixels that are revealed, rising, in (0, 1).
+        start: Share of the pixels that is known from the start, in [0, 1).
+        least: Smallest output at the image; samples below are undefined.
+        normalise: Scale y as above.  Otherwise y is the output itself, from that of the start to
+            that of the image, and the output at the start may be anything.
+        absolute: Rank pixels by the magnitude of their sum over channels.
+        data: Data with black and white, in units of the model's input; in an experiment its own.
+        repeats: Number R of repeats; 1 gives no standard error.
+
+    Raises:
+        InputError: Thresholds that do not rise in (0, 1), a start outside [0, 1), data without
+            8-bit images, fewer than one repeat.
+
+    Example:
+        A model with the constant probability 0.9 has the area 0.9 if y is not normalised.
+
+        >>> import torch
+        >>> from igbench.metrics import sic
+        >>> from igbench.core.dataset import Data
+        >>> facts = ("grey", "image", (1, 8, 8), ("0",), (None,), None, "pixel", None, (0.0,))
+        >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
+        >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+        >>> f = lambda x: torch.full((len(x),), 9.0).log()
+        >>> sic(f, x, x, data=data, normalise=False).round(decimals=6).tolist()
+        [0.9]
     """
 
     name = "sic"

@@ -1,4 +1,4 @@
-"""Monotonicity: does the output depend more on features with larger attributions?"""
+"""Monotonicity correlation: rank agreement of attributions with single-feature effects."""
 
 from __future__ import annotations
 
@@ -23,27 +23,42 @@ from igbench.metrics.similarity import ranks
 
 @dataclass(frozen=True)
 class MonotonicityCorrelation(BaseMetric):
-    """Spearman correlation over features of |phi_i| with e_i = E[(f(x) - f(x, feature i at u))^2].
+    """Monotonicity correlation: Spearman over features of |phi_i| with E[(f(x) - f(x_i -> u))^2].
 
-    Nguyen and Rodriguez Martinez 2020 (On quantitative aspects of model interpretability).
-    The values u that replace feature i are uniform
-    between the least and the greatest value of the sample's own channel (of the whole sample where
-    there are no channels), or they are the baseline.  The factor 1 / f(x)^2 of the paper is the
-    same for all features and leaves the ranks as they are.  Changes of f that differ by less than
-    its rounding count as equal, and ties share their average rank.
+    The expectation e_i is over the values u that replace feature i.  They are uniform between the
+    least and the greatest value of the sample's own channel (of the whole sample where there are no
+    channels), or they are the baseline.  The factor 1 / f(x)^2 of the paper is the same for all
+    features and leaves the ranks as they are.  Changes of f that differ by less than its rounding
+    count as equal, and ties share their average rank.
 
-    e_i is a mean over D draws that all methods share; the standard error is the jackknife's over
-    draws, which is too large (by up to a half) where there are few features and many draws.  Noise
-    in e_i biases the correlation towards 0, alike for all methods.  The range is [-1, 1].
+    Higher is better, in [-1, 1].  Undefined where all |phi_i| or all e_i are equal.  e_i is a mean
+    over D draws that all methods share; the standard error is the jackknife's over draws, which is
+    too large (by up to a half) where there are few features and many draws.  Noise in e_i biases
+    the correlation towards 0, equally for all methods.  Cost: D G + 1 model rows for each sample,
+    shared by all methods.
+
+    Source: Nguyen and Rodriguez Martinez 2020, On quantitative aspects of model interpretability.
 
     Args:
         fill: "uniform" (random values) or "baseline" (a single draw, exact).
         draws: Number D of random values for each feature.
-        span: Least and greatest random value; None for the sample's own.
-        features: What one feature is; None for the default of the data.
+        span: Least and greatest random value, in units of the input; None for the sample's own.
+        features: Unit that is replaced, see `igbench.core.features.resolve`.  None: 7 patches along
+            the short side of images, otherwise the unit of the data (elements by default).
 
     Raises:
         InputError: Unknown fill, fewer than 2 draws, or an empty span.
+
+    Example:
+        The effects are 9, 4, 1; the map swaps the last two ranks.
+
+        >>> import torch
+        >>> from igbench.metrics import monotonicity_correlation
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> f = lambda x: x @ x.new_tensor([3.0, 2.0, 1.0])
+        >>> phi = x.new_tensor([[3.0, 1.0, 2.0]])
+        >>> monotonicity_correlation(f, x, phi, fill="baseline").round(decimals=6).tolist()
+        [0.5]
     """
 
     name = "monotonicity_correlation"
@@ -62,7 +77,7 @@ class MonotonicityCorrelation(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         how = f"uniform x {self.draws}" if self.fill == "uniform" else "baseline"
         return f"Monotonicity correlation ({how})"
 
@@ -77,7 +92,7 @@ class MonotonicityCorrelation(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Everything matters."""
+        """Metrics with equal parameters share an observation."""
         return self
 
     def observe(self, batch: Batch) -> Tensor:

@@ -1,6 +1,6 @@
-"""How does the output move as features are removed in the order that an attribution gives?
+"""Removal curves: the output as features are removed in the order of an attribution.
 
-The machinery that deletion, insertion and symmetric relevance gain share.
+Shared by deletion, insertion, symmetric relevance gain, pixel flipping and AOPC.
 """
 
 from __future__ import annotations
@@ -28,24 +28,26 @@ Order = Literal["mif", "lif"]
 
 @dataclass(frozen=True)
 class Removal(BaseMetric):
-    """What a removal curve is, apart from the order; the base of the metrics made of such curves.
+    """Base of the metrics of removal curves: what is removed, what replaces it, what is tracked.
 
-    Tied features go in a random order, the same for all methods; where a step parts them, the curve
-    is the mean over `tie_orders` such orders, and the standard error is that of this mean.  A map
-    without such ties is evaluated once, and its error is 0.
+    Tied features go in a random order, the same for all methods.  Where a step separates tied
+    features, the curve is the mean over `tie_orders` orders and the standard error is that of this
+    mean; a map without such ties is evaluated once, with a standard error of 0.
 
     Args:
-        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1792 of
-            50176 pixels, 1/28).
-        occluder: What replaces removed features, see `igbench.core.perturb.occluded`.
-        scalar: Output that is tracked: "score" (what the attribution explains), "logit" or
-            "probability".
-        features: What one feature is; None for the default of the data.
-        tie_orders: Number R of random orders of tied features; no standard error for 1.
+        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
+            which is 1792 of 50176 pixels).
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
 
     Raises:
-        InputError: A step that is not above zero, or above 1 and not whole; an unknown occluder or
-            output; no order.
+        InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
     """
 
     family = "faithfulness"
@@ -84,11 +86,15 @@ class Removal(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Metrics that remove alike share their curves."""
+        """Metrics with the same removal share their curves."""
         return Removal(self.step, self.occluder, self.scalar, self.features, self.tie_orders)
 
     def observe(self, batch: Batch) -> Curves:
-        """The end points of every curve; the curves follow when they are asked for."""
+        """End points of all curves; the curves themselves are computed on first use.
+
+        Raises:
+            InputError: Features or an occluder that do not fit the shape of the samples.
+        """
         features = self.features_of(batch)
         own = self.for_shape(batch.x.shape[1:])
         score = perturb.tracked(batch.score, own.scalar)
@@ -108,13 +114,13 @@ class Removal(BaseMetric):
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves of one batch, computed once for each order and method, then remembered.
+    """Removal curves of one batch, computed once for each order and method.
 
     Attributes:
         batch: The samples.
-        score: The output that is tracked.
+        score: The tracked output.
         features: What is removed together.
-        fill: (N, *F) what replaces removed features.
+        fill: (N, *F) replacement of removed features.
         step: Features removed at a time.
         tie_orders: Number R of random orders of tied features.
         clean: (N,) output with nothing removed.
@@ -141,7 +147,11 @@ class Curves:
     def removal(self, order: Order, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
         """Output as features go, most ("mif") or least ("lif") important first, (R, N, P) each.
 
-        Samples with a flat map have NaN.  All methods are evaluated together.
+        All methods are evaluated together.  Samples with a flat map have NaN and cost nothing.
+
+        Args:
+            order: "mif" or "lif".
+            attributions: Maps by name.
         """
         new = {n: a for n, a in attributions.items() if (order, n) not in self.known}
         if new:
@@ -188,23 +198,60 @@ class Curves:
 
 
 def ranks_something(values: Tensor) -> bool:
-    """Whether values (G,) are finite and not all equal."""
+    """Whether values (G,) are finite and not all equal, so that they define a ranking."""
     return bool(torch.isfinite(values).all()) and bool((values != values[0]).any())
 
 
 def area(x: list[float], y: Tensor) -> Tensor:
-    """Area under curves over the fraction of features, by the trapezoid rule, (..., P) to (...)."""
+    """Area under curves over the fraction of features, by the trapezoid rule, (..., P) to (...).
+
+    Args:
+        x: P fractions of features, rising.
+        y: (..., P) outputs.
+    """
     return torch.trapezoid(y, torch.tensor(x, dtype=y.dtype, device=y.device), dim=-1)
 
 
 @dataclass(frozen=True)
 class Deletion(Removal):
-    """Area under f as features are removed in falling order of attribution (RISE).
+    """Deletion: area under f as features are removed in falling order of attribution (RISE).
 
-    Petsiuk et al. 2018, section 3.3.  As there, the target is fixed on the clean input, a pixel
-    goes with all its channels, and the area is over the fraction of removed pixels, by the
-    trapezoid rule, both end points included.  Ties are broken at random, alike for all methods.
-    RISE's settings are step=1/28, occluder="zero", scalar="probability" at 224 x 224.
+    With x^(k) the sample without its k * step most important features, the area under f(x^(k)) over
+    the fraction of removed features, from 0 to 1, by the trapezoid rule with both end points.  The
+    target is fixed on the clean input, and a pixel goes with all its channels.  RISE's settings are
+    step=1/28, occluder="zero", scalar="probability" at 224 x 224.
+
+    Lower is better; in [0, 1] for probabilities, otherwise in the units of f.  Undefined for flat
+    maps, which rank nothing.  Cost: 2 model rows for each sample, shared by all methods, and ceil(G
+    / step) - 1 for each method (27 by default), R times as many where ties matter.
+
+    Source: Petsiuk, Das and Saenko 2018, section 3.3.
+
+    Args:
+        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
+            which is 1792 of 50176 pixels).
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+
+    Raises:
+        InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+
+    Example:
+        With f = 6, 3, 1, 0 after each step, the area is (3 + 3 + 1 + 0) / 3.
+
+        >>> import torch
+        >>> from igbench.metrics import deletion
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> deletion(f, x, phi, step=1).round(decimals=4).tolist()
+        [2.3333]
     """
 
     name = "deletion"
@@ -214,7 +261,7 @@ class Deletion(Removal):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Deletion AUC ({self.occluder} occluder)"
 
     def measure(
@@ -230,11 +277,44 @@ class Deletion(Removal):
 
 @dataclass(frozen=True)
 class Insertion(Removal):
-    """Area under f as features are revealed in falling order of attribution (RISE).
+    """Insertion: area under f as features are revealed in falling order of attribution (RISE).
 
-    Petsiuk et al. 2018, section 3.3.  Revealing the most important features first is removing the
-    least important ones first, read backwards; if `step` does not divide G, the short step is the
-    first one.  RISE's settings are step=1/28, occluder="blur", scalar="probability".
+    Start from the occluder alone and reveal the most important features first; the area under f is
+    over the fraction of revealed features, by the trapezoid rule with both end points.  This is the
+    removal of the least important features first, read backwards; if `step` does not divide G, the
+    short step is the first one.  RISE's settings are step=1/28, occluder="blur",
+    scalar="probability".
+
+    Higher is better; in [0, 1] for probabilities, otherwise in the units of f.  Undefined for flat
+    maps.  Cost: 2 model rows for each sample, shared by all methods, and ceil(G / step) - 1 for
+    each method (27 by default), R times as many where ties matter.
+
+    Source: Petsiuk, Das and Saenko 2018, section 3.3.
+
+    Args:
+        step: Features revealed at a time: a whole number, or a fraction of G below 1.
+        occluder: Replacement of hidden features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`.  None: "blur" for images, "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+
+    Raises:
+        InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+
+    Example:
+        With f = 0, 3, 5, 6 after each step, the area is (1.5 + 4 + 5.5) / 3.
+
+        >>> import torch
+        >>> from igbench.metrics import insertion
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> insertion(f, x, phi, step=1).round(decimals=4).tolist()
+        [3.6667]
     """
 
     name = "insertion"
@@ -245,7 +325,7 @@ class Insertion(Removal):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Insertion AUC ({self.occluder} occluder)"
 
     def measure(
@@ -261,11 +341,43 @@ class Insertion(Removal):
 
 @dataclass(frozen=True)
 class SymmetricRelevanceGain(Removal):
-    """SRG = area(least important first) - area(most important first), same occluder for both.
+    """Symmetric relevance gain: area(least important first) - area(most important first).
 
-    Bluecher et al. 2024.  Both areas are under f over the fraction of removed features.  The
-    expectation for a random order is 0, whatever the model and the occluder, and rankings of
-    methods depend little on the occluder: the recommended headline number.
+    Both areas are under f over the fraction of removed features, with the same occluder.  A random
+    order has expectation 0, whatever the model and the occluder, and rankings of methods depend
+    little on the occluder: the recommended headline number.
+
+    Higher is better; in [-1, 1] for probabilities, otherwise in the units of f.  Undefined for flat
+    maps.  Cost: 2 model rows for each sample, shared by all methods, and 2 (ceil(G / step) - 1) for
+    each method (54 by default), R times as many where ties matter.
+
+    Source: Bluecher, Vielhaben and Strodthoff 2024.
+
+    Args:
+        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
+            which is 1792 of 50176 pixels).
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+
+    Raises:
+        InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+
+    Example:
+        The areas are 11/3 and 7/3.
+
+        >>> import torch
+        >>> from igbench.metrics import srg
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> srg(f, x, phi, step=1).round(decimals=4).tolist()
+        [1.3333]
     """
 
     name = "srg"
@@ -276,7 +388,7 @@ class SymmetricRelevanceGain(Removal):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Symmetric relevance gain ({self.occluder} occluder)"
 
     def measure(
@@ -298,12 +410,43 @@ class SymmetricRelevanceGain(Removal):
 
 @dataclass(frozen=True)
 class PixelFlipping(Removal):
-    """Mean of f over the L + 1 steps of removal, most relevant first (Bach et al. 2015).
+    """Pixel flipping: mean of f over the L + 1 steps of removal, most relevant first.
 
     (1 / (L + 1)) sum over k = 0..L of f(x^(k)), where x^(k) lacks the k * step most relevant
-    features, x^(0) = x, and x^(L) lacks all.  The plain mean of the points, unlike the area of
-    `Deletion`, whose curves it shares; f(x) minus it is `Aopc`.  Ties are broken at random, alike
-    for all methods.  [0, 1] for probabilities.
+    features, x^(0) = x, and x^(L) lacks all.  It is the plain mean of the points, unlike the area
+    of `Deletion`, whose curves it shares; f(x) minus it is `Aopc`.
+
+    Lower is better; in [0, 1] for probabilities, otherwise in the units of f.  Undefined for flat
+    maps.  Cost: 2 model rows for each sample, shared by all methods, and ceil(G / step) - 1 for
+    each method (27 by default), R times as many where ties matter.
+
+    Source: Bach et al. 2015, pixel-flipping.
+
+    Args:
+        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
+            which is 1792 of 50176 pixels).
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+
+    Raises:
+        InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+
+    Example:
+        The mean of 6, 3, 1 and 0.
+
+        >>> import torch
+        >>> from igbench.metrics import pixel_flipping
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> pixel_flipping(f, x, phi, step=1).tolist()
+        [2.5]
     """
 
     name = "pixel_flipping"
@@ -313,7 +456,7 @@ class PixelFlipping(Removal):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Pixel flipping, mean output ({self.occluder} occluder)"
 
     def measure(
@@ -335,7 +478,7 @@ TITLES: dict[str, tuple[str, Direction]] = {
 
 @dataclass(frozen=True)
 class Aopc(Removal):
-    """Area over the perturbation curve (Samek et al. 2017, eq. 12).
+    """AOPC, the area over the perturbation curve: mean drop of f as features are removed.
 
     AOPC = (1 / (L + 1)) sum over k = 0..L of f(x) - f(x^(k)), where x^(k) lacks the k * step first
     features of the order, and the term k = 0 is zero.  L is the last step that removes no more than
@@ -343,18 +486,44 @@ class Aopc(Removal):
 
     - "morf": most relevant first, higher is better;
     - "lerf": least relevant first, lower is better;
-    - "difference": the area between the two curves, ABPC = mean of f(least relevant first) - f(most
+    - "difference": the area between the curves, ABPC = mean of f(least relevant first) - f(most
       relevant first), higher is better; a random order has expectation 0.
 
-    The curves are those of `Deletion` and `SymmetricRelevanceGain` with the same removal.  Each
-    term lies in [-1, 1] for probabilities.
+    The curves are those of `Deletion` and `SymmetricRelevanceGain` with the same removal.  In [-1,
+    1] for probabilities, otherwise in the units of f.  Undefined for flat maps.  Cost: 2 model rows
+    for each sample, shared by all methods, and ceil(G / step) - 1 for each method and order (27 by
+    default), R times as many where ties matter.
+
+    Source: Samek et al. 2017, eq. 12.
 
     Args:
-        order: "morf", "lerf" or "difference".
-        until: Largest fraction of the features that is removed.
+        step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
+            which is 1792 of 50176 pixels).
+        occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
+            `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
+        scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
+            None: "probability" for images, "score" otherwise.
+        features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
+            images, otherwise the unit of the data (elements by default).
+        tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        order: "morf", "lerf" or "difference" (implied by `abpc`).
+        until: Largest fraction of the features that is removed, in (0, 1].
 
     Raises:
-        InputError: Unknown order, or a fraction that is not in (0, 1].
+        InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
+            scalar; fewer than one order of ties.
+        InputError: Unknown order; `until` outside (0, 1] or before the first step.
+
+    Example:
+        The drops are 0, 3, 5, 6 in the order of the map and 0, 1, 3, 6 in the reverse order.
+
+        >>> import torch
+        >>> from igbench.metrics import abpc, aopc
+        >>> x = torch.ones(1, 3, dtype=torch.float64)
+        >>> phi = x.new_tensor([[3.0, 2.0, 1.0]])
+        >>> f = lambda x: x @ phi[0]
+        >>> aopc(f, x, phi, step=1).tolist(), abpc(f, x, phi, step=1).tolist()
+        ([3.5], [1.0])
     """
 
     name = "aopc"
@@ -369,12 +538,12 @@ class Aopc(Removal):
 
     @property
     def direction(self) -> Direction:
-        """Which way is better; it depends on the order."""
+        """Direction of better values, which depends on the order."""
         return TITLES[self.order][1]
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         upto = "" if self.until == 1 else f", first {self.until:g} of the features"
         return f"{TITLES[self.order][0]}{upto} ({self.occluder} occluder)"
 
@@ -387,7 +556,11 @@ class Aopc(Removal):
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
     ) -> dict[str, Measurement]:
-        """Area over, or between, the curves of every attribution."""
+        """Area over, or between, the curves of every attribution.
+
+        Raises:
+            InputError: `until` ends before the first step.
+        """
         points = sum(x <= self.until * (1 + 1e-9) for x in observation.x)
         if points < 2:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What does the model say of an image that is revealed bit by bit, and how large is it?"""
+"""Partly revealed images: their file sizes and the outputs of the model, for AIC and SIC."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SIZE, PROBABILITY, ACCURACY = range(3)
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one batch, revealed once for each method, then remembered as numbers.
+    """Images of one batch and their starts, revealed once for each method.
 
     Attributes:
         batch: The samples.
         score: Probability of the target and whether it is the largest output.
-        levels: Between inputs and 8 bits.
+        levels: Conversion between inputs and 8 bits.
         images: N of (H, W, C) uint8.
         known: N of (H, W), the pixels that are known from the start.
         ends: (N, 2, 3) size, probability and accuracy at the start and at the image.
@@ -46,7 +46,14 @@ class Images:
     def revealed(
         self, name: str, attribution: Attribution, thresholds: Sequence[float], absolute: bool
     ) -> np.ndarray:
-        """Size, probability and accuracy at each threshold, (N, T, 3); NaN where the map is flat."""
+        """Size, probability and accuracy at each threshold, (N, T, 3); NaN for flat maps.
+
+        Args:
+            name: Name of the method.
+            attribution: Its maps.
+            thresholds: T shares of pixels that are revealed.
+            absolute: Rank pixels by magnitude.
+        """
         if name not in self.points:
             features = feature_units.resolve("pixel", tuple(self.batch.x.shape[1:]))
             values = feature_units.total(attribution.values, features)
@@ -59,7 +66,7 @@ class Images:
         return self.points[name]
 
     def _reveal(self, i: int, values: Tensor, thresholds: Sequence[float]) -> np.ndarray:
-        """One sample by one ranking of its pixels (G,), (T, 3)."""
+        """Reveal one sample by one ranking of its pixels, (G,) to (T, 3)."""
         count = len(values)
         order = (
             perturb.order(values, self.batch.metric_seed, self.batch.sample_ids[i]).cpu().numpy()

@@ -1,4 +1,4 @@
-"""ROAD: does the map rank pixels rightly when removed ones are imputed from their neighbours?"""
+"""ROAD: removal curves with removed pixels imputed from their neighbours."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TITLES: dict[str, tuple[str, Direction]] = {
 
 @dataclass(frozen=True)
 class Road(BaseMetric):
-    """Mean of f over shares of removed pixels, with noisy linear imputation (Rong et al. 2022).
+    """ROAD: mean of f over shares of removed pixels, with noisy linear imputation.
 
-    Removed pixels are imputed from their neighbours (`igbench.metrics.faithfulness.imputation.linear`), which leaks less of
-    the shape of the mask than a constant does, plus independent noise of standard deviation
-    `noise`, the same for all methods and both orders.
+    Removed pixels are imputed from their neighbours (`igbench.metrics.faithfulness.imputation`),
+    which reveals less of the shape of the mask than a constant does, plus independent noise of
+    standard deviation `noise`, the same for all methods and both orders.
 
     - "morf": the most relevant pixels are removed, lower is better;
     - "lerf": the least relevant pixels are removed, higher is better;
@@ -44,23 +44,38 @@ class Road(BaseMetric):
 
     With scalar="accuracy" f is 1 where the class with the largest output is the target and 0
     elsewhere, and the mean over samples is the accuracy of the paper.  On one sample that is
-    coarse, so the default follows the target's probability instead.  Both lie in [0, 1], and
-    in [-1/2, 1/2] for "both".
+    coarse, so the default is the probability of the target.  Both lie in [0, 1], and in [-1/2, 1/2]
+    for "both".  Undefined for flat maps, which rank nothing.
 
-    The value is the mean over R repeats with other noise, and other orders of ties; the standard
-    error is that of this mean.  Without noise, maps without ties are not repeated.
+    The value is the mean over R repeats with other noise and other orders of ties; the standard
+    error is that of this mean.  Cost: 1 model row for each sample, shared by all methods, and R B
+    for each method and order (28 for "both" by default).  Without noise there are no repeats,
+    except of tied orders.
+
+    Source: Rong et al. 2022, remove and debias.
 
     Args:
-        fractions: Shares of pixels that are removed, as fractions below 1 or whole numbers.
+        fractions: The B shares of pixels that are removed, fractions below 1 or whole numbers.
         order: "morf", "lerf" or "both".
         scalar: "probability", "accuracy", "logit" or "score" (what the attribution explains).
         noise: Standard deviation of the noise, in units of the model's input.
-        features: "pixel" or "patch:P"; None for the default of the data.
-        repeats: R; no standard error for 1.
+        features: "pixel" or "patch:P".  None: pixels.
+        repeats: Number R of repeats; 1 gives no standard error.
 
     Raises:
-        InputError: Samples that are no images, features that split the channels, shares that
-            leave nothing, accuracy of a model without classes, no repeats.
+        InputError: Samples that are not images, features that split the channels, shares that leave
+            nothing, accuracy of a model without classes, negative noise, fewer than one repeat.
+
+    Example:
+        The bright pixel, 2 among ones, is imputed as 1: the sum falls from 10 to 9.
+
+        >>> import torch
+        >>> from igbench.metrics import road
+        >>> x = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+        >>> x[..., 1, 1] = 2
+        >>> f = lambda x: x.sum(dim=(1, 2, 3))
+        >>> road(f, x, x, fractions=(1,), order="morf", scalar="score", noise=0).tolist()
+        [9.0]
     """
 
     name = "road"
@@ -82,12 +97,12 @@ class Road(BaseMetric):
 
     @property
     def direction(self) -> Direction:
-        """Which way is better; it depends on the order."""
+        """Direction of better values, which depends on the order."""
         return TITLES[self.order][1]
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"{TITLES[self.order][0]} ({self.scalar})"
 
     @property
@@ -112,11 +127,15 @@ class Road(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Variants that differ in the order share f(x)."""
+        """Metrics that differ in the order alone share f(x)."""
         return (Road, self.fractions, self.scalar, self.noise, self.features, self.repeats)
 
     def observe(self, batch: Batch) -> list[Erased]:
-        """f(x); the rest depends on the maps.  One for each repeat."""
+        """The output f(x) of the clean samples, once for each repeat; all else depends on the maps.
+
+        Raises:
+            InputError: Samples that are not images, or features that split the channels.
+        """
         shape = tuple(batch.x.shape[1:])
         if len(shape) != 3:
             raise InputError(f"road needs images, not samples of shape {shape}.")
@@ -165,7 +184,11 @@ class Road(BaseMetric):
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Erased]
     ) -> dict[str, Measurement]:
-        """Mean output over shares of every attribution; x of the curves is the fraction removed."""
+        """Mean output over shares of every attribution; x of the curves is the fraction removed.
+
+        Raises:
+            InputError: A share that removes every pixel.
+        """
         found = [self._means(attributions, erased) for erased in observation]
         return found[0] if len(found) == 1 else mean_of(found)
 

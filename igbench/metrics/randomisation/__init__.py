@@ -1,1 +1,1 @@
-"""Randomisation: does the map change with the weights, or with the class?"""
+"""Randomisation metrics: maps of random weights (MPRT) and of other classes (random logit)."""

@@ -1,4 +1,4 @@
-"""Random logit: does the map depend on the class that it explains?"""
+"""Random logit: similarity of the maps for the target and for other classes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,42 @@ from igbench.schema import AS_DATA
 
 @dataclass(frozen=True)
 class RandomLogit(BaseMetric):
-    """Similarity of the map for the target to the map for another class (Sixt et al. 2020).
+    """Random logit: similarity of the map for the target to the map for another class.
 
-    Section 5 of "When Explanations Lie".  The other class is drawn by (seed, sample id) from all
-    others, alike for all methods.  Some likeness is right where classes share evidence; 1 means
-    that the map does not know what it explains.
+    The other class is drawn by (seed, sample id) from all others, the same for all methods.  Some
+    similarity is right where classes share evidence; 1 means that the map is independent of the
+    class.
 
-    The value is the mean over D such classes, drawn without replacement from the K - 1; its
-    standard error is sd / sqrt(D) sqrt(1 - D / (K - 1)), so that all of them give an error of 0.
+    Lower is better, in [-1, 1].  Undefined where a map is flat or not finite.  The value is the
+    mean over D such classes, drawn without replacement from the K - 1; its standard error is sd /
+    sqrt(D) sqrt(1 - D / (K - 1)), so that all of them give an error of 0.  Cost: D explanations for
+    each method.
+
+    Source: Sixt, Granz and Landgraf 2020, When explanations lie, section 5.
 
     Args:
-        similarity: "spearman" or "ssim", see `igbench.metrics.similarity.Similarity`; the paper
-            has SSIM.
+        similarity: "spearman" or "ssim" (the paper's), see `igbench.metrics.similarity.Similarity`.
         absolute: Compare magnitudes.  Otherwise a mere change of sign counts as -1, the best.
-        features: What one feature is, for "spearman"; None for the default of the data.
-        window: Side of the window of "ssim".
-        classes: Number D of other classes, K - 1 at most, each at the cost of an explanation; no
-            standard error for 1, unless there are no more.
+        features: Unit that is compared, for "spearman", see `igbench.core.features.resolve`; None
+            for the unit of the data (pixels of images, elements otherwise, by default).
+        window: Side of the window of "ssim", odd, in pixels.
+        classes: Number D of other classes, K - 1 at most; 1 gives no standard error, unless there
+            are no more.
 
     Raises:
-        InputError: A model with a single output, or no targets; no other class.
+        InputError: A model with a single output, no targets, fewer than one class, or no method to
+            explain with.
+
+    Example:
+        The map of a linear model at x = 1 is its row of weights; two of three ranks are swapped.
+
+        >>> import torch
+        >>> from igbench.metrics import random_logit
+        >>> x, w = torch.ones(1, 3), torch.tensor([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0]])
+        >>> explain = lambda x, target: w[target] * x
+        >>> found = random_logit(lambda x: x @ w.T, x, w[:1], target=0, explain=explain)
+        >>> found.round(decimals=6).tolist()
+        [0.5]
     """
 
     name = "random_logit"
@@ -60,12 +76,12 @@ class RandomLogit(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Random logit ({self.compare().describe()})"
 
     @property
     def unit(self) -> str:
-        """What one feature is."""
+        """Unit of the features."""
         return "pixel" if self.similarity == "ssim" else self.features or AS_DATA
 
     def __post_init__(self) -> None:
@@ -73,16 +89,20 @@ class RandomLogit(BaseMetric):
         self.compare()
 
     def compare(self) -> Similarity:
-        """How maps are compared."""
+        """Similarity between two maps."""
         return Similarity(self.similarity, self.absolute, self.features, self.window)
 
     @property
     def sharing_key(self) -> object:
-        """Only the classes; variants share them."""
+        """Metrics with the same number of classes share them."""
         return (RandomLogit, self.classes)
 
     def observe(self, batch: Batch) -> Others:
-        """Other classes of each sample."""
+        """Other classes of each sample.
+
+        Raises:
+            InputError: No targets, or a model with a single output.
+        """
         with torch.inference_mode():
             outputs = batch.score.model(batch.x[:1])
         if batch.target is None or outputs.dim() != 2 or outputs.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""Model parameter randomisation: does the map change when the weights that it explains do?"""
+"""Model parameter randomisation test (MPRT): similarity of maps before and after."""
 
 from __future__ import annotations
 
@@ -30,34 +30,49 @@ ORDERS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Mprt(BaseMetric):
-    """Mean over stages of the similarity of the map to that of a network with random weights.
+    """MPRT: mean over stages of the similarity of the map to that of a randomised network.
 
-    Adebayo et al. 2018, sections 3.1 and 3.2.  In the cascading orders, stage k has the first
-    ceil(k L / S) of L layers at random and the others as learnt; in "independent" one layer alone.
-    The curve over stages is what the paper shows; the value is its mean, so that a map that follows
-    the model all the way is near 0 and one that ignores it, as edges do, is 1.
+    In the cascading orders, stage k has the first ceil(k L / S) of L layers at random and the
+    others as learnt; in "independent" one layer alone.  The curve over stages is what the paper
+    shows; the value is its mean, so that a map that follows the model all the way is near 0 and one
+    that ignores it, as edges do, is 1.
 
     Weights are drawn by (seed, name of layer and parameter) alone: every layer differently, the
     same for all samples and methods.  Batch normalisation keeps its statistics and parameters.
 
-    The value and the curve are means over R networks, and the standard error is that of this mean;
-    the networks are those of all samples, so that the errors of samples do not average out.
+    Lower is better, in [-1, 1].  Undefined where any of the maps is flat or not finite.  The value
+    and the curve are means over R networks, and the standard error is that of this mean; all
+    samples share the networks, so that the errors of samples do not average out.  Cost: R S
+    explanations for each method.
 
-    Undefined where any of the maps is flat.
+    Source: Adebayo et al. 2018, sections 3.1 and 3.2.
 
     Args:
         order: "top_down" (the paper's cascade), "bottom_up" or "independent".
         similarity: "spearman" or "ssim", see `igbench.metrics.similarity.Similarity`.
-        absolute: Compare magnitudes; otherwise signs count (the paper shows both).
-        stages: Number S of stages; None for one for each layer.  The cost is R S explanations.
-        init: "scale" (normal, as large as the learnt weights) or "torch" (PyTorch's own start).
-        features: What one feature is, for "spearman"; None for the default of the data.
-        window: Side of the window of "ssim".
-        repeats: Number R of random networks; no standard error for 1.
+        absolute: Compare magnitudes; otherwise signs count.
+        stages: Number S of stages; None for one for each layer.
+        init: "scale" (normal, as large as the learnt weights) or "torch" (PyTorch's
+            initialisation).
+        features: Unit that is compared, for "spearman", see `igbench.core.features.resolve`; None
+            for the unit of the data (pixels of images, elements otherwise, by default).
+        window: Side of the window of "ssim", odd, in pixels.
+        repeats: Number R of random networks; 1 gives no standard error.
 
     Raises:
-        InputError: Unknown words, a number of stages or networks below one, a model that is no
-            torch module.
+        InputError: Unknown order, similarity or init; fewer than one stage or network; a model that
+            is not a torch module; no method to explain with.
+
+    Example:
+        A map that shows the input whatever the weights are.
+
+        >>> import torch
+        >>> from igbench.metrics import mprt
+        >>> x = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> net = torch.nn.Linear(3, 1).eval()
+        >>> found = mprt(net, x, x, method=lambda batch: batch.x)
+        >>> found.round(decimals=6).tolist()
+        [1.0]
     """
 
     name = "mprt"
@@ -81,12 +96,12 @@ class Mprt(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"{self.label} ({ORDERS[self.order]}, {self.compare().describe()})"
 
     @property
     def unit(self) -> str:
-        """What one feature is."""
+        """Unit of the features."""
         return "pixel" if self.similarity == "ssim" else self.features or AS_DATA
 
     def __post_init__(self) -> None:
@@ -98,16 +113,20 @@ class Mprt(BaseMetric):
         self.compare()
 
     def compare(self) -> Similarity:
-        """How maps are compared."""
+        """Similarity between two maps."""
         return Similarity(self.similarity, self.absolute, self.features, self.window)
 
     @property
     def sharing_key(self) -> object:
-        """Everything matters."""
+        """Metrics with equal parameters share an observation."""
         return self
 
     def observe(self, batch: Batch) -> Network:
-        """The copy of the network that is made random, and the order of its layers."""
+        """Copy of the network to randomise, with the order of its layers.
+
+        Raises:
+            InputError: The model is not a torch module, or has no weights.
+        """
         return network(batch, self.init)
 
     def measure(
@@ -166,20 +185,45 @@ class Mprt(BaseMetric):
 
 @dataclass(frozen=True)
 class SmoothMprt(Mprt):
-    """`Mprt` of maps that are averaged over noisy inputs (Hedstroem et al. 2023, section 4.1).
+    """Smooth MPRT: `Mprt` of maps that are averaged over noisy inputs.
 
     phi is replaced, for the network and for each of its randomised copies, by the mean of phi(x +
     e) over D draws of e ~ N(0, s^2) with s = `noise` times the range of the sample.  Noise in maps
     lowers similarities whatever the model does; the mean takes it out.  Draws are keyed by the
     sample and are the same for all methods and stages.
 
+    Lower is better, in [-1, 1].  Undefined where any of the maps is flat or not finite.  Standard
+    error as in `Mprt`.  Cost: R (S + 1) D explanations for each method.
+
+    Source: Hedstroem et al. 2023, section 4.1.
+
     Args:
-        order: As in `Mprt`; "bottom_up" as in the paper.
+        order: "top_down", "bottom_up" (the paper's) or "independent".
+        similarity: "spearman" or "ssim", see `igbench.metrics.similarity.Similarity`.
+        absolute: Compare magnitudes; otherwise signs count.
+        stages: Number S of stages; None for one for each layer.
+        init: "scale" (normal, as large as the learnt weights) or "torch" (PyTorch's
+            initialisation).
+        features: Unit that is compared, for "spearman", see `igbench.core.features.resolve`; None
+            for the unit of the data (pixels of images, elements otherwise, by default).
+        window: Side of the window of "ssim", odd, in pixels.
+        repeats: Number R of random networks; 1 gives no standard error.
         draws: Number D of noisy inputs.
         noise: s as a share of the range of the sample.
 
     Raises:
-        InputError: As in `Mprt`; no draws, or noise that is not above zero.
+        InputError: As in `Mprt`; fewer than one draw, or noise that is not above zero.
+
+    Example:
+        A map that shows the input whatever the weights are.
+
+        >>> import torch
+        >>> from igbench.metrics import smooth_mprt
+        >>> x = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> net = torch.nn.Linear(3, 1).eval()
+        >>> found = smooth_mprt(net, x, x, method=lambda batch: batch.x)
+        >>> found.round(decimals=6).tolist()
+        [1.0]
     """
 
     name = "smooth_mprt"
@@ -192,7 +236,7 @@ class SmoothMprt(Mprt):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         how = f"Smooth MPRT, {self.draws} draws of noise {self.noise:g}"
         return f"{how} ({ORDERS[self.order]}, {self.compare().describe()})"
 
@@ -234,26 +278,42 @@ NO_ENTROPY = "a map is flat or not finite: its histogram has no entropy"
 
 @dataclass(frozen=True)
 class EfficientMprt(BaseMetric):
-    """(H(phi_r) - H(phi)) / H(phi), with phi_r the map of the fully randomised network.
+    """Efficient MPRT: (H(phi_r) - H(phi)) / H(phi), rise of entropy in a randomised network.
 
-    Hedstroem et al. 2023, section 4.2.  H is the entropy of the histogram of the map, in equal bins
-    from its least to its greatest value.  No layer by layer cascade and no measure of similarity is
-    needed, so R further explanations are the cost.  0 for a map that ignores the model; positive
-    where a random network has a less ordered map.  Range [-1, inf).
+    phi_r is the map of the network with all layers at random.  H is the entropy of the histogram of
+    the map, in equal bins from its least to its greatest value.  Neither a cascade over layers nor
+    a measure of similarity is needed.  Weights are those of the last stage of `Mprt`.
 
-    Weights are those of the last stage of `igbench.metrics.randomisation.mprt.Mprt`.  The value is the mean over
-    R networks, and the standard error is that of this mean; the networks are those of all samples,
-    so that the errors of samples do not average out.
+    Higher is better, in [-1, inf): 0 for a map that ignores the model, positive where a random
+    network has a less ordered map.  Undefined where a map is flat or not finite.  The value is the
+    mean over R networks, and the standard error is that of this mean; all samples share the
+    networks, so that the errors of samples do not average out.  Cost: R explanations for each
+    method.
+
+    Source: Hedstroem et al. 2023, section 4.2.
 
     Args:
         bins: Number of bins.
-        init: See `Mprt`.
-        features: What one feature is; None for the default of the data.
-        repeats: Number R of random networks; no standard error for 1.
+        init: "scale" (normal, as large as the learnt weights) or "torch" (PyTorch's
+            initialisation).
+        features: Unit of the histogram, see `igbench.core.features.resolve`; None for the unit of
+            the data (pixels of images, elements otherwise, by default).
+        repeats: Number R of random networks; 1 gives no standard error.
 
     Raises:
-        InputError: Fewer than two bins, no network, an unknown init, a model that is no torch
-            module.
+        InputError: Fewer than two bins or one network, unknown init, a model that is not a torch
+            module, no method to explain with.
+
+    Example:
+        A map that shows the input whatever the weights are.
+
+        >>> import torch
+        >>> from igbench.metrics import efficient_mprt
+        >>> x = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> net = torch.nn.Linear(3, 1).eval()
+        >>> found = efficient_mprt(net, x, x, method=lambda batch: batch.x)
+        >>> found.round(decimals=6).tolist()
+        [0.0]
     """
 
     name = "efficient_mprt"
@@ -272,7 +332,7 @@ class EfficientMprt(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Efficient MPRT (rise of the entropy, {self.bins} bins)"
 
     def __post_init__(self) -> None:
@@ -283,11 +343,15 @@ class EfficientMprt(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """Everything matters."""
+        """Metrics with equal parameters share an observation."""
         return self
 
     def observe(self, batch: Batch) -> Network:
-        """A copy of the network."""
+        """Copy of the network to randomise.
+
+        Raises:
+            InputError: The model is not a torch module, or has no weights.
+        """
         return network(batch, self.init)
 
     def measure(
@@ -320,6 +384,12 @@ def entropy(values: Tensor, bins: int) -> Tensor:
     Args:
         values: (N, G).
         bins: Number of bins.
+
+    Example:
+        Two of four values in each of two bins: ln 2.
+
+        >>> entropy(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 2).round(decimals=4).tolist()
+        [0.6931]
     """
     low, high = values.aminmax(dim=1, keepdim=True)
     place = (values - low) / (high - low) * bins

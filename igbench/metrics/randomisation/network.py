@@ -1,4 +1,4 @@
-"""What does the same network look like with other weights?  Copies with random layers."""
+"""Copies of a network with randomised layers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Order = Literal["top_down", "bottom_up", "independent"]
 
 @dataclass(frozen=True)
 class Network:
-    """A copy of a network, the network, and the layers that have weights.
+    """Copy of a network with layers to randomise, beside the original.
 
-    The copy is the only one; its layers are made random in place, and restored.  The network of the
-    user is read and never changed.
+    There is a single copy; its layers are randomised in place, and restored.  The user's network is
+    read and never changed.
 
     Attributes:
         original: The user's network.
         copy: The network with some layers at random.
-        layers: Dotted names of the layers with weights, in the order in which x meets them.
+        layers: Dotted names of the layers with weights, in the order of the forward pass.
         seed: Seed of the weights.
-        init: How weights are drawn.
+        init: How weights are drawn, see `drawn`.
     """
 
     original: nn.Module
@@ -41,12 +41,16 @@ class Network:
     init: Init
 
     def drawn_by(self, seed: int) -> Network:
-        """The same two networks, with other random weights."""
+        """The same two networks, with random weights of another seed."""
         return replace(self, seed=seed)
 
     @torch.no_grad()
     def randomise(self, layer: str) -> None:
-        """Draw all parameters of a layer anew, by (seed, name of the layer and parameter)."""
+        """Draw all parameters of a layer anew, by (seed, name of the layer and parameter).
+
+        Args:
+            layer: Dotted name.
+        """
         module = self.copy.get_submodule(layer)
         learnt = dict(self.original.get_submodule(layer).named_parameters(recurse=False))
         fan_in = max(p[0].numel() for p in learnt.values() if p.dim() > 1)
@@ -56,17 +60,17 @@ class Network:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Make the copy equal to the original again."""
+        """Reset the copy to the weights of the original."""
         for mine, learnt in zip(self.copy.parameters(), self.original.parameters(), strict=True):
             mine.copy_(learnt)
 
 
 def drawn(learnt: Tensor, fan_in: int, init: Init, g: torch.Generator) -> Tensor:
-    """Random parameters in the place of learnt ones.
+    """Random parameters of the shape and type of learnt ones.
 
     - "scale": independent normal numbers with the mean square of the learnt ones, so that the
       statistics that batch normalisation keeps still fit the size of the activations;
-    - "torch": uniform in +-1/sqrt(fan_in), with which PyTorch starts linear and convolutional
+    - "torch": uniform in +-1/sqrt(fan_in), PyTorch's initialisation of linear and convolutional
       layers, weights and biases alike.
 
     Args:
@@ -85,10 +89,14 @@ def drawn(learnt: Tensor, fan_in: int, init: Init, g: torch.Generator) -> Tensor
 
 
 def network(batch: Batch, init: Init) -> Network:
-    """A copy of the network of a batch, with its layers in order.
+    """Copy of the network of a batch, with its layers in order.
+
+    Args:
+        batch: The samples; the first is passed through the model to order its layers.
+        init: "scale" or "torch", see `drawn`.
 
     Raises:
-        InputError: The model is no torch module, or has no weights.
+        InputError: The model is not a torch module, or has no weights.
     """
     model = batch.score.model
     if not isinstance(model, nn.Module):
@@ -106,7 +114,11 @@ def network(batch: Batch, init: Init) -> Network:
 def layers_in_order(model: nn.Module, x: Tensor) -> tuple[str, ...]:
     """Names of the modules with a weight of their own (of two axes or more), by first use at x.
 
-    Layers that x does not meet are left out; so are norms, whose parameters have one axis.
+    Layers that are not used at x are left out; so are norms, whose parameters have one axis.
+
+    Args:
+        model: The model.
+        x: (1, *F) a sample.
     """
     weighted = {
         name: module
@@ -132,7 +144,7 @@ def layers_in_order(model: nn.Module, x: Tensor) -> tuple[str, ...]:
 def stages(
     layers: Sequence[str], order: Order, count: int | None
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """Which layers are random, stage by stage: fractions in (0, 1], and names.
+    """Randomised layers of each stage: fractions in (0, 1], and names.
 
     Args:
         layers: L names from the input to the output.
@@ -140,6 +152,10 @@ def stages(
             layers; "bottom_up": from the input upwards; "independent": one layer alone, the
             fraction is its place, counted from the output.
         count: Number of stages, at even distances; None, or more than L, for one for each layer.
+
+    Example:
+        >>> list(stages(("a", "b"), "top_down", None))
+        [(0.5, ('b',)), (1.0, ('b', 'a'))]
     """
     ranked = list(layers) if order == "bottom_up" else list(layers)[::-1]
     total = len(ranked)

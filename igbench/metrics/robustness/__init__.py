@@ -1,1 +1,1 @@
-"""Robustness: does the map stay when the input or the baseline moves a little?"""
+"""Robustness metrics: change of the map with small changes of the input or the baseline."""

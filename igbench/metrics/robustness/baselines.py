@@ -1,4 +1,4 @@
-"""Baseline sensitivity: how much does the map hang on the choice of the baseline?"""
+"""Baseline sensitivity: change of the map with the choice of the baseline."""
 
 from __future__ import annotations
 
@@ -38,32 +38,50 @@ REASONS = {
 
 @dataclass(frozen=True)
 class BaselineSensitivity(BaseMetric):
-    """How much the maps of B baselines differ; 0 for methods that use none.
+    """Baseline sensitivity: difference of the maps of B baselines; 0 for methods that use none.
 
-    After Sturmfels, Lundberg and Lee 2020; there is no agreed number, so these are defined here.
-    With phi_b the map of baseline b, summed over each feature:
+    There is no agreed number, so these are defined here.  With phi_b the map of baseline b, summed
+    over each feature:
 
     - "rank": mean over the B (B - 1) / 2 pairs of 1 - Spearman(|phi_b|, |phi_c|), in [0, 2];
     - "spread": sum_i sd_b(phi_i) / sum_i |mean_b phi_i| with the standard deviation over the B maps
       (denominator B), in [0, inf);
-    - "blind": mean over b of the share of features with phi_i = 0: where x_i = x'_i a
-      baseline-based map sees nothing.  In [0, 1].
+    - "blind": mean over b of the share of features with phi_i = 0, in [0, 1]: where x_i = x'_i a
+      baseline-based map is zero.
 
     The curve "baseline_blind" has the share of "blind" for each baseline, in their order.
 
-    Where a baseline is drawn at random, the value is the mean over R repeats with other draws of
-    it, and the standard error is that of this mean; the other maps are not made again.
+    Lower is better.  Undefined where a map is not finite; "rank" also where it is flat, "spread"
+    where the mean map is zero.  Where a baseline is drawn at random, the value is the mean over R
+    repeats with other draws of it, and the standard error is that of this mean; the other maps are
+    not made again.  Cost: B explanations for each method, and R - 1 for each random baseline (5 by
+    default).
+
+    Source: defined here, after Sturmfels, Lundberg and Lee 2020.
 
     Args:
         statistic: "rank", "spread" or "blind".
         among: Names from `igbench.baselines.NAMED`, two or more.
-        features: What one feature is; None for the default of the data.
-        data: What black, white and the pool are; an experiment gives its own.
-        repeats: R; no standard error for 1.
+        features: Unit that is compared, see `igbench.core.features.resolve`; None for the unit of
+            the data (pixels of images, elements otherwise, by default).
+        data: Data with black, white and the pool of references; in an experiment its own.
+        repeats: Number R of repeats; 1 gives no standard error.
 
     Raises:
-        InputError: Unknown names, fewer than two baselines, one that the data cannot make, or no
-            repeats.
+        InputError: Unknown names, fewer than two baselines, one that the data cannot make, fewer
+            than one repeat, or no method to explain with.
+
+    Example:
+        x - x' at x = (1, 3) is (1, 3) for the baseline 0 and (-1, 1) for the mean 2: standard
+        deviations of 1 and 1, a mean of (0, 2).
+
+        >>> import torch
+        >>> from igbench.metrics import baseline_sensitivity
+        >>> x, f = torch.tensor([[[[1.0, 3.0]]]]).double(), lambda x: x.sum(dim=(1, 2, 3))
+        >>> change, among = lambda batch: batch.x - batch.baseline, ("zero", "channel_mean")
+        >>> found = baseline_sensitivity(f, x, x, method=change, among=among, statistic="spread")
+        >>> found.tolist()
+        [1.0]
     """
 
     name = "baseline_sensitivity"
@@ -80,7 +98,7 @@ class BaselineSensitivity(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Baseline sensitivity ({TITLES[self.statistic]}; {', '.join(self.among)})"
 
     @property
@@ -90,7 +108,7 @@ class BaselineSensitivity(BaseMetric):
 
     @property
     def undefined(self) -> str:
-        """When there is no value."""
+        """Condition under which there is no value."""
         return REASONS[self.statistic]
 
     def __post_init__(self) -> None:
@@ -106,11 +124,15 @@ class BaselineSensitivity(BaseMetric):
 
     @property
     def sharing_key(self) -> object:
-        """The baselines; the statistics share them."""
+        """All statistics of the same baselines share an observation."""
         return (BaselineSensitivity, self.among, self.repeats)
 
     def observe(self, batch: Batch) -> list[list[Tensor]]:
-        """The baselines, R of B of (N, *F)."""
+        """The baselines, R of B of (N, *F).
+
+        Raises:
+            InputError: A baseline that the data cannot make.
+        """
         data = bare(batch) if self.data is None else self.data
         return [
             [
@@ -175,7 +197,7 @@ def disagreement(sums: Tensor, grid: float) -> Tensor:
     """Mean over pairs of 1 - Spearman of magnitudes, (N, B, G) to (N,); NaN for flat maps.
 
     Args:
-        sums: B maps of each sample.
+        sums: (N, B, G) B maps of each sample.
         grid: Differences below this share of the largest value are rounding.
     """
     sizes = [on_grid(sums[:, b].abs(), grid) for b in range(sums.shape[1])]
@@ -184,14 +206,14 @@ def disagreement(sums: Tensor, grid: float) -> Tensor:
 
 
 def spread(sums: Tensor) -> Tensor:
-    """sum_i sd_b(phi_i) / sum_i |mean_b phi_i|, (N, B, G) to (N,)."""
+    """Standard deviation over mean: sum_i sd_b(phi_i) / sum_i |mean_b phi_i|, (N, B, G) to (N,)."""
     scale = sums.mean(dim=1).abs().sum(dim=1)
     found = sums.std(dim=1, correction=0).sum(dim=1) / scale
     return found.where(scale > 0, math.nan)
 
 
 def bare(batch: Batch) -> Data:
-    """What is known of samples without a data set: black is 0, and there is no pool."""
+    """Data for samples without a data set: black is 0, and there is no pool of references."""
 
     def nothing(index: int) -> Tensor:
         raise SampleError("these samples have no source")

@@ -1,4 +1,4 @@
-"""Max-sensitivity-n: how much does the map change, at worst, when up to n features change?"""
+"""Max-sensitivity-n: largest change of the map when up to n features change."""
 
 from __future__ import annotations
 
@@ -28,36 +28,52 @@ from igbench.metrics.robustness.neighbourhood import (
 
 @dataclass(frozen=True)
 class MaxSensitivityN(BaseMetric):
-    """max over changes of at most n features of |phi(x + delta) - phi(x)|_2 / |phi(x)|_2.
+    """Max-sensitivity-n: max over changes of n features of |phi(x + delta) - phi(x)| / |phi(x)|.
 
-    Max-sensitivity (Yeh et al. 2019, def. 3.1) with a budget: delta is zero outside a set of n
-    features, |delta|_0 <= n, and
+    Max-sensitivity with a budget, in Euclidean norms: delta is zero outside a set of n features,
+    |delta|_0 <= n, and
 
     - "noise": within the set it is the noise of `MaxSensitivity`, |delta|_inf <= r.  With n = G
       alone this is `MaxSensitivity` on the same noise;
     - "ablate": the features in the set go to the baseline; r does not matter.
 
-    A measure of the robustness of the *attribution*, lower is better; the faithfulness measure that
-    is called sensitivity-n is another metric.
-
     The D sets of a sample are the first n features of D random orders, so that sets of different
-    size are nested, and all methods see the same sets and noise.  Several n are evaluated in rising
+    size are nested, and all methods use the same sets and noise.  Several n are evaluated in rising
     order, and the value at n is the largest change so far, since a smaller set is within the budget
-    too: the curve never falls with n.  The score is the mean over n.  As a maximum over random
-    draws it is a lower bound and grows with D.  Range [0, inf).  The standard error is the
-    jackknife's over draws, each left out for all n at once: how far this maximum moves with the
-    draws; see `igbench.metrics.monte_carlo`.
+    too: the curve never falls with n.  The score is the mean over n.
+
+    Lower is better, in [0, inf).  Undefined where a map is zero or not finite.  As a maximum over
+    random draws it is a lower bound and grows with D.  The standard error is the jackknife's over
+    draws, each left out for all n at once.  Cost: D explanations for each n and method (30 by
+    default).
+
+    This is a measure of the robustness of the *attribution*; the faithfulness measure that is
+    called sensitivity-n is another metric, `SensitivityN`.
+
+    Source: Yeh et al. 2019, definition 3.1, with |delta|_0 <= n.
 
     Args:
         n: Sizes of the sets: whole numbers, or fractions of G below 1.
         mode: "noise" or "ablate".
         radius: Radius r of the L_inf ball, in units of the model's input.
         draws: Number D of sets (and of noises) for each sample and n.
-        noise: "uniform" or "extremes", see `Neighbourhood`.
-        features: What one feature is; None for the default of the data.
+        noise: "uniform" or "extremes", see `MaxSensitivity`.
+        features: Unit that changes, see `igbench.core.features.resolve`; None for the unit of the
+            data (pixels of images, elements otherwise, by default).
 
     Raises:
-        InputError: Sizes that are not above zero or above G, unknown names, no draws.
+        InputError: Sizes that are not above zero or above G, unknown mode or noise, fewer than one
+            draw, or no method to explain with.
+
+    Example:
+        phi = 2 x at (3, 4): the removal of the larger feature changes 8 of a norm of 10.
+
+        >>> import torch
+        >>> from igbench.metrics import max_sensitivity_n
+        >>> x, f = torch.tensor([[3.0, 4.0]]).double(), lambda x: (x**2).sum(dim=1)
+        >>> explain = lambda x, target: 2 * x
+        >>> max_sensitivity_n(f, x, 2 * x, explain=explain, n=1, mode="ablate").tolist()
+        [0.8]
     """
 
     name = "max_sensitivity_n"
@@ -77,7 +93,7 @@ class MaxSensitivityN(BaseMetric):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         assert isinstance(self.n, tuple)
         budget = ", ".join(f"{n:g}" for n in self.n)
         how = self._neighbourhood().describe() if self.mode == "noise" else f"{self.draws} removals"

@@ -1,8 +1,4 @@
-"""How far does a map move when the input moves a little?
-
-The machinery that the metrics of robustness share: they explain changed inputs with the method
-itself.
-"""
+"""Changed inputs near a sample, and the change of the map there; shared by robustness metrics."""
 
 from __future__ import annotations
 
@@ -23,23 +19,24 @@ NO_SCALE = "the map is zero or not finite, or so is that of a changed input"
 
 @dataclass(frozen=True)
 class Neighbourhood(BaseMetric):
-    """Random inputs near x, the same for all methods; the base of the metrics that use them.
+    """Base of the metrics of random inputs near x, the same inputs for all methods.
 
     The draws of a sample come one after the other from one stream, so the first D of a larger
     number are the same ones: a maximum over draws never falls when D rises, and it is a lower bound
-    of the maximum over the ball.  Compare values of equal `draws`, `radius`, `ball` and `noise`
-    alone.
+    of the maximum over the ball.  Compare only values of equal `draws`, `radius`, `ball` and
+    `noise`.
 
     Args:
         radius: Radius r of the ball, in units of the model's input.
         draws: Number D of changed inputs for each sample.
-        ball: "linf" (every element moves by at most r) or "l2" (Euclidean norm of at most r).
+        ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
         noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
             equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
             is at an extreme point, so "extremes" is the tighter bound for the same cost.
 
     Raises:
-        InputError: A radius or a number of draws that is not above zero, an unknown name.
+        InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
+            or no method to explain with.
     """
 
     family = "robustness"
@@ -65,7 +62,7 @@ class Neighbourhood(BaseMetric):
         return Neighbourhood(self.radius, self.draws, self.ball, self.noise)
 
     def observe(self, batch: Batch) -> Responses:
-        """Nothing yet: neighbours are explained when a metric asks for a method's."""
+        """Empty store of changes; neighbours are explained on first use, once for each method."""
         return Responses(batch, Neighbourhood(self.radius, self.draws, self.ball, self.noise))
 
     def deltas(self, batch: Batch, i: int) -> Tensor:
@@ -90,7 +87,7 @@ class Neighbourhood(BaseMetric):
 
 @dataclass(frozen=True)
 class Responses:
-    """Changes of the maps of one batch, computed once for each method, then remembered.
+    """Changes of the maps of one batch, computed once for each method.
 
     Attributes:
         batch: The samples.
@@ -103,7 +100,15 @@ class Responses:
     known: dict[str, Tensor] = field(default_factory=dict)
 
     def changes(self, name: str, attribution: Attribution) -> Tensor:
-        """|phi(x + delta) - phi(x)|_2 for every draw, (N, D) float64; NaN for maps of zeros."""
+        """|phi(x + delta) - phi(x)|_2 for every draw, (N, D) float64; NaN for maps of zeros.
+
+        Args:
+            name: Name of the method.
+            attribution: Its maps, and itself.
+
+        Raises:
+            InputError: The map was given without its method.
+        """
         if name not in self.known:
             method = method_of(name, attribution)
             self.known[name] = torch.stack(
@@ -131,22 +136,25 @@ class Responses:
 
 
 def sizes(attribution: Attribution) -> Tensor:
-    """|phi(x)|_2 of every map, (N,) float64; NaN for a map of zeros."""
+    """Norm |phi(x)|_2 of every map, (N,) float64; NaN for a map of zeros."""
     norms = attribution.values.flatten(1).double().norm(dim=1)
     return norms.where(norms > 0, math.nan)
 
 
 def moves(batch: Batch, i: int, inputs: Tensor, clean: Tensor, method: Method) -> Tensor:
-    """|phi(changed x) - phi(x)|_2 for changed versions of one sample, (D,) float64.
+    """Changes |phi(changed x) - phi(x)|_2 for D versions of one sample, (D,) float64.
 
     A clean map that is zero or not finite is not explained again: NaN.
 
     Args:
-        batch: Where the sample is from.
+        batch: The batch of the sample.
         i: Its position.
         inputs: (D, *F) its changed versions.
         clean: (*F) its map.
-        method: What made the map.
+        method: The method that made the map.
+
+    Raises:
+        InputError: A new map has another shape.
     """
     if not bool(torch.isfinite(clean).all()) or not bool((clean != 0).any()):
         return torch.full((len(inputs),), math.nan, dtype=torch.float64, device=inputs.device)
@@ -159,11 +167,11 @@ def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:
     """Changed versions of one sample as a batch.
 
     Target and baseline are those of the sample.  So is the identifier: a method that draws at
-    random gets the same numbers for every version as for the clean sample, and what moves the map
-    is the input alone.
+    random gets the same numbers for every version as for the clean sample, so only the input
+    changes the map.
 
     Args:
-        batch: Where the sample is from.
+        batch: The batch of the sample.
         i: Its position.
         inputs: (D, *F).
     """
@@ -180,8 +188,12 @@ def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:
 def method_of(name: str, attribution: Attribution) -> Method:
     """The method that made a map.
 
+    Args:
+        name: Name of the method, for the message.
+        attribution: The map.
+
     Raises:
-        InputError: The map was given without one.
+        InputError: The map was given without its method.
     """
     if attribution.explain is None:
         raise InputError(

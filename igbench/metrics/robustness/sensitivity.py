@@ -1,4 +1,4 @@
-"""Max-sensitivity: how much does the map change, at worst, when the input changes a little?"""
+"""Max-sensitivity, average sensitivity and local Lipschitz estimate of a map near its input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,42 @@ from igbench.metrics.robustness.neighbourhood import NO_SCALE, Neighbourhood, Re
 
 @dataclass(frozen=True)
 class MaxSensitivity(Neighbourhood):
-    """max over D draws of |phi(x + delta) - phi(x)|_2 / |phi(x)|_2 (Yeh et al. 2019, def. 3.1).
+    """Max-sensitivity: max over D draws of |phi(x + delta) - phi(x)|_2 / |phi(x)|_2.
 
     Divided by the norm of the map, as in the authors' code and in Captum's `sensitivity_max`; the
-    definition in the paper is not.  The norms are over all elements of the map.  A maximum over
-    random draws is a lower bound of the one over the ball, and grows with D.  Range [0, inf).  The
-    standard error says how far this maximum moves with the draws; see `igbench.metrics.monte_carlo`.
+    definition in the paper is not.  The norms are over all elements of the map.
 
-    It says nothing about whether a map is right: one that does not depend on the input has 0.
+    Lower is better, in [0, inf).  A map that does not depend on the input has 0, whether or not it
+    is right.  Undefined where a map is zero or not finite.  A maximum over random draws is a lower
+    bound of the one over the ball, and grows with D; the standard error is how far this maximum
+    varies with the draws, see `igbench.metrics.monte_carlo.maximum`.  Cost: D explanations for each
+    method, shared with `AvgSensitivity` and `LocalLipschitz`.
+
+    Source: Yeh et al. 2019, definition 3.1.
+
+    Args:
+        radius: Radius r of the ball, in units of the model's input.
+        draws: Number D of changed inputs for each sample.
+        ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
+        noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
+            equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+
+    Raises:
+        InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
+            or no method to explain with.
+
+    Example:
+        phi = 2 x changes by 2 |delta|, and |delta| / |x| is r at the corners of the ball around x =
+        1.
+
+        >>> import torch
+        >>> from igbench.metrics import max_sensitivity
+        >>> x, f = torch.ones(1, 4, dtype=torch.float64), lambda x: (x**2).sum(dim=1)
+        >>> explain = lambda x, target: 2 * x
+        >>> found = max_sensitivity(f, x, 2 * x, explain=explain, radius=0.02, noise="extremes")
+        >>> found.round(decimals=6).tolist()
+        [0.02]
     """
 
     name = "max_sensitivity"
@@ -29,7 +57,7 @@ class MaxSensitivity(Neighbourhood):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Max-sensitivity, Yeh 2019 ({self.describe()}; grows with draws)"
 
     def measure(
@@ -45,11 +73,39 @@ class MaxSensitivity(Neighbourhood):
 
 @dataclass(frozen=True)
 class AvgSensitivity(Neighbourhood):
-    """mean over D draws of |phi(x + delta) - phi(x)|_2 / |phi(x)|_2.
+    """Average sensitivity: mean over D draws of |phi(x + delta) - phi(x)|_2 / |phi(x)|_2.
 
-    The mean in place of the maximum of `MaxSensitivity` (Yeh et al. 2019, def. 3.1; Bhatt, Weller
-    and Moura 2020, definition 2), whose explanations it shares.  Unlike that, it does not depend on
-    D but for its standard error, sd / sqrt(D).  Range [0, inf).
+    The mean in place of the maximum of `MaxSensitivity`, whose explanations it shares.  Unlike the
+    maximum, it does not depend on D, apart from its standard error, sd / sqrt(D).
+
+    Lower is better, in [0, inf).  Undefined where a map is zero or not finite.  Cost: D
+    explanations for each method, shared with `MaxSensitivity` and `LocalLipschitz`.
+
+    Source: Yeh et al. 2019, definition 3.1; Bhatt, Weller and Moura 2020, definition 2.
+
+    Args:
+        radius: Radius r of the ball, in units of the model's input.
+        draws: Number D of changed inputs for each sample.
+        ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
+        noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
+            equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+
+    Raises:
+        InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
+            or no method to explain with.
+
+    Example:
+        phi = 2 x changes by 2 |delta|, and |delta| / |x| is r at the corners of the ball around x =
+        1.
+
+        >>> import torch
+        >>> from igbench.metrics import avg_sensitivity
+        >>> x, f = torch.ones(1, 4, dtype=torch.float64), lambda x: (x**2).sum(dim=1)
+        >>> explain = lambda x, target: 2 * x
+        >>> found = avg_sensitivity(f, x, 2 * x, explain=explain, radius=0.02, noise="extremes")
+        >>> found.round(decimals=6).tolist()
+        [0.02]
     """
 
     name = "avg_sensitivity"
@@ -58,7 +114,7 @@ class AvgSensitivity(Neighbourhood):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         return f"Average sensitivity ({self.describe()})"
 
     def measure(
@@ -75,16 +131,40 @@ class AvgSensitivity(Neighbourhood):
 
 @dataclass(frozen=True)
 class LocalLipschitz(Neighbourhood):
-    """max over D draws of |phi(x + delta) - phi(x)|_2 / |delta|_2.
+    """Local Lipschitz estimate: max over D draws of |phi(x + delta) - phi(x)|_2 / |delta|_2.
 
-    Alvarez-Melis and Jaakkola 2018 (On the robustness of interpretability methods), eq. 2, with
-    random points of the ball in place of their search: a lower bound of the supremum, which grows
-    with D.  It has the unit of the map over that of the input, so methods of different scale are
-    comparable only with `relative`.  Range [0, inf).  The standard error says how far this maximum
-    moves with the draws; see `igbench.metrics.monte_carlo`.
+    Random points of the ball take the place of the paper's search: a lower bound of the supremum,
+    which grows with D.  It has the unit of the map over that of the input, so methods of different
+    scale are comparable only with `relative`.
+
+    Lower is better, in [0, inf).  Undefined where a map is zero or not finite.  The standard error
+    is how far this maximum varies with the draws, see `igbench.metrics.monte_carlo.maximum`.  Cost:
+    D explanations for each method, shared with `MaxSensitivity` and `AvgSensitivity`.
+
+    Source: Alvarez-Melis and Jaakkola 2018, On the robustness of interpretability methods, eq. 2.
 
     Args:
+        radius: Radius r of the ball, in units of the model's input.
+        draws: Number D of changed inputs for each sample.
+        ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
+        noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
+            equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.
         relative: Divide by |phi(x)|_2 too.
+
+    Raises:
+        InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
+            or no method to explain with.
+
+    Example:
+        phi = 2 x changes by 2 |delta|.
+
+        >>> import torch
+        >>> from igbench.metrics import local_lipschitz
+        >>> x, f = torch.ones(1, 4, dtype=torch.float64), lambda x: (x**2).sum(dim=1)
+        >>> found = local_lipschitz(f, x, 2 * x, explain=lambda x, target: 2 * x)
+        >>> found.round(decimals=6).tolist()
+        [2.0]
     """
 
     name = "local_lipschitz"
@@ -95,7 +175,7 @@ class LocalLipschitz(Neighbourhood):
 
     @property
     def title(self) -> str:
-        """Name, with what the parameters decide."""
+        """Title, with the parameters that define the number."""
         scaled = "relative, " if self.relative else ""
         return f"Local Lipschitz estimate ({scaled}{self.describe()}; grows with draws)"
 
