@@ -198,7 +198,7 @@ def rewritten(model: nn.Module, rewrite: str) -> nn.Module:
 
 
 def _rewritten_layer(layer: nn.Module, rewrite: str) -> nn.Module | None:
-    """A layer that computes the same in another way; None for layers that stay.  Exact classes only."""
+    """A layer that computes the same in another way; None where the exact class has none."""
     if rewrite in ("split", "both") and type(layer) in LINEAR:
         return Halves(layer)
     if rewrite in ("bend", "both") and type(layer) in BENDS:

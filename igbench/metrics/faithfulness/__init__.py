@@ -1,1 +1,1 @@
-"""Faithfulness: does the map agree with what removing features does?"""
+"""Faithfulness metrics: agreement of a map with the effect of changing features."""
