@@ -61,7 +61,7 @@ class BaseMetric:
         >>> from igbench.metrics import Completeness
         >>> metric = Completeness(relative=False)
         >>> metric.title, metric.direction, metric.range
-        ('Completeness gap, absolute', 'lower', (0.0, inf))
+        ('Completeness gap, absolute', 'lower', (0, inf))
     """
 
     name: ClassVar[str] = ""

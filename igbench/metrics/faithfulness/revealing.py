@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,11 +109,18 @@ class TargetReadings(Score):
         )
         self.share(score)
 
-    def _select(self, raw: Tensor, target: Tensor | None, n: int) -> Tensor:
-        raw = raw.double()
-        p = super()._select(raw, target, n)
-        if target is None or raw.dim() == 1 or raw.shape[1] == 1:
+    def _through(
+        self, model: Callable[[Tensor], Tensor], x: Tensor, target: Tensor | None
+    ) -> Tensor:
+        seen: list[Tensor] = []
+
+        def outputs(rows: Tensor) -> Tensor:
+            seen.append(model(rows).double())
+            return seen[0]
+
+        p = super()._through(outputs, x, target)
+        if target is None or seen[0].dim() == 1 or seen[0].shape[1] == 1:
             right = p > 0.5
         else:
-            right = raw.argmax(dim=1) == target.to(raw.device)
+            right = seen[0].argmax(dim=1) == target.to(p.device).reshape(-1)
         return torch.stack([p, right.to(p)], dim=1)
