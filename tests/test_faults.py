@@ -815,8 +815,8 @@ def test_a_report_that_cannot_be_drawn(out, whole, capsys, monkeypatch, drawn):
 
 
 def test_the_table_of_faults_names_tests_that_exist():
-    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    _, _, section = text.partition("## When something goes wrong")
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("# When something goes wrong")
     named = re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)`", section)
     own = Path(__file__).read_text(encoding="utf-8")
     for file, name in named:
