@@ -22,7 +22,7 @@ lint: $(VENV)/installed-dev     ## style and types
 
 docs: $(VENV)/installed-dev     ## the documentation as a site, in build/site
 	$(BIN)/python docs/generate.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
