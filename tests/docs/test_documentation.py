@@ -207,7 +207,17 @@ def test_citation():
     assert cff["type"] in ("software", "dataset")
     assert cff["license"] == "Apache-2.0"
     assert cff["version"] == igbench.__version__
-    allowed = "cff-version message type title abstract authors version license keywords".split()
+    allowed = [
+        "cff-version",
+        "message",
+        "type",
+        "title",
+        "abstract",
+        "authors",
+        "version",
+        "license",
+        "keywords",
+    ]
     assert set(cff) <= set(allowed)
 
 
