@@ -139,7 +139,14 @@ def evaluate(
     results = loop.run(experiment, run_id)
     seconds = time.perf_counter() - clock
     run = provenance.make_run(
-        experiment, {"name": name}, results, run_id=run_id, created=started, seconds=seconds
+        experiment,
+        {"name": name},
+        results.rows,
+        results.samples,
+        results.stages,
+        run_id=run_id,
+        created=started,
+        seconds=seconds,
     )
     return Evaluation(run, results)
 

@@ -182,7 +182,7 @@ def test_asked_to_stop(out, whole, capsys, at_shard, how, number):
     words = [*RUN, f"results_dir={out}"]
     at_shard(number, lambda: os.kill(os.getpid(), how))
     assert main(words) == 130
-    kept = f"{number} of {SHARDS} shards are kept" if number else "nothing was finished yet"
+    kept = f"{number} of {SHARDS} shards are saved" if number else "No shard was finished"
     assert kept in line(capsys)
     goes_on(words, out, whole, found=number)
 
@@ -197,7 +197,7 @@ def test_ctrl_c_while_the_report_is_drawn(out, whole, capsys, monkeypatch):
         patch.setattr(report, "write_report", stop)
         assert main(words) == 130
     said = line(capsys)
-    assert "the run is kept in" in said
+    assert "The run is saved in" in said
     assert_same(only_run(out), whole)
     goes_on(words, out, whole)
 
@@ -207,7 +207,7 @@ def test_a_run_beside_a_finished_one_is_stopped(out, whole, capsys, monkeypatch)
     assert main(words) == 0
     first = only_run(out)
     stopped([*words, "overwrite=true"], monkeypatch)
-    assert "repeat the command without overwrite=true to go on" in line(capsys)
+    assert "Run the same command again without overwrite=true to resume" in line(capsys)
     assert main(["plan", *words]) == 0
     assert "2 of 4 shards" in capsys.readouterr().out
     assert main(words) == 0
@@ -226,7 +226,7 @@ def test_full_disk_while_a_shard_is_written(out, whole, capsys, at_shard, disk):
     at_shard(2, disk.fill)
     assert main(words) == 2
     disk.free()
-    assert re.search(r"cannot keep samples 4 to 5 .*What was done before is kept", line(capsys))
+    assert re.search(r"cannot save samples 4 to 5 .*Earlier shards are saved", line(capsys))
     goes_on(words, out, whole, found=2)
 
 
@@ -256,7 +256,7 @@ def test_full_disk_while_the_run_folder_is_written(out, whole, capsys, monkeypat
         patch.setattr(store, "_fill", no_room if name == "_fill" else filling)
         assert main(words) == 2
     disk.free()
-    assert re.search(r"cannot write .*File too large.*What was done is kept", line(capsys))
+    assert re.search(r"cannot write .*File too large.*Finished shards are saved", line(capsys))
     assert not store.runs(out / "digits_resnet")
     goes_on(words, out, whole, found=SHARDS)
 
@@ -276,7 +276,7 @@ def test_power_cut(out, whole, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fails)
         assert main(words) == 2
-    assert "Input/output error. What was done is kept" in line(capsys)
+    assert "Input/output error. Finished shards are saved" in line(capsys)
     monkeypatch.setattr(os, "fsync", sync)
     goes_on(words, out, whole, found=SHARDS)
     made = {"report.html", "tables", "scores.md"}
@@ -345,7 +345,7 @@ def test_results_are_deleted_while_it_runs(out, whole, capsys, at_shard):
     words = [*RUN, f"results_dir={out}"]
     at_shard(2, lambda: shutil.rmtree(out))
     assert main(words) == 2
-    assert "lacks shard 0; repeat the command" in line(capsys)
+    assert "lacks shard 0; run the same command again" in line(capsys)
     goes_on(words, out, whole, found=2)
 
 
@@ -354,7 +354,7 @@ def test_no_hard_links(out, whole, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with lock.held(out), pytest.raises(Exception, match="worked on by"), lock.held(out):
+    with lock.held(out), pytest.raises(Exception, match="is locked by"), lock.held(out):
         pass
     goes_on([*RUN, f"results_dir={out}"], out, whole)
 
@@ -365,7 +365,7 @@ def test_no_hard_links(out, whole, monkeypatch):
 @pytest.mark.parametrize(
     ("how", "suffix"),
     [(how, checkpoint.ROWS) for how in ("cut", "flip", "empty", "lost", "unreadable")]
-    + [("flip", checkpoint.MAPS), ("flip", checkpoint.SEAL), ("lost", checkpoint.SEAL)],
+    + [("flip", checkpoint.MAPS), ("flip", checkpoint.MANIFEST), ("lost", checkpoint.MANIFEST)],
 )
 def test_damaged_shard(out, whole, monkeypatch, caplog, how, suffix):
     words = [*RUN, f"results_dir={out}"]
@@ -391,8 +391,8 @@ def test_damaged_shard(out, whole, monkeypatch, caplog, how, suffix):
         monkeypatch.setattr(Path, "read_bytes", fails)
     with caplog.at_level(logging.WARNING):
         goes_on(words, out, whole, found=1)
-    # Without its seal a shard was never finished: nothing to warn of.
-    told = (how, suffix) != ("lost", checkpoint.SEAL)
+    # Without its manifest a shard was never finished: nothing to warn of.
+    told = (how, suffix) != ("lost", checkpoint.MANIFEST)
     assert ("samples 0 to 1 are done again" in caplog.text) == told
 
 
@@ -665,7 +665,7 @@ def test_the_same_run_twice_at_once(out, whole, capsys, at_shard):
     at_shard(2, lambda: seen.append(main(words)))
     goes_on(words, out, whole, found=0)
     assert seen == [2]
-    assert f"worked on by process {os.getpid()}" in line(capsys)
+    assert f"locked by process {os.getpid()}" in line(capsys)
 
 
 def test_another_run_into_the_same_folder(out, whole, at_shard):
@@ -805,7 +805,7 @@ def test_a_report_that_cannot_be_drawn(out, whole, capsys, monkeypatch, drawn):
         said = line(capsys)
         assert main(words) == 2, "it is not taken for done"
     (folder,) = store.runs(out / "digits_resnet")
-    assert f"RuntimeError: no such font); the run is kept in {folder}" in said
+    assert f"RuntimeError: no such font); the run is saved in {folder}" in said
     assert_same(only_run(out), whole)
     assert main(["report", str(folder)]) == 0
     assert "</html>" in _page(out)

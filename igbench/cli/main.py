@@ -163,7 +163,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
     scores = (outcome.folder / "tables" / "scores.md").read_text(encoding="utf-8")
     console.print(f"\n{scores}", highlight=False, markup=False)
     took = duration(time.perf_counter() - clock)
-    said = "Finished before (overwrite=true runs it again)" if outcome.again else "Finished"
+    said = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
     console.print(f"{said} in {took}. Report: {outcome.page}", highlight=False)
     frame = store.scores(outcome.folder)
     failed = frame[frame["status"] == "failed"]

@@ -45,7 +45,7 @@ def _state(job: Job, cost: Estimate) -> str:
     if finished:
         return f"done       finished: {finished} (overwrite=true runs it again)"
     found = checkpoint.count(job.pieces, job.shards)
-    ready = () if job.anew else reuse.metrics_at_hand(job.home, job.shards)
+    ready = () if job.restarted else reuse.available_metrics(job.home, job.shards)
     if ready:
         verb = "is" if len(ready) == 1 else "are"
         return f"done       {', '.join(ready)} {verb} found in finished runs"

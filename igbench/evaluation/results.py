@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from igbench.schema import Point, Row, Status
+from igbench.schema import Point, Row
 
 
 @dataclass
@@ -41,14 +41,6 @@ class Results:
             self.maps.setdefault(name, {}).update(maps)
         add_costs(self.stages, other.stages)
 
-    def count(self, status: Status) -> int:
-        """Number of rows with a status."""
-        return sum(row.status == status for row in self.rows)
-
-    def peak_memory(self) -> float:
-        """Largest peak of any row in MiB; 0 where none was measured."""
-        return max((row.value for row in self.rows if row.metric == "peak_memory"), default=0.0)
-
 
 def add_owners(total: dict[str, list[str]], more: Mapping[str, Iterable[str]]) -> None:
     """Add metrics that curves come from, curve by curve."""
@@ -62,25 +54,3 @@ def add_costs(total: dict[str, dict[str, float]], more: Mapping[str, Mapping[str
         mine = total.setdefault(name, dict.fromkeys(cost, 0.0))
         for kind, value in cost.items():
             mine[kind] += value
-
-
-class Found(Protocol):
-    """What the record of a run needs to know of what it found."""
-
-    @property
-    def samples(self) -> list[dict[str, Any]]:
-        """What is known of each sample."""
-        ...
-
-    @property
-    def stages(self) -> dict[str, dict[str, float]]:
-        """Model rows and seconds by stage."""
-        ...
-
-    def count(self, status: Status) -> int:
-        """Number of rows with a status."""
-        ...
-
-    def peak_memory(self) -> float:
-        """Largest peak of any row in MiB."""
-        ...

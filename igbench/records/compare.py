@@ -1,8 +1,8 @@
-"""Did a release change the numbers?  A paired verdict for each (model, method, metric).
+"""Compare two runs with a paired verdict for each cell (model, method, metric).
 
-Two runs are compared only where they answer the same question: same samples, weights, target rule
-and seed, and for each metric the same version.  Then every cell is judged over the samples that
-have a number in both runs; samples that lost theirs are findings, never silence.
+Runs are comparable if they have the same samples, weights, target rule and seed, and metrics if
+they have the same version.  Every cell is judged over the samples that have a value in both runs;
+samples that lost their value are reported.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from igbench.records import stats
 from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
 
 METRIC_VERSIONS = "metric_versions"
-"""The comparability field that is judged metric by metric; every other one must agree."""
+"""The comparability field that is compared metric by metric; all others must agree."""
 LEVEL = 0.05
 TOLERANCE = 1e-9
-"""Relative difference of each sample below which two runs agree up to rounding."""
+"""Relative difference of a sample up to which two runs agree, to allow for rounding."""
 
 Cell = tuple[str, str, str]
 Exit = Literal[0, 1, 2, 3]
@@ -37,19 +37,19 @@ _LABELS: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict on a new run against a base run.
+    """Verdicts on a new run against a base run.
 
     Attributes:
         base: Identifier of the base run.
         new: Identifier of the new run.
         changes: One for each cell of either run, in the order of the base run; `p_value` is
-            Holm-adjusted over all tested cells, NaN where nothing was tested.
-        incomparable: Why the runs cannot be compared: field and both values; else empty.
+            Holm-adjusted over all tested cells, NaN for cells without a test.
+        incomparable: Fields that must agree and do not, with both values.
         differences: Identity fields that differ, with both values.
-        detectable: Metric to the smallest mean difference that would have been reported with 90 %
-            power in each tested cell, after the correction; in the unit of the metric.
+        detectable: Metric to the smallest mean difference that is detected with 90 % power in each
+            tested cell, after the correction; in the unit of the metric.
         metrics: Definitions of the metrics.
-        accepted: Cell name "model/method/metric" to the reason why its verdict was acknowledged.
+        accepted: Cell name "model/method/metric" to the reason why its verdict is accepted.
         exit_code: 0 same or better, 1 regression, 2 not comparable, 3 incomplete.
     """
 
@@ -82,7 +82,7 @@ class _Pair:
 
     @property
     def tested(self) -> bool:
-        """Whether the verdict needs a test: not for counts, times or what agrees anyway."""
+        """Whether the verdict needs a test; counts, times and cells that agree do not."""
         gates = self.cell[2] not in COSTS and math.isfinite(self.spec.min_effect)
         return gates and self.n > 0 and not _agree(self.base, self.new)
 
@@ -96,18 +96,18 @@ def compare(
 ) -> Comparison:
     """Compare two runs.
 
-    A cell is "identical" where all paired values are bit-equal, "same" where they agree within
-    1e-9 or where no difference is shown, "better" or "worse" where the Wilcoxon signed-rank test
-    rejects at 5 % after Holm's correction over all tested cells and the mean difference reaches
-    `MetricSpec.min_effect`, "changed" for such a difference in a metric without direction or in
-    another version.  Counts of model rows are deterministic and need no test; seconds and memory
-    never decide.  A cell that lost samples is "failed" unless it is worse.
+    Verdicts: "identical" if all paired values are bit-equal; "same" if they agree within 1e-9 or
+    the difference is not significant; "better" or "worse" if the Wilcoxon signed-rank test rejects
+    at 5 % after Holm's correction over all tested cells and the mean difference reaches
+    `MetricSpec.min_effect`; "changed" for such a difference in a metric without direction, or for
+    another version of the metric; "failed" if samples lost their value and it is not worse.  Counts
+    of model rows are deterministic and need no test; seconds and memory never decide.
 
     Args:
         base: The run to compare with.
-        new: The run that is judged.
+        new: The run to judge.
         accept: Pattern of "metric", "method/metric" or "model/method/metric" ("*" matches
-            anything) to the reason why such verdicts do not decide the exit code.
+            anything) to the reason why such verdicts do not count for the exit code.
         resamples: Number of bootstrap resamples of each interval.
 
     Raises:
@@ -181,7 +181,7 @@ def _incomparable(base: Records, new: Records, versions: Mapping[str, str]) -> l
 
 
 def _differing(old: Any, now: Any, name: str = "") -> list[str]:
-    """Leaves of two nested dictionaries that differ: "dotted.name: old -> new"."""
+    """Differences of two nested dictionaries, each as "dotted.name: old -> new"."""
     if isinstance(old, Mapping) and isinstance(now, Mapping):
         found = []
         for key in dict.fromkeys([*old, *now]):
@@ -206,10 +206,12 @@ def _pair(
     specs: Mapping[str, MetricSpec],
     versions: Mapping[str, str],
 ) -> Change | _Pair:
-    """Pair the samples of a cell, or say at once why there is nothing to pair."""
+    """Pair the samples of a cell, or give the verdict if there is nothing to pair."""
     metric = cell[2]
     if metric not in specs:
-        raise InputError(f"metric {metric!r} has no definition in either run; repeat the runs.")
+        raise InputError(
+            f"metric {metric!r} has no definition in either run; run both experiments again."
+        )
     if now is None:
         return Change(*cell, "missing", note="in the base run only")
     if old is None:
@@ -233,7 +235,7 @@ def _pair(
 
 
 def _loss(lost: pd.Index, now: pd.DataFrame, n: int) -> str:
-    """How many samples lost their value, and how."""
+    """Number of samples that lost their value, by status, with the first reason."""
     there = now.loc[lost.intersection(now.index)]
     ways = Counter(str(s) if s != "ok" else "NaN" for s in there["status"])
     ways["missing"] += len(lost) - len(there)
@@ -275,7 +277,7 @@ def _judge(pair: _Pair, p_holm: float, resamples: int) -> Change:
 
 
 def _detectable(tested: list[_Pair]) -> dict[str, float]:
-    """The least sensitive cell of each metric."""
+    """Smallest detectable difference of each metric, in its least sensitive cell."""
     found: dict[str, float] = {}
     for pair in tested:
         with np.errstate(invalid="ignore"):
@@ -287,7 +289,7 @@ def _detectable(tested: list[_Pair]) -> dict[str, float]:
 
 
 def _accepted(changes: list[Change], accept: Mapping[str, str]) -> dict[str, str]:
-    """Cell names with a verdict that was acknowledged, and why."""
+    """Names of cells whose verdict is accepted, with the reason."""
     found: dict[str, str] = {}
     quiet = {_name(c) for c in changes if c.verdict in ("identical", "same")}
     for pattern, reason in accept.items():
@@ -314,7 +316,7 @@ def _name(change: Change) -> str:
 
 
 def format_text(comparison: Comparison) -> str:
-    """The comparison for a terminal: headline, one line for each finding, what differs."""
+    """Format a comparison for a terminal: headline, one line for each finding, differences."""
     c = comparison
     lines = [_headline(c), *(f"NOT COMPARABLE {text}" for text in c.incomparable)]
     lines += [_line(c, change) for change in _findings(c)]
@@ -325,7 +327,7 @@ def format_text(comparison: Comparison) -> str:
 
 
 def format_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown, with a table of the findings; fits a job summary."""
+    """Format a comparison as Markdown, with a table of the findings, for a job summary."""
     c = comparison
     lines = [f"### {_headline(c)}", ""]
     lines += [f"- not comparable: {_escape(text)}" for text in c.incomparable]
@@ -353,10 +355,9 @@ def _headline(c: Comparison) -> str:
 
 
 def _findings(c: Comparison) -> list[Change]:
-    """What is worth a line, the gravest first."""
+    """The changes to report, the most serious first."""
     order = list(_LABELS)
-    shown = [f for f in c.changes if f.verdict not in ("identical", "same") or f.note]
-    shown = [f for f in shown if f.verdict != "identical"]
+    shown = [f for f in c.changes if f.verdict != "identical" and (f.verdict != "same" or f.note)]
     return sorted(shown, key=lambda f: order.index(f.verdict))
 
 
@@ -365,7 +366,7 @@ def _label(c: Comparison, change: Change) -> str:
 
 
 def _cell_name(c: Comparison, change: Change) -> str:
-    """Without the model where there is only one."""
+    """Name of a cell, without the model if there is only one."""
     several = len({f.model for f in c.changes}) > 1
     return _name(change) if several else f"{change.method}/{change.metric}"
 
@@ -406,7 +407,7 @@ def _escape(text: str) -> str:
 
 
 def _sensitivity(c: Comparison) -> str:
-    """What the comparison could have seen."""
+    """One line with the smallest differences that the comparison could detect."""
     if not c.detectable:
         return "detectable: every compared score agrees to rounding, so nothing was tested"
     parts = [

@@ -1,7 +1,7 @@
-"""How sure are we?  Means with intervals, paired tests, and what a sample could have shown.
+"""Statistics of scores: means with intervals, paired tests and detectable differences.
 
-The unit is the sample, paired across methods and across runs.  Values that are undefined or failed
-never enter a number; their counts stand beside it.
+The unit is the sample, paired across methods and across runs.  Undefined and failed values are left
+out and counted.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from igbench.schema import MethodSpec, MetricSpec
 RESAMPLES = 9999
 CONFIDENCE = 0.95
 LARGE = 2000
-"""Above this many samples the interval of the mean is the normal one: the two agree there."""
+"""Above this many samples, intervals use the normal approximation, which agrees with BCa there."""
 EXACT = 50
-"""Up to this many non-zero differences the p-value is exact."""
+"""Largest number of non-zero differences for the exact p-value."""
 SEED = 20170304
-"""Of the resamples: the same for every method, metric and run, so that intervals repeat."""
+"""Seed of the resamples, the same for every method, metric and run."""
 
 SUMMARY_COLUMNS = (
     "model", "method", "metric", "n", "n_undefined", "n_failed", "reason", "mean", "low", "high",
@@ -40,7 +40,7 @@ PAIR_COLUMNS = (
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How two paired samples differ: new minus base.
+    """Difference of two paired samples, new minus base.
 
     Attributes:
         mean: Mean difference; NaN without pairs.
@@ -60,7 +60,7 @@ class PairedDifference:
 
 
 def usable(scores: pd.DataFrame) -> pd.Series:
-    """Which rows hold a number, (rows,) bool: status "ok" and a value that is not NaN."""
+    """Mask of the rows with status "ok" and a value that is not NaN, (rows,) bool."""
     return (scores["status"] == "ok") & scores["value"].notna()
 
 
@@ -68,7 +68,7 @@ def interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> tuple[float, 
     """95 % BCa bootstrap interval of the mean (Efron 1987).
 
     Samples of equal size are resampled with the same indices.  Equal values give that value twice;
-    fewer than two values, or infinite ones, give NaN.
+    fewer than two values, or infinite values, give NaN.
 
     Args:
         values: (n,).
@@ -100,8 +100,8 @@ def interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> tuple[float, 
 def signed_rank_p(difference: np.ndarray) -> float:
     """Two-sided p-value of the Wilcoxon signed-rank test, zeros ranked and dropped (Pratt 1959).
 
-    Exact up to 50 non-zero differences, ties and zeros included: the signs are flipped in all
-    ways, given the ranks.  Beyond, the normal approximation with its tie correction.
+    Exact for up to 50 non-zero differences, with ties and zeros: the permutation distribution of
+    the signs given the ranks.  Otherwise the normal approximation with tie correction.
 
     Args:
         difference: (n,) paired differences.
@@ -134,6 +134,9 @@ def rank_biserial(difference: np.ndarray) -> float:
     """Matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), in [-1, 1] (Kerby 2014).
 
     0 if all differences are zero; NaN if there are none.
+
+    >>> rank_biserial(np.array([3.0, -1.0, 2.0]))  # (2 + 3 - 1) / (1 + 2 + 3)
+    0.6666666666666666
     """
     if len(difference) == 0 or np.isnan(difference).any():
         return math.nan
@@ -169,7 +172,11 @@ def paired_difference(
 
 
 def subtract(base: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """New - base, (n,), with equal infinities cancelling."""
+    """The differences new - base, (n,); equal infinities give 0.
+
+    Raises:
+        InputError: The two have different lengths.
+    """
     if base.shape != new.shape or base.ndim != 1:
         raise InputError(
             f"paired values have shapes {base.shape} and {new.shape}; they must be one-dimensional "
@@ -180,10 +187,12 @@ def subtract(base: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment (1979), same shape; NaN stays NaN and is not counted.
+    """P-values after Holm's step-down adjustment (1979), same shape; NaN is not counted.
 
     The i-th smallest of m values becomes the largest of (m - j + 1) p_(j) over j <= i, at most 1.
-    (statsmodels agrees, and collects all garbage of the process at each call.)
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
     """
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full(p.shape, math.nan)
@@ -194,11 +203,14 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def detectable(n: int, sd: float, *, alpha: float = 0.05, power: float = 0.9) -> float:
-    """Smallest mean difference that n pairs reveal with this power, at a two-sided level.
+    """Smallest mean difference that n pairs detect with a given power at a two-sided level.
 
     (z[1 - alpha / 2] + z[power]) sd / sqrt(n 3 / pi): the normal approximation with the
-    asymptotic efficiency 3 / pi of the signed-rank test.  Infinite where n pairs can never reach
-    the level, because 2 / 2**n > alpha.
+    asymptotic efficiency 3 / pi of the signed-rank test.  Infinite if n pairs can never reach the
+    level, because 2 / 2**n > alpha.
+
+    >>> round(detectable(100, 1.0), 3), detectable(5, 1.0)
+    (0.332, inf)
 
     Args:
         n: Number of pairs.
@@ -213,7 +225,7 @@ def detectable(n: int, sd: float, *, alpha: float = 0.05, power: float = 0.9) ->
 
 
 def wide(scores: pd.DataFrame) -> pd.DataFrame:
-    """Samples x methods of one model and metric; NaN where a method has no number.
+    """Pivot the scores of one model and metric to samples x methods; NaN where there is no value.
 
     Raises:
         InputError: A sample occurs twice for one method.
@@ -236,7 +248,7 @@ def pairwise(
     *,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """Every pair of methods on one metric, over the samples where both have a number.
+    """Compare every pair of methods on one metric, over the samples where both have a value.
 
     Differences are a - b.  The family of Holm's correction is all k (k - 1) / 2 pairs of one model
     and metric, controls included.
@@ -253,7 +265,7 @@ def pairwise(
         direction), ties counted half.
 
     Raises:
-        InputError: No rows or no definition of the metric.
+        InputError: The metric has no rows or no definition.
     """
     spec = _spec(specs, metric)
     chosen = scores[scores["metric"] == metric]
@@ -293,7 +305,7 @@ def summarise(
     methods: Mapping[str, MethodSpec] | None = None,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """One line for each model, metric and method.
+    """Summarise scores: one line for each model, metric and method.
 
     Args:
         scores: Columns of `Row`, of one run.
@@ -306,9 +318,9 @@ def summarise(
         Columns `SUMMARY_COLUMNS`: `n`, `n_undefined`, `n_failed` count samples; `reason` is the
         most common one; `low`, `high` bound the mean with 95 % confidence; `mc_error` is the
         Monte Carlo standard error of the mean, NaN for exact metrics (for draws that all samples
-        share it is that of one sample, an upper bound); `best` marks the best mean
-        among methods proper, `tied` those that the signed-rank test cannot tell from it after
-        Holm's correction over all pairs of the model and metric.
+        share it is that of one sample, an upper bound); `best` marks the best mean among methods
+        that are no oracles or controls, `tied` those that do not differ significantly from it
+        (signed-rank test, Holm's correction over all pairs of the model and metric).
 
     Raises:
         InputError: A metric has no definition, or a sample occurs twice.
@@ -354,12 +366,12 @@ def _mark(
     table: pd.DataFrame,
     spec: MetricSpec,
 ) -> list[dict[str, Any]]:
-    """The cells with `best` and `tied`; equal best means are all best."""
+    """Add `best` and `tied` to the cells; equal best means are all best."""
     sign = {"higher": 1.0, "lower": -1.0, "none": math.nan}[spec.direction]
     merits = {c["method"]: sign * c["mean"] for c in rivals}
     top = max((m for m in merits.values() if not math.isnan(m)), default=math.nan)
     best = [name for name, merit in merits.items() if merit == top]
-    apart = _told_apart(table, best[0]) if best else {}
+    differs = _differs(table, best[0]) if best else {}
     return [
         {
             **cell,
@@ -367,14 +379,14 @@ def _mark(
             "tied": bool(best)
             and cell["method"] in merits
             and cell["method"] not in best
-            and not apart[cell["method"]],
+            and not differs[cell["method"]],
         }
         for cell in cells
     ]
 
 
-def _told_apart(table: pd.DataFrame, best: str) -> dict[str, bool]:
-    """Which methods differ from `best` at 5 % after Holm's correction over all pairs."""
+def _differs(table: pd.DataFrame, best: str) -> dict[str, bool]:
+    """Whether each method differs from `best` at 5 %, with Holm's correction over all pairs."""
     pairs = list(itertools.combinations(table.columns, 2))
     p_values = []
     for a, b in pairs:

@@ -1,6 +1,6 @@
-"""How does a run reach the disk, whole or not at all, and come back as it was?
+"""Write runs to disk, read them back, and find them.
 
-A run is one folder.  It is written beside its final place and renamed, so that no reader meets half
+A run is one folder.  It is written beside its final place and renamed, so that no reader sees half
 of it.  `results/README.md` is the dictionary of its files and columns.
 """
 
@@ -53,7 +53,7 @@ _ID = re.compile(r"(\d{8}-\d{6})-[0-9a-f]{8}")
 
 
 def records(run: Run, rows: Sequence[Row], points: Sequence[Point] = ()) -> Records:
-    """A run in memory, with the same columns and types as `read` returns."""
+    """Records of a run in memory, with the same columns and types as `read` returns."""
     return Records(run, table(Row, rows).to_pandas(), table(Point, points).to_pandas())
 
 
@@ -70,23 +70,23 @@ def write(
 
     Args:
         folder: Where the run goes, usually `results_dir / run.experiment / run.id`.
-        run: Its description; plain values only (dictionaries, lists, text, numbers).
-        rows: Scores and costs, as rows or as a table of `table`.
+        run: Its record; plain values only (dictionaries, lists, text, numbers).
+        rows: Scores and costs, as rows or as a table from `table`.
         points: Curves, likewise.
         maps: File name to tensor name to array, for `attributions/<file name>.safetensors`.
-        under: Where it is built before it is moved into its place; beside it by default.  What a
-            process that is killed leaves is in there.
+        under: The folder where it is built before it is moved into place, and where a killed
+            process leaves its files; the parent of `folder` by default.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: The folder exists already and is not empty, or cannot be written.
+        InputError: The folder exists and is not empty, or cannot be written.
     """
     folder = Path(folder)
     writable(folder.parent)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; a run is never overwritten. Choose a new id.")
+        raise InputError(f"{folder} exists; a run is never overwritten. Choose a new id.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = (under or folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
     try:
@@ -97,8 +97,8 @@ def write(
         _sync([folder.parent])
     except OSError as error:
         raise InputError(
-            f"cannot write {folder}: {error.strerror}. What was done is kept; make room and "
-            "repeat the command."
+            f"cannot write {folder}: {error.strerror}. Finished shards are saved; free some space "
+            "and run the same command again."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -106,13 +106,13 @@ def write(
 
 
 def _sync(paths: Sequence[Path]) -> None:
-    """Wait until files and folders are on the disk: what a run is made of is deleted after it."""
+    """Flush files and folders to disk, because the shards of a run are deleted after it."""
     for path in paths if os.name == "posix" else ():
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by the file system
                 raise
         finally:
             os.close(descriptor)
@@ -148,7 +148,7 @@ def _fill(
 def table(
     kind: type[Row] | type[Point], rows: Sequence[Row] | Sequence[Point] | pa.Table
 ) -> pa.Table:
-    """Rows as an Arrow table with the columns and types of the files; a table as it is."""
+    """Rows as an Arrow table with the columns and types of the files; tables are returned as is."""
     if isinstance(rows, pa.Table):
         return rows
     hints = get_type_hints(kind)
@@ -159,14 +159,17 @@ def table(
 
 
 def read(folder: Path) -> Records:
-    """Read a run that `write` wrote: equal to what went in, NaN and infinities included.
+    """Read a run back as it was written, NaN and infinities included.
 
     Raises:
-        InputError: No such folder, not a run, damaged, or of another schema version.
+        InputError: The folder does not exist, is not a run, is damaged, or has another schema
+            version.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the folder of a run, with a {RUN_FILE}.")
+        raise InputError(
+            f"{folder} is not a folder; give the folder of a run, which has a {RUN_FILE}."
+        )
     if not (folder / RUN_FILE).is_file():
         raise InputError(f"{folder} is not a run: it has no {RUN_FILE}. Give the folder of a run.")
     run = _read_run(folder / RUN_FILE)
@@ -180,10 +183,10 @@ def read(folder: Path) -> Records:
 
 
 def scores(folder: Path) -> pd.DataFrame:
-    """The rows of a run alone, as `read` has them.
+    """The scores and costs of a run, as `read` returns them.
 
     Raises:
-        InputError: They are missing or damaged.
+        InputError: The file is missing or damaged.
     """
     return _frame(read_table(Path(folder) / SCORES_FILE, Row))
 
@@ -199,8 +202,8 @@ def _read_run(path: Path) -> Run:
             )
         if version != SCHEMA_VERSION:
             raise InputError(
-                f"{path} has schema version {version!r}, which no igbench release wrote; this one "
-                f"reads {SCHEMA_VERSION}. Run the experiment again."
+                f"{path} has the unknown schema version {version!r}, this igbench reads "
+                f"{SCHEMA_VERSION}; run the experiment again."
             )
         content["metrics"] = {k: MetricSpec(**v) for k, v in content["metrics"].items()}
         content["methods"] = {k: MethodSpec(**v) for k, v in content["methods"].items()}
@@ -208,7 +211,7 @@ def _read_run(path: Path) -> Run:
 
 
 def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
-    """Rows or points of a run, with the columns of `table`, in their order.
+    """Rows or points of a run, with the columns of `table`.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -218,7 +221,7 @@ def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
 
 
 def _frame(whole: pa.Table) -> pd.DataFrame:
-    """A table that is not needed any more as a frame: column by column, so never whole twice."""
+    """Convert a table to a frame column by column, so that memory never holds both."""
     return whole.to_pandas(split_blocks=True, self_destruct=True)
 
 
@@ -237,27 +240,27 @@ def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file raises into one line."""
+    """Turn the errors of a missing or damaged file into an `InputError`."""
     try:
         yield
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; the run is incomplete. Run it again.") from error
+        raise InputError(
+            f"{path} is missing; the run is incomplete. Run the experiment again."
+        ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} is damaged ({detail}); copy the run again, or repeat it with overwrite=true."
+            f"{path} is damaged ({detail}); copy the run again, or run it again with overwrite=true."
         ) from error
 
 
 def writable(folder: Path) -> None:
-    """Raise unless files can be created in `folder`, or where it would have to be created.
-
-    Creates nothing that stays.
+    """Check that files can be created in a folder, or in the place where it would be created.
 
     Raises:
-        InputError: A part of the path is a file, or the system refuses to create a file.
+        InputError: A part of the path is a file, or no file can be created.
     """
     place = Path(folder).absolute()
     try:
@@ -275,9 +278,7 @@ def writable(folder: Path) -> None:
 
 
 def new_id(now: datetime) -> str:
-    """Identifier of a run that starts now: UTC time and eight random hexadecimal digits.
-
-    Identifiers sort by time.
+    """Identifier of a run: UTC time and eight random hexadecimal digits; sorts by time.
 
     Raises:
         ValueError: `now` has no time zone.
@@ -288,23 +289,26 @@ def new_id(now: datetime) -> str:
 
 
 def next_id(experiment_folder: Path, now: datetime) -> str:
-    """Identifier of a run that starts now, and sorts after all runs in a folder.
+    """Identifier of a run that sorts after all runs in a folder.
 
-    Where the clock is behind the newest run, the time is a second after that run's.
+    If the clock is behind the newest run, the time is one second after that of the newest run.
     """
     stamps = (_ID.fullmatch(folder.name) for folder in runs(experiment_folder))
     last = max((found[1] for found in stamps if found), default="")
     try:
         after = datetime.strptime(last, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
-    except (ValueError, OverflowError):  # no run yet, or digits that are no time
+    except (ValueError, OverflowError):  # no run yet, or not a valid time
         return new_id(now)
     return new_id(max(now, after))
 
 
 def canonical_hash(value: Any) -> str:
-    """SHA-256 of plain nested values, independent of the order of keys; 64 hexadecimal digits.
+    """SHA-256 of plain nested values as 64 hexadecimal digits, independent of the order of keys.
 
     Tuples equal lists; 1 differs from 1.0.
+
+    >>> canonical_hash({"a": 1, "b": (2, 3)}) == canonical_hash({"b": [2, 3], "a": 1})
+    True
     """
     text = json.dumps(
         encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -316,7 +320,10 @@ def encode(value: Any) -> Any:
     """Plain nested values as strict JSON: NaN and infinities become {"$float": "nan"}.
 
     Raises:
-        TypeError: Something is not plain, or a key is not text.
+        TypeError: A value is not plain, or a key is not text.
+
+    >>> encode({"mean": math.inf, "n": 3})
+    {'mean': {'$float': 'inf'}, 'n': 3}
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -343,29 +350,26 @@ def decode(value: Any) -> Any:
 
 
 def find(experiment_folder: Path, key: str) -> Path | None:
-    """The newest run with this identity (see `igbench.run.shards`); None if there is none."""
-    found = telling(experiment_folder, key)
+    """The newest run with an identity (see `igbench.run.shards`), or None."""
+    found = runs_mentioning(experiment_folder, key)
     return next((f for f, run in found if run.environment.get("identity") == key), None)
 
 
-def telling(experiment_folder: Path, key: str) -> Iterator[tuple[Path, Run]]:
-    """The runs whose records hold a key somewhere, the newest first.
-
-    A damaged record does not count, and is reported.
-    """
+def runs_mentioning(experiment_folder: Path, key: str) -> Iterator[tuple[Path, Run]]:
+    """The runs whose run.json contains a key, the newest first; damaged runs are logged."""
     for folder in reversed(runs(experiment_folder)):
         try:
             text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
             run = _read_run(folder / RUN_FILE) if key in text else None
         except (InputError, OSError) as error:
-            log.warning("a run does not count: %s", error)
+            log.warning("a damaged run is ignored: %s", error)
             continue
         if run is not None:
             yield folder, run
 
 
 def runs(experiment_folder: Path) -> list[Path]:
-    """The runs in a folder, oldest first; empty if there is no such folder."""
+    """The folders of runs in a folder, oldest first; empty if there is no such folder."""
     found = [p.parent for p in Path(experiment_folder).glob(f"*/{RUN_FILE}")]
     visible = [p for p in found if not p.name.startswith(".")]
     return sorted(visible, key=lambda p: (p.name[:15], (p / RUN_FILE).stat().st_mtime_ns))
@@ -375,29 +379,29 @@ def latest(results_dir: Path, experiment: str) -> Path:
     """Folder of the newest run of an experiment.
 
     Raises:
-        InputError: There is none; the message names the experiments that have runs.
+        InputError: There is none.
     """
     found = runs(Path(results_dir) / experiment)
     if found:
         return found[-1]
     places = Path(results_dir).glob(f"*/*/{RUN_FILE}")
     known = sorted({p.parent.parent.name for p in places if not p.parent.name.startswith(".")})
-    have = f"experiments with runs: {', '.join(known)}" if known else "it holds no runs at all"
+    have = f"experiments with runs: {', '.join(known)}" if known else "it holds no runs"
     raise InputError(
         f"no run of {experiment!r} in {results_dir} ({have}).{suggestion(experiment, known)}"
     )
 
 
 def resolve(path_or_experiment: str | Path, results_dir: Path) -> Path:
-    """Folder of a run, from what a person types.
+    """Folder of a run, from a path, an experiment or an identifier.
 
     Args:
-        path_or_experiment: A run folder; a folder of runs or the name of an experiment, which mean
-            the newest one; or the identifier of a run in `results_dir`.
-        results_dir: Where runs are.
+        path_or_experiment: A run folder; a folder of runs or the name of an experiment, for the
+            newest run; or the identifier of a run in `results_dir`.
+        results_dir: The folder of all experiments.
 
     Raises:
-        InputError: None of these.
+        InputError: No run matches.
     """
     path, name = Path(path_or_experiment), str(path_or_experiment)
     if (path / RUN_FILE).is_file():

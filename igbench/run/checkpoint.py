@@ -1,9 +1,10 @@
-"""How does finished work survive?  Each shard is kept on disk as soon as it is done.
+"""Save finished shards on disk, and join them into one set of results.
 
-A part holds some metrics of a shard in up to four files of one folder: `<stem>.parquet` (rows),
-`<stem>.curves.parquet`, `<stem>.safetensors` (maps), and `<stem>.json` with metrics, samples, costs
-and the hashes of the others.  The last is written last: a part counts when it is there and every
-hash agrees.  A shard is done when its parts have all its metrics.
+A saved shard holds some metrics of a shard in up to four files: `<stem>.parquet` (rows),
+`<stem>.curves.parquet`, `<stem>.safetensors` (maps), and the manifest `<stem>.json` with metrics,
+samples, costs and the hashes of the other files.  The manifest is written last: a saved shard is
+valid if the manifest exists and every hash agrees.  A shard is finished when its saved shards have
+all its metrics.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from safetensors.numpy import load, save
+from safetensors import numpy as safetensors
 
 from igbench.errors import InputError
 from igbench.evaluation import loop
@@ -31,50 +32,24 @@ from igbench.evaluation.experiment import Advance, Experiment
 from igbench.evaluation.results import add_costs, add_owners
 from igbench.records import store
 from igbench.run.shards import Shard
-from igbench.schema import COSTS, Point, Row, Status
+from igbench.schema import COSTS, Point, Row
 
 log = logging.getLogger(__name__)
 
-ROWS, CURVES, MAPS, SEAL = ".parquet", ".curves.parquet", ".safetensors", ".json"
-
-
-class Damaged(Exception):  # noqa: N818  an answer, not an accident
-    """A part on disk is not what was written: its seal, and what is wrong."""
-
-
-def execute(
-    experiment: Experiment, shard: Shard, folder: Path, advance: Advance = lambda text: None
-) -> None:
-    """Work out what a shard asks for and keep it.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    start = time.perf_counter()
-    results = loop.run(shard.part_of(experiment), "", advance, only=[shard.number])
-    part = Part(
-        store.table(Row, results.rows),
-        store.table(Point, results.points),
-        results.maps,
-        results.samples,
-        results.stages,
-        results.curves,
-        time.perf_counter() - start,
-    )
-    keep(folder, shard, part)
+ROWS, CURVES, MAPS, MANIFEST = ".parquet", ".curves.parquet", ".safetensors", ".json"
 
 
 @dataclass
-class Part:
-    """Metrics of a shard, or of several shards joined.
+class ShardResults:
+    """Results of a shard, or of several shards joined, as Arrow tables.
 
     Attributes:
         rows: Columns of `Row`.
         points: Columns of `Point`.
         maps: Name to sample to map.
-        samples: What is known of each sample.
+        samples: Identifier, label, target, output and status of each sample.
         stages: Model rows and seconds by stage.
-        curves: Which metrics a curve comes from.
+        curves: Curve to the metrics that it comes from.
         seconds: Wall time.
     """
 
@@ -86,57 +61,104 @@ class Part:
     curves: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def count(self, status: Status) -> int:
-        """Number of rows with a status."""
-        return int(pc.sum(pc.equal(self.rows["status"], status)).as_py() or 0)
 
-    def peak_memory(self) -> float:
-        """Largest peak of any row in MiB; 0 where none was measured."""
-        mine = self.rows.filter(pc.equal(self.rows["metric"], "peak_memory"))
-        return float(pc.max(mine["value"]).as_py() or 0.0)
+@dataclass(frozen=True)
+class SavedShard:
+    """Metrics of a shard on disk.
+
+    Attributes:
+        path: Its manifest.
+        manifest: The content of the manifest.
+        metrics: Those of its metrics that are wanted.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    metrics: tuple[str, ...]
+
+    def read(self, suffix: str) -> bytes:
+        """The content of one of its files."""
+        return _sibling(self.path, suffix).read_bytes()
 
 
-def keep(folder: Path, shard: Shard, part: Part) -> None:
-    """Write a part, file by file, each complete or not at all.
+@dataclass(frozen=True)
+class DamagedShard:
+    """A saved shard whose files are not what was written.
+
+    Attributes:
+        path: Its manifest.
+        reason: The damaged or missing file.
+    """
+
+    path: Path
+    reason: str
+
+
+def execute(
+    experiment: Experiment, shard: Shard, folder: Path, advance: Advance = lambda text: None
+) -> None:
+    """Evaluate the metrics of a shard and save the results.
 
     Raises:
-        InputError: The system refuses.
+        InputError: The results cannot be written.
     """
-    files = {ROWS: _parquet(part.rows)}
-    if len(part.points):
-        files[CURVES] = _parquet(part.points)
-    if part.maps:
-        files[MAPS] = save(
+    start = time.perf_counter()
+    results = loop.run(shard.part_of(experiment), "", advance, only=[shard.number])
+    save(
+        folder,
+        shard,
+        ShardResults(
+            store.table(Row, results.rows),
+            store.table(Point, results.points),
+            results.maps,
+            results.samples,
+            results.stages,
+            results.curves,
+            time.perf_counter() - start,
+        ),
+    )
+
+
+def save(folder: Path, shard: Shard, results: ShardResults) -> None:
+    """Write the results of a shard, file by file, each complete or not at all.
+
+    Raises:
+        InputError: The files cannot be written.
+    """
+    files = {ROWS: _parquet(results.rows)}
+    if len(results.points):
+        files[CURVES] = _parquet(results.points)
+    if results.maps:
+        files[MAPS] = safetensors.save(
             {
                 f"{name}/{sample_id}": np.array(value, order="C")
-                for name, maps in part.maps.items()
+                for name, maps in results.maps.items()
                 for sample_id, value in maps.items()
             }
         )
-    seal = {
+    manifest = {
         "key": shard.key,
         "metrics": dict(shard.metrics),
-        "curves": part.curves,
+        "curves": results.curves,
         "files": {suffix: hashlib.sha256(content).hexdigest() for suffix, content in files.items()},
-        "samples": part.samples,
-        "stages": part.stages,
-        "seconds": part.seconds,
+        "samples": results.samples,
+        "stages": results.stages,
+        "seconds": results.seconds,
     }
-    seal["hash"] = store.canonical_hash(seal)
-    files[SEAL] = json.dumps(store.encode(seal), allow_nan=False).encode()
+    manifest["hash"] = store.canonical_hash(manifest)
+    files[MANIFEST] = json.dumps(store.encode(manifest), allow_nan=False).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stem = shard.stem
         for suffix, content in files.items():
-            put(folder / f"{stem}{suffix}", content)
+            write_whole(folder / f"{shard.stem}{suffix}", content)
     except OSError as error:
         raise InputError(
-            f"cannot keep samples {shard.first} to {shard.last} in {folder}: {error.strerror}. "
-            "What was done before is kept; make room and repeat the command to go on."
+            f"cannot save samples {shard.first} to {shard.last} in {folder}: {error.strerror}. "
+            "Earlier shards are saved; free some space and run the same command again."
         ) from error
 
 
-def put(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it appears complete or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -152,196 +174,187 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A part on disk.
-
-    Attributes:
-        path: Its seal.
-        seal: What the seal says.
-        metrics: Those of its metrics that a shard asks for.
-    """
-
-    path: Path
-    seal: Mapping[str, Any]
-    metrics: tuple[str, ...]
-
-    def read(self, suffix: str) -> bytes:
-        """The content of one of its files."""
-        return self.path.with_name(self.path.name.removesuffix(SEAL) + suffix).read_bytes()
+def _sibling(manifest: Path, suffix: str) -> Path:
+    """The path of another file of the same saved shard."""
+    return manifest.with_name(manifest.name.removesuffix(MANIFEST) + suffix)
 
 
 Index = Mapping[str, Sequence[Path]]
+"""Key of a shard to the manifests of its saved shards."""
 
 
 def index(*folders: Path) -> Index:
-    """The seals in some folders, by the key of their shard."""
+    """The manifests in some folders, by the key of their shard."""
     found: dict[str, list[Path]] = {}
     for folder in folders:
-        for path in sorted(folder.glob(f"*{SEAL}")):
+        for path in sorted(folder.glob(f"*{MANIFEST}")):
             found.setdefault(path.name.partition("-")[0], []).append(path)
     return found
 
 
-def parts_of(shard: Shard, seals: Index, check: bool = True) -> tuple[list[Kept], list[Damaged]]:
-    """What is on disk of a shard: parts that have no metric in common, and damaged ones.
+def find(
+    shard: Shard, manifests: Index, check: bool = True
+) -> tuple[list[SavedShard], list[DamagedShard]]:
+    """Find what is on disk of a shard: saved shards without a common metric, and damaged ones.
 
     Args:
-        shard: What is asked for.
-        seals: From `index`.
-        check: Compare the hashes of all files; if not, only the seals are read.
+        shard: The wanted metrics and samples.
+        manifests: From `index`.
+        check: Compare the hashes of all files; otherwise only the manifests are read.
     """
     wanted = dict(shard.metrics)
-    found: list[Kept] = []
-    damaged: list[Damaged] = []
-    for path in seals.get(shard.key, ()):
-        try:
-            seal = _seal(path, shard.key, check)
-        except Damaged as error:
-            damaged.append(error)
+    saved: list[SavedShard] = []
+    damaged: list[DamagedShard] = []
+    for path in manifests.get(shard.key, ()):
+        manifest = _read_manifest(path, shard.key, check)
+        if isinstance(manifest, DamagedShard):
+            damaged.append(manifest)
             continue
-        mine = tuple(n for n, key in seal["metrics"].items() if wanted.get(n) == key)
+        mine = tuple(n for n, key in manifest["metrics"].items() if wanted.get(n) == key)
         if mine:
-            found.append(Kept(path, seal, mine))
+            saved.append(SavedShard(path, manifest, mine))
             for name in mine:
                 del wanted[name]
-    return found, damaged
+    return saved, damaged
 
 
-def lacking(shard: Shard, found: Iterable[Kept]) -> Shard:
-    """A shard with the metrics that none of its parts has."""
-    return shard.without(name for kept in found for name in kept.metrics)
+def remaining(shard: Shard, saved: Iterable[SavedShard]) -> Shard:
+    """The shard with the metrics that are not saved."""
+    return shard.without(name for one in saved for name in one.metrics)
 
 
-def _seal(path: Path, key: str, check: bool) -> dict[str, Any]:
+def _read_manifest(path: Path, key: str, check: bool) -> dict[str, Any] | DamagedShard:
     try:
-        seal = store.decode(json.loads(path.read_bytes()))
-        told = seal.pop("hash")
-        if told != store.canonical_hash(seal) or seal["key"] != key:
-            raise Damaged(path, path.name)
-        for suffix, digest in seal["files"].items() if check else ():
-            own = path.with_name(path.name.removesuffix(SEAL) + suffix)
-            if not own.is_file():
-                raise Damaged(path, f"{own.name} is missing")
-            if hashlib.sha256(own.read_bytes()).hexdigest() != digest:
-                raise Damaged(path, own.name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(path, path.name) from error
-    return dict(seal)
+        manifest = dict(store.decode(json.loads(path.read_bytes())))
+        digest = manifest.pop("hash")
+        if digest != store.canonical_hash(manifest) or manifest["key"] != key:
+            return DamagedShard(path, path.name)
+        for suffix, digest in manifest["files"].items() if check else ():
+            file = _sibling(path, suffix)
+            if not file.is_file():
+                return DamagedShard(path, f"{file.name} is missing")
+            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+                return DamagedShard(path, file.name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return DamagedShard(path, path.name)
+    return manifest
 
 
 def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
-    """What is still to be done: shards with the metrics that they lack; damaged parts go away."""
-    left, seals = [], index(folder)
+    """The shards that are not finished, with the metrics they lack; deletes damaged files."""
+    left, manifests = [], index(folder)
     for shard in shards:
-        found, damaged = parts_of(shard, seals)
-        for seal, what in (error.args for error in damaged):
+        saved, damaged = find(shard, manifests)
+        for one in damaged:
             log.warning(
-                "samples %d to %d are done again, their file is damaged: %s",
+                "samples %d to %d are evaluated again because a file is damaged: %s",
                 shard.first,
                 shard.last,
-                what,
+                one.reason,
             )
-            delete(seal)
-        rest = lacking(shard, found)
+            for suffix in (MANIFEST, ROWS, CURVES, MAPS):
+                _sibling(one.path, suffix).unlink(missing_ok=True)
+        rest = remaining(shard, saved)
         if rest.metrics:
             left.append(rest)
     return left
 
 
-def delete(seal: Path) -> None:
-    """Delete a part."""
-    stem = seal.name.removesuffix(SEAL)
-    for suffix in (SEAL, ROWS, CURVES, MAPS):
-        seal.with_name(stem + suffix).unlink(missing_ok=True)
-
-
 def count(folder: Path, shards: Sequence[Shard]) -> int:
-    """How many of the shards are on disk with all their metrics; trusts the seals."""
-    seals = index(folder)
-    kept = ((shard, *parts_of(shard, seals, check=False)) for shard in shards)
-    return sum(not damaged and not lacking(shard, found).metrics for shard, found, damaged in kept)
+    """Number of finished shards; trusts the manifests."""
+    manifests = index(folder)
+    found = ((shard, *find(shard, manifests, check=False)) for shard in shards)
+    return sum(
+        not damaged and not remaining(shard, saved).metrics for shard, saved, damaged in found
+    )
 
 
 def seconds(folder: Path, shards: Iterable[Shard]) -> float:
-    """Wall time that what is on disk of some shards took."""
-    seals = index(folder)
-    found = (kept for shard in shards for kept in parts_of(shard, seals, check=False)[0])
-    return float(sum(kept.seal["seconds"] for kept in found))
+    """Wall time of everything that is saved of some shards."""
+    manifests = index(folder)
+    saved = (one for shard in shards for one in find(shard, manifests, check=False)[0])
+    return float(sum(one.manifest["seconds"] for one in saved))
 
 
-def joined(folder: Path, shards: Sequence[Shard], run_id: str, methods: Sequence[str] = ()) -> Part:
-    """All shards as one, in the order given, under the name of a run.
+def join(
+    folder: Path, shards: Sequence[Shard], run_id: str, methods: Sequence[str] = ()
+) -> ShardResults:
+    """Join all shards, in the given order, under the identifier of a run.
 
     Rows are in the order of samples, then costs and metrics, then methods; points in the order of
     samples, then curves, then methods, then x.
 
     Args:
-        folder: Where the parts are.
-        shards: All of them.
-        run_id: Name of the run.
-        methods: Names, in order.
+        folder: The folder of the saved shards.
+        shards: All shards of the run.
+        run_id: Identifier of the run.
+        methods: Names of the methods, in order.
 
     Raises:
-        InputError: One is missing or damaged.
+        InputError: A shard is missing or damaged.
     """
-    whole = Part(store.table(Row, []), store.table(Point, []))
-    rows, points, seals = [whole.rows], [whole.points], index(folder)
+    whole = ShardResults(store.table(Row, []), store.table(Point, []))
+    rows, points, manifests = [whole.rows], [whole.points], index(folder)
     for shard in shards:
-        found, damaged = parts_of(shard, seals)
-        for error in damaged:
-            raise InputError(f"{folder / error.args[1]} is damaged; repeat the command.")
-        if lacking(shard, found).metrics:
-            raise InputError(f"{folder} lacks shard {shard.number}; repeat the command.")
-        mine = [_take(whole, kept, first=number == 0) for number, kept in enumerate(found)]
+        saved, damaged = find(shard, manifests)
+        if damaged:
+            raise InputError(
+                f"{folder / damaged[0].reason} is damaged; run the same command again."
+            )
+        if remaining(shard, saved).metrics:
+            raise InputError(f"{folder} lacks shard {shard.number}; run the same command again.")
+        own = [_take(whole, one, first=number == 0) for number, one in enumerate(saved)]
         ids, metrics = list(shard.sample_ids), [*COSTS, *dict(shard.metrics)]
         order = {"sample_id": ids, "metric": metrics, "method": list(methods)}
-        rows.append(_sorted(pa.concat_tables([r for r, _ in mine]), order))
-        own = pa.concat_tables([p for _, p in mine])
-        curves = sorted(pc.unique(own["curve"]).to_pylist())
+        rows.append(_sorted(pa.concat_tables([r for r, _ in own]), order))
+        own_points = pa.concat_tables([p for _, p in own])
+        curves = sorted(pc.unique(own_points["curve"]).to_pylist())
         order = {"sample_id": ids, "curve": curves, "method": list(methods)}
-        points.append(_sorted(own, order, last="x"))
+        points.append(_sorted(own_points, order, last="x"))
     whole.rows, whole.points = _named(rows, run_id), _named(points, run_id)
     return whole
 
 
-def _take(whole: Part, kept: Kept, *, first: bool) -> tuple[pa.Table, pa.Table]:
-    """Rows and points of the metrics of one part, and from the first one what all parts have.
+def _take(whole: ShardResults, saved: SavedShard, *, first: bool) -> tuple[pa.Table, pa.Table]:
+    """Rows and points of the wanted metrics of a saved shard; all else is added to `whole`.
 
-    Everything else goes into the whole.
+    Samples, costs of methods, and curves that belong to no metric are the same in all saved shards
+    of a shard and are taken from the first one.
     """
-    seal = kept.seal
-    table = pq.read_table(io.BytesIO(kept.read(ROWS)))
-    names = [*kept.metrics, *(COSTS if first else ())]
+    manifest = saved.manifest
+    table = pq.read_table(io.BytesIO(saved.read(ROWS)))
+    names = [*saved.metrics, *(COSTS if first else ())]
     rows = table.filter(pc.is_in(table["metric"], pa.array(names)))
     points = store.table(Point, [])
-    if CURVES in seal["files"]:
-        table = pq.read_table(io.BytesIO(kept.read(CURVES)))
+    if CURVES in manifest["files"]:
+        table = pq.read_table(io.BytesIO(saved.read(CURVES)))
         curves = [
             curve
             for curve in pc.unique(table["curve"]).to_pylist()
-            if set(kept.metrics) & set(seal["curves"].get(curve, ()))
-            or (first and curve not in seal["curves"])
+            if set(saved.metrics) & set(manifest["curves"].get(curve, ()))
+            or (first and curve not in manifest["curves"])
         ]
         points = table.filter(pc.is_in(table["curve"], pa.array(curves, pa.string())))
-    add_costs(whole.stages, seal["stages"])
-    add_owners(whole.curves, {c: set(m) & set(kept.metrics) for c, m in seal["curves"].items()})
-    whole.seconds += seal["seconds"]
+    add_costs(whole.stages, manifest["stages"])
+    owners = {curve: set(m) & set(saved.metrics) for curve, m in manifest["curves"].items()}
+    add_owners(whole.curves, owners)
+    whole.seconds += manifest["seconds"]
     if first:
-        whole.samples += seal["samples"]
-    for name, value in (load(kept.read(MAPS)) if MAPS in seal["files"] else {}).items():
+        whole.samples += manifest["samples"]
+    maps = safetensors.load(saved.read(MAPS)) if MAPS in manifest["files"] else {}
+    for name, value in maps.items():
         kind, _, sample_id = name.partition("/")
         whole.maps.setdefault(kind, {})[sample_id] = value
     return rows, points
 
 
 def _sorted(table: pa.Table, orders: Mapping[str, Sequence[str]], last: str = "") -> pa.Table:
-    """Rows by the places of their values in lists; values that are in none come last.
+    """Sort rows by the position of their values in given lists; other values come last.
 
     Args:
-        table: Any.
-        orders: Columns, the most important first, and the order of their values.
-        last: A column of numbers that decides at last.
+        table: A table with all named columns.
+        orders: Column to the order of its values; the most important column first.
+        last: A column of numbers that breaks ties.
     """
     places = [
         np.asarray(pc.fill_null(pc.index_in(table[c], pa.array(order, pa.string())), len(order)))

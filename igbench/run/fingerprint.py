@@ -40,7 +40,7 @@ def shared(parts: Iterable[object]) -> str:
 
 
 def of_metric(metric: object) -> str:
-    """Hash the source of one metric: its file, and all files of metrics that it imports."""
+    """Hash the source of one metric (SHA-256): its file, and all files of metrics it imports."""
     found: set[Path] = set()
     waiting = list(_own_file(metric))
     while waiting:
@@ -56,7 +56,7 @@ def _python_files(path: Path) -> Iterator[Path]:
 
 
 def _own_file(part: object) -> set[Path]:
-    """The file of an object's class; none if it was installed, built in or typed into a console."""
+    """The file of an object's class; none for installed packages, built-ins and consoles."""
     try:
         path = Path(inspect.getsourcefile(type(part)) or "").resolve()
     except (TypeError, OSError):
@@ -101,7 +101,7 @@ def _of_file(path: Path) -> bytes:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    """Whether a statement is a docstring, or another text that nothing is done with."""
+    """Whether a statement is a docstring or another unused string."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

@@ -1,4 +1,4 @@
-"""Who is at work on a folder?  One process at a time, named in a file."""
+"""Lock a folder so that one process at a time works in it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from igbench.errors import InputError
 NAME = "lock.json"
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What file systems without hard links say."""
+"""Error numbers of file systems without hard links."""
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if it is not there.
+    """Hold the lock of a folder, which is created if it does not exist.
 
-    The file of a process of this machine that is gone is taken over.  Of other machines nothing is
-    known, so their files stand until they are deleted.
+    The lock of a dead process of this machine is taken over.  Processes of other machines cannot
+    be checked, so their locks stay until they are deleted.
 
     Raises:
-        InputError: Another process holds it, or the system refuses.
+        InputError: Another process holds the lock, or the folder cannot be written to.
     """
     mine = _me()
     path = folder / NAME
@@ -35,8 +35,8 @@ def held(folder: Path) -> Iterator[None]:
             owner = _read(path)
             if owner is not None and _alive(owner):
                 raise InputError(
-                    f"this run is being worked on by process {owner.get('pid')} on "
-                    f"{owner.get('host')}; wait for it, or delete {path} if it is gone."
+                    f"this run is locked by process {owner.get('pid')} on {owner.get('host')}; wait "
+                    f"for it, or delete {path} if it is gone."
                 )
             _take_away(path, owner)
     except OSError as error:
@@ -54,7 +54,7 @@ def _me() -> dict[str, object]:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in ticks since the start of the system; "" where this is not told."""
+    """Start of a process in ticks since boot; "" where the system has no /proc."""
     try:
         # The name of the process, in brackets, may hold spaces.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -63,9 +63,9 @@ def _born(pid: int) -> str:
 
 
 def _take(path: Path, mine: dict[str, object]) -> bool:
-    """Create the file unless it exists: it appears with its content, or not at all.
+    """Create the file with its content at once, unless it exists.
 
-    Without hard links it is empty for a moment, in which another process may take it for stale.
+    Without hard links it is empty for a moment, and another process may consider it stale.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     own = path.with_name(f"{path.name}.{mine['host']}.{mine['pid']}.tmp")
@@ -74,7 +74,7 @@ def _take(path: Path, mine: dict[str, object]) -> bool:
         os.link(own, path)
     except FileExistsError:
         return False
-    except FileNotFoundError:  # whoever was here finished just now and removed the folder
+    except FileNotFoundError:  # another process just finished and removed the folder
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -95,7 +95,7 @@ def _take_plainly(path: Path, mine: dict[str, object]) -> bool:
 
 
 def _take_away(path: Path, seen: dict[str, object] | None) -> None:
-    """Remove a file that was seen to be stale, unless another process was faster."""
+    """Remove a stale file, unless another process replaced it meanwhile."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.stale")
     with suppress(FileNotFoundError):
         path.rename(aside)
@@ -106,7 +106,7 @@ def _take_away(path: Path, seen: dict[str, object] | None) -> None:
 
 
 def _read(path: Path) -> dict[str, object] | None:
-    """What the file says; None where it is missing or cannot be read."""
+    """The content of the file; None if it is missing or cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,23 +1,24 @@
-"""What is kept about a run besides its rows: configuration, versions, hashes, cost."""
+"""Record a run besides its rows: configuration, versions, hashes and costs."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from igbench.core import memory
 from igbench.core.batch import Metric
 from igbench.evaluation.experiment import Experiment, specs
-from igbench.evaluation.results import Found
 from igbench.records import store
-from igbench.schema import MetricSpec, Run
+from igbench.schema import MetricSpec, Row, Run
 
 PACKAGES = (
     "igbench",
@@ -37,7 +38,9 @@ PACKAGES = (
 def make_run(
     experiment: Experiment,
     config: Mapping[str, Any],
-    results: Found,
+    rows: Sequence[Row] | pa.Table,
+    samples: list[dict[str, Any]],
+    stages: dict[str, dict[str, float]],
     *,
     run_id: str,
     created: datetime,
@@ -48,29 +51,32 @@ def make_run(
     certificates: Mapping[str, Any] | None = None,
     precision: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The record of a finished run.
+    """Make the record of a finished run.
 
     Args:
-        experiment: What was run.
+        experiment: The experiment.
         config: The resolved configuration.
-        results: What it found.
+        rows: Scores and costs.
+        samples: Identifier, label, target, output and status of each sample.
+        stages: Model rows and seconds by stage.
         run_id: Identifier.
         created: Start.
         seconds: Wall time.
-        key: Hash of everything that decides its rows, see `igbench.run.shards`; "" where none is known.
-        engine: Who did the work, and how many shards were done when it began.
-        reuse: Keys under which other runs can use its rows, see `igbench.run.reuse`.
-        certificates: What its metrics say of models with known answers, see `igbench.certify`.
-        precision: How perturbed inputs were evaluated and what it costs, see `igbench.evaluation.precision`.
+        key: Hash of everything that decides its rows, see `igbench.run.shards`; "" if unknown.
+        engine: The engine, and how many shards were finished before.
+        reuse: Keys under which other runs can reuse its rows, see `igbench.run.reuse`.
+        certificates: Results of its metrics on models with known answers, see `igbench.certify`.
+        precision: Precision of forwards of perturbed inputs, see `igbench.evaluation.precision`.
     """
     methods, metrics = specs(experiment)
     ids = list(experiment.data.sample_ids)
-    failed = results.count("failed")
+    table = store.table(Row, rows)
+    counts = {s: _count(table, s) for s in ("ok", "undefined", "failed")}
     return Run(
         id=run_id,
         experiment=experiment.name,
         created=created.isoformat(timespec="seconds"),
-        state="finished with failures" if failed else "finished",
+        state="finished with failures" if counts["failed"] else "finished",
         config=dict(config),
         metrics=metrics,
         methods=methods,
@@ -109,34 +115,40 @@ def make_run(
             "model_source": experiment.model.source,
             "data_source": experiment.data.source,
         },
-        samples=results.samples,
+        samples=samples,
         totals={
             "seconds": seconds,
-            "peak_memory": _peak_memory(experiment, results),
-            "rows_in_a_call": _smallest(experiment.rows, results.samples),
-            "stages": results.stages,
-            "status": {s: results.count(s) for s in ("ok", "undefined", "failed")},
+            "peak_memory": _peak_memory(experiment, table),
+            "rows_in_a_call": _smallest(experiment.rows, samples),
+            "stages": stages,
+            "status": counts,
         },
     )
 
 
-def _peak_memory(experiment: Experiment, results: Found) -> float:
-    """MiB; measuring a method starts the system's own count again, so all counts are looked at."""
-    return max(memory.lifetime_peak(experiment.device), results.peak_memory())
+def _count(rows: pa.Table, status: str) -> int:
+    """Number of rows with a status."""
+    return int(pc.sum(pc.equal(rows["status"], status)).as_py() or 0)
 
 
-def _smallest(rows: int, samples: Iterable[Mapping[str, Any]]) -> int:
-    """Rows in a call, or what a lack of memory left of them."""
+def _peak_memory(experiment: Experiment, rows: pa.Table) -> float:
+    """Peak memory in MiB, of the process and of each method: measuring a method resets the peak."""
+    peaks = rows.filter(pc.equal(rows["metric"], "peak_memory"))["value"]
+    return max(memory.lifetime_peak(experiment.device), float(pc.max(peaks).as_py() or 0.0))
+
+
+def _smallest(rows: int, samples: Sequence[Mapping[str, Any]]) -> int:
+    """Smallest number of rows in a call; lower than `rows` where memory ran out."""
     return min((sample.get("rows_in_a_call", rows) for sample in samples), default=rows)
 
 
 def _definition(spec: MetricSpec, metric: Metric | None) -> str:
-    """Version of a metric and a hash of its definition and arguments."""
+    """The version of a metric and a hash of its definition and arguments."""
     return f"{spec.version}-{store.canonical_hash([repr(spec), repr(metric)])[:12]}"
 
 
 def versions() -> dict[str, str]:
-    """Installed versions; "not installed" where there is none."""
+    """Installed versions of `PACKAGES`, or "not installed"."""
     found = {}
     for name in PACKAGES:
         try:
@@ -147,14 +159,14 @@ def versions() -> dict[str, str]:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words."""
+    """Name of a device, with its hardware."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.processor() or platform.machine()})"
 
 
 def git_revision() -> str:
-    """Revision of the source tree, with "+changes"; empty outside a checkout."""
+    """Git revision of the source, with "+changes" if modified; empty outside a checkout."""
     here = Path(__file__).parent.parent
     try:
         head = _git(here, "rev-parse", "HEAD")

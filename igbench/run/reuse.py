@@ -1,7 +1,7 @@
-"""What of a run has another run found already?
+"""Reuse the rows of earlier runs for metrics that did not change.
 
-A run that was stopped, or finished, before a metric changed or came along has the rows of all other
-metrics.  They are copied as parts, and only what is missing is worked out.
+A finished or interrupted run has the rows of all metrics that it evaluated.  They are copied as
+saved shards, so that only new and changed metrics are evaluated.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from igbench.schema import COSTS, Point, Row, Run
 log = logging.getLogger(__name__)
 
 
-def passport(shards: Sequence[Shard], curves: dict[str, list[str]]) -> dict[str, Any]:
-    """What a finished run says of itself, so that others can use its rows."""
+def cache_keys(shards: Sequence[Shard], curves: dict[str, list[str]]) -> dict[str, Any]:
+    """The keys under which other runs can reuse the rows of a finished run."""
     return {
         "foundation": foundation(shards),
         "metrics": dict(shards[0].metrics) if shards else {},
@@ -33,34 +33,36 @@ def passport(shards: Sequence[Shard], curves: dict[str, list[str]]) -> dict[str,
     }
 
 
-def metrics_at_hand(home: Path, shards: Sequence[Shard]) -> tuple[str, ...]:
-    """Names of the metrics that finished runs have; reads nothing but records."""
-    wanted, names = dict(shards[0].metrics), list[str]()
+def available_metrics(home: Path, shards: Sequence[Shard]) -> tuple[str, ...]:
+    """Names of the metrics that finished runs have; reads only run.json files."""
+    wanted, names = dict(shards[0].metrics), set[str]()
     for run in _finished(home, foundation(shards)):
-        names += [name for name in run.offers(wanted) if name not in names]
+        names.update(run.matching(wanted))
     return tuple(name for name in wanted if name in names)
 
 
-def adopt(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> None:
+def import_from(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> None:
     """Copy what other runs of an experiment have of these shards.
 
-    Damaged parts of other runs are left alone.
+    Damaged shards of other runs are not touched.
 
     Args:
-        home: Where the runs of the experiment are, stopped ones included.
-        folder: Where the parts go.
-        key: The foundation of the run that asks.
-        shards: Those of its shards, and metrics of them, that are not there.
+        home: The folder of the runs of the experiment, interrupted ones included.
+        folder: Where the shards are saved.
+        key: The foundation of the run that needs the rows.
+        shards: Its missing shards, with their missing metrics.
     """
-    seals = checkpoint.index(*(p for p in sorted(home.glob(".*.partial/shards")) if p != folder))
+    manifests = checkpoint.index(
+        *(p for p in sorted(home.glob(".*.partial/shards")) if p != folder)
+    )
     left = []
     for shard in shards:
-        found, _ = checkpoint.parts_of(shard, seals)
-        for kept in found:
-            _copy(kept, folder)
-        left.append(checkpoint.lacking(shard, found))
+        saved, _ = checkpoint.find(shard, manifests)
+        for one in saved:
+            _copy(one, folder)
+        left.append(checkpoint.remaining(shard, saved))
     for run in _finished(home, key):
-        if not any(run.offers(dict(shard.metrics)) for shard in left):
+        if not any(run.matching(dict(shard.metrics)) for shard in left):
             continue
         try:
             whole = run.read()
@@ -68,34 +70,34 @@ def adopt(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> None:
             log.warning("rows of an earlier run are not used: %s", error)
             continue
         for i, shard in enumerate(left):
-            offered = run.offers(dict(shard.metrics))
-            if offered:
-                own = shard.without(name for name, _ in shard.metrics if name not in offered)
-                checkpoint.keep(folder, own, _cut(whole, own))
-                left[i] = shard.without(offered)
+            names = run.matching(dict(shard.metrics))
+            if names:
+                left[i] = shard.without(names)
+                own = shard.without(name for name, _ in left[i].metrics)
+                checkpoint.save(folder, own, _select(whole, own))
 
 
-def _copy(kept: checkpoint.Kept, folder: Path) -> None:
+def _copy(saved: checkpoint.SavedShard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    stem = kept.path.name.removesuffix(checkpoint.SEAL)
-    for suffix in [*kept.seal["files"], checkpoint.SEAL]:  # the seal last
-        checkpoint.put(folder / f"{stem}{suffix}", kept.read(suffix))
+    stem = saved.path.name.removesuffix(checkpoint.MANIFEST)
+    for suffix in [*saved.manifest["files"], checkpoint.MANIFEST]:  # the manifest last
+        checkpoint.write_whole(folder / f"{stem}{suffix}", saved.read(suffix))
 
 
-def _finished(home: Path, key: str) -> Iterator[Finished]:
-    """Finished runs on a foundation, the newest first."""
-    for folder, run in store.telling(home, key):
-        found = Finished(folder, run)
-        if found.passport.get("foundation") == key:
+def _finished(home: Path, key: str) -> Iterator[FinishedRun]:
+    """Finished runs with a foundation, the newest first."""
+    for folder, run in store.runs_mentioning(home, key):
+        found = FinishedRun(folder, run)
+        if found.keys.get("foundation") == key:
             yield found
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished run, as a source of parts.
+class FinishedRun:
+    """A finished run, as a source of shards.
 
     Attributes:
-        folder: Where it is.
+        folder: Its folder.
         run: Its record.
     """
 
@@ -103,46 +105,45 @@ class Finished:
     run: Run
 
     @property
-    def passport(self) -> dict[str, Any]:
-        """What it says of itself, see `passport`; empty for records that have none."""
+    def keys(self) -> dict[str, Any]:
+        """Its keys, see `cache_keys`; empty for records without any."""
         return dict(self.run.environment.get("reuse") or {})
 
-    def offers(self, wanted: dict[str, str]) -> list[str]:
-        """Names of metrics that have the same key here."""
-        mine = self.passport["metrics"]
-        return [name for name, key in wanted.items() if mine.get(name) == key]
+    def matching(self, wanted: dict[str, str]) -> list[str]:
+        """Names of the metrics that have the same key here."""
+        return [name for name, key in wanted.items() if self.keys["metrics"].get(name) == key]
 
-    def read(self) -> checkpoint.Part:
-        """All that it found.
+    def read(self) -> checkpoint.ShardResults:
+        """All its results.
 
         Raises:
-            InputError: A file of it is missing or damaged.
+            InputError: One of its files is missing or damaged.
         """
-        return checkpoint.Part(
+        return checkpoint.ShardResults(
             store.read_table(self.folder / store.SCORES_FILE, Row).replace_schema_metadata(None),
             store.read_table(self.folder / store.CURVES_FILE, Point).replace_schema_metadata(None),
             store.read_maps(self.folder),
             self.run.samples,
             self.run.totals["stages"],
-            self.passport["curves"],
+            self.keys["curves"],
             self.run.totals["seconds"],
         )
 
 
-def _cut(whole: checkpoint.Part, shard: Shard) -> checkpoint.Part:
-    """The rows of a shard: its metrics, and what the run says of its samples."""
+def _select(whole: checkpoint.ShardResults, shard: Shard) -> checkpoint.ShardResults:
+    """The results of the samples and metrics of a shard, with its share of the costs."""
     ids, names = set(shard.sample_ids), {name for name, _ in shard.metrics}
-    share = len(shard.sample_ids) / max(1, len(whole.samples))
+    share = len(ids) / max(1, len(whole.samples))
     samples = pa.array(sorted(ids))
-    mine = pc.is_in(whole.rows["sample_id"], samples)
-    asked = pc.is_in(whole.rows["metric"], pa.array([*names, *COSTS]))
+    of_samples = pc.is_in(whole.rows["sample_id"], samples)
+    of_metrics = pc.is_in(whole.rows["metric"], pa.array([*names, *COSTS]))
     stages = {
         name: {kind: value * share for kind, value in cost.items()}
         for name, cost in whole.stages.items()
         if not name.startswith("metric ") or set(name.removeprefix("metric ").split(", ")) <= names
     }
-    return checkpoint.Part(
-        whole.rows.filter(pc.and_(mine, asked)),
+    return checkpoint.ShardResults(
+        whole.rows.filter(pc.and_(of_samples, of_metrics)),
         whole.points.filter(pc.is_in(whole.points["sample_id"], samples)),
         {
             name: {s: value for s, value in maps.items() if s in ids}

@@ -1,8 +1,7 @@
-"""What happens between a configuration and a finished run?  Plan, skip what is done, do, join.
+"""Run a configuration: build it, evaluate its missing shards, join them and write the report.
 
-A run that is stopped, in whatever way, leaves a folder `.<identity>.partial` with its finished
-shards; the same configuration goes on from there.  A configuration that was finished is not run
-again.
+An interrupted run leaves a folder `.<identity>.partial` with its finished shards, and the same
+configuration resumes from there.  A configuration that is finished is not run again.
 """
 
 from __future__ import annotations
@@ -36,25 +35,24 @@ from igbench.run.shards import Shard, foundation, identity, shards
 log = logging.getLogger(__name__)
 
 SETTINGS = ("model", "data", "method", "metric", "baseline")
-"""Groups of the configuration that rows depend on, besides what the experiment says of itself."""
+"""Groups of the configuration that rows depend on, besides the attributes of the experiment."""
 
-
-ANEW = "anew"
-"""File beside the shards of a run that was asked for although there is a finished one."""
+RESTARTED = "restarted"
+"""File beside the shards of a run that was started with overwrite=true."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user, or the system, asked to stop; the message says what is kept."""
+    """An interrupt by the user or the system; the message says what is saved."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A configuration with what it means.
+    """A configuration with its experiment, shards and folders.
 
     Attributes:
-        config: Resolved configuration.
-        experiment: What it describes.
-        shards: Its pieces.
+        config: The resolved configuration.
+        experiment: The experiment that it describes.
+        shards: The shards of the experiment.
         home: Folder of all runs of this experiment.
     """
 
@@ -65,12 +63,12 @@ class Job:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of everything that decides the rows."""
+        """Hash of everything that decides the rows, see `igbench.run.shards`."""
         return identity(self.shards)
 
     @property
     def partial(self) -> Path:
-        """Folder of what is done so far."""
+        """Folder of the unfinished run."""
         return self.home / f".{self.identity[:16]}.partial"
 
     @property
@@ -79,31 +77,31 @@ class Job:
         return self.partial / "shards"
 
     @property
-    def anew(self) -> bool:
-        """Whether a run beside the finished ones was begun, and stopped."""
-        return (self.partial / ANEW).is_file()
+    def restarted(self) -> bool:
+        """Whether a run with overwrite=true was started and interrupted."""
+        return (self.partial / RESTARTED).is_file()
 
     def finished(self) -> Path | None:
-        """The newest finished run of this configuration; None if a newer one was begun."""
-        return None if self.anew else store.find(self.home, self.identity)
+        """The newest finished run of this configuration; None if a newer one was started."""
+        return None if self.restarted else store.find(self.home, self.identity)
 
     @cached_property
     def precision(self) -> dict[str, Any]:
-        """How perturbed inputs are evaluated and what it costs; measured once."""
+        """Precision and error of forwards of perturbed inputs; measured once."""
         return precision.report(self.experiment)
 
     def engine(self) -> Engine:
-        """The engine that the configuration asks for."""
+        """The configured engine, or the serial one."""
         node = self.config.get("engine")
         engine: Engine = build.construct(node, "engine") if node else Serial()
         return engine
 
 
 def job(config: Mapping[str, Any]) -> Job:
-    """Build everything that a configuration describes; writes nothing.
+    """Build the job of a resolved configuration; writes nothing.
 
     Raises:
-        InputError: Anything in it that cannot be used.
+        InputError: A value of the configuration cannot be used.
     """
     experiment = build.experiment(config)
     settings = {name: config[name] for name in SETTINGS}
@@ -113,17 +111,17 @@ def job(config: Mapping[str, Any]) -> Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run is.
+    """The location of a finished run.
 
     Attributes:
-        folder: The run folder.
+        folder: The folder of the run.
         page: Its report.
-        again: Whether it had been finished before.
+        existing: Whether it was finished before this call.
     """
 
     folder: Path
     page: Path
-    again: bool
+    existing: bool
 
 
 def finish(
@@ -134,18 +132,18 @@ def finish(
     watch: Callable[[int], AbstractContextManager[Advance]] | None = None,
     make: Callable[[Mapping[str, Any]], Experiment] = build.experiment,
 ) -> Outcome:
-    """The finished run of a job: found, or made from what is left to do.
+    """Return the finished run of a job, after evaluating what is missing.
 
     Args:
-        job: What to run.
-        command: How to repeat it, for the record.
-        overwrite: Run it anew, whatever there is; the earlier run stays beside it.
-        watch: Given the number of pieces of work, a context that is told of each.
+        job: The job to run.
+        command: The command line, for the record.
+        overwrite: Run it again from the start; an earlier run stays beside it.
+        watch: Maps the number of progress steps to a context that is called after each of them.
         make: Builds the experiment from the configuration, in other processes.
 
     Raises:
-        InputError: Another process is at it, or the results cannot be written.
-        Stopped: Ctrl-C, or a request of the system to end; what is done is kept.
+        InputError: Another process works on the same run, or the results cannot be written.
+        Stopped: Ctrl-C or SIGTERM; finished shards are saved.
     """
     if not overwrite and (folder := job.finished()):
         _tidy(job)
@@ -153,7 +151,7 @@ def finish(
     engine = job.engine()
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with _kept(job, overwrite), lock.held(job.partial):
+    with _interruptible(job, overwrite), lock.held(job.partial):
         if not overwrite and (folder := job.finished()):  # by another process, just now
             shutil.rmtree(job.partial, ignore_errors=True)
             return _found(folder)
@@ -161,12 +159,14 @@ def finish(
         earlier = checkpoint.seconds(job.pieces, job.shards)
         _work(job, engine, left, watch, make)
         run_id = store.next_id(job.home, started)
-        whole = checkpoint.joined(job.pieces, job.shards, run_id, list(job.experiment.methods))
+        whole = checkpoint.join(job.pieces, job.shards, run_id, list(job.experiment.methods))
         took = time.perf_counter() - clock + earlier
         run = provenance.make_run(
             job.experiment,
             {**job.config, "command": command},
-            whole,
+            whole.rows,
+            whole.samples,
+            whole.stages,
             run_id=run_id,
             created=started,
             seconds=took,
@@ -176,8 +176,8 @@ def finish(
                 "shards": len(job.shards),
                 "found": len(job.shards) - len(left),
             },
-            reuse=reuse.passport(job.shards, whole.curves),
-            certificates=certify.on_record(job.experiment.metrics),
+            reuse=reuse.cache_keys(job.shards, whole.curves),
+            certificates=certify.certify_run(job.experiment.metrics),
             precision=job.precision,
         )
         folder = store.write(
@@ -186,54 +186,54 @@ def finish(
         del whole  # it is on disk; the report needs the room
         pa.default_memory_pool().release_unused()
         shutil.rmtree(job.partial, ignore_errors=True)
-    return replace(_found(folder), again=False)
+    return replace(_found(folder), existing=False)
 
 
 def _prepare(job: Job, overwrite: bool) -> list[Shard]:
-    """What is left to do, once all that other runs have is there; no half-written file stays."""
+    """Remove half-written files, import what other runs have, and return the missing shards."""
     if overwrite:
         shutil.rmtree(job.pieces, ignore_errors=True)
-        (job.partial / ANEW).touch()
+        (job.partial / RESTARTED).touch()
     for leftover in job.pieces.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
     for leftover in job.partial.glob(".*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
     left = checkpoint.missing(job.pieces, job.shards)
-    if job.anew or not left:
+    if job.restarted or not left:
         return left
-    reuse.adopt(job.home, job.pieces, foundation(job.shards), left)
+    reuse.import_from(job.home, job.pieces, foundation(job.shards), left)
     return checkpoint.missing(job.pieces, left)
 
 
 def _tidy(job: Job) -> None:
-    """Remove what a process left that was killed after its run was written."""
+    """Remove the shards of a process that was killed after its run was written."""
     if job.partial.exists():
         with suppress(InputError), lock.held(job.partial):
             shutil.rmtree(job.partial, ignore_errors=True)
 
 
 def _found(folder: Path) -> Outcome:
-    """A run with its report, which is drawn unless it is there."""
+    """The outcome of a finished run; writes its report if there is none."""
     page, scores = folder / "report.html", folder / "tables" / "scores.md"
     if not (page.is_file() and scores.is_file()):
         from igbench import report
 
-        draw = f"igbench report {folder}"
+        command = f"igbench report {folder}"
         try:
-            with _asked_politely():
+            with _sigterm_as_interrupt():
                 page = report.write_report(store.read(folder))
         except InputError:
             raise
         except KeyboardInterrupt as stop:
             raise Stopped(
-                f"stopped; the run is kept in {folder}; draw its report with: {draw}"
+                f"Interrupted. The run is saved in {folder}; write its report with: {command}"
             ) from stop
         except Exception as error:
             raise InputError(
-                f"the report cannot be drawn ({isolation.describe(error)}); the run is kept in "
-                f"{folder}; draw its report later with: {draw}"
+                f"the report cannot be written ({isolation.describe(error)}); the run is saved in "
+                f"{folder}; write its report later with: {command}"
             ) from error
-    return Outcome(folder, page, again=True)
+    return Outcome(folder, page, existing=True)
 
 
 def _work(
@@ -247,7 +247,7 @@ def _work(
         return
     e = job.experiment
     pieces = sum(shard.part_of(e).pieces() for shard in left)
-    # Others take the batch size and the device from here, so that everyone cuts batches alike.
+    # Pass the resolved batch size and device on, so that all workers split batches identically.
     config = {**job.config, "batch_size": e.rows, "device": e.device.type}
     quiet: AbstractContextManager[Advance] = nullcontext(lambda text: None)
     with quiet if watch is None else watch(pieces) as advance:
@@ -255,28 +255,28 @@ def _work(
 
 
 @contextmanager
-def _kept(job: Job, overwrite: bool) -> Iterator[None]:
-    """Turn a request to stop into `Stopped`, and leave no empty folder behind."""
+def _interruptible(job: Job, overwrite: bool) -> Iterator[None]:
+    """Turn an interrupt into `Stopped`, and leave no empty folder behind."""
     try:
-        with _asked_politely():
+        with _sigterm_as_interrupt():
             yield
     except KeyboardInterrupt as stop:
         done = checkpoint.count(job.pieces, job.shards)
-        kept = (
-            f"{done} of {len(job.shards)} shards are kept; repeat the command "
-            f"{'without overwrite=true ' if overwrite else ''}to go on"
+        saved = (
+            f"{done} of {len(job.shards)} shards are saved. Run the same command again "
+            f"{'without overwrite=true ' if overwrite else ''}to resume."
             if done
-            else "nothing was finished yet"
+            else "No shard was finished."
         )
-        raise Stopped(f"stopped; {kept}.") from stop
+        raise Stopped(f"Interrupted. {saved}") from stop
     finally:
         if not checkpoint.count(job.pieces, job.shards) and not (job.partial / lock.NAME).exists():
             shutil.rmtree(job.partial, ignore_errors=True)
 
 
 @contextmanager
-def _asked_politely() -> Iterator[None]:
-    """Treat a request of the system to end (SIGTERM) like Ctrl-C, where signals can be caught."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, where signals can be caught."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,9 +1,8 @@
-"""Which pieces of work make a run, and what decides the rows of each?
+"""Split an experiment into shards, with keys for everything that decides their rows.
 
-A shard is one batch of the plan.  Its key is a hash of everything that decides its rows, apart from
-the metrics, and each metric has a key of its own.  So rows that are found under both keys are the
-rows that the shard would give, whoever worked them out, and a metric that changes leaves the rows
-of the others as they are.
+A shard is one batch of samples.  Its key is a hash of everything that decides its rows, apart from
+the metrics, and each metric has a key of its own.  Rows saved under both keys are the rows that the
+shard would give, whichever run computed them; a changed metric leaves the rows of others valid.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from igbench.run import fingerprint, provenance
 from igbench.schema import SCHEMA_VERSION
 
 FORMAT = 2
-"""Version of the files of a shard; raised when they change."""
+"""Version of the files of a saved shard; raise it when they change."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -46,16 +45,16 @@ class Shard:
 
     @property
     def stem(self) -> str:
-        """Beginning of the names of its files."""
+        """File name without suffix."""
         return f"{self.key}-{store.canonical_hash(self.metrics)[:16]}"
 
     def without(self, names: Iterable[str]) -> Shard:
-        """The same with fewer metrics."""
+        """The shard without some metrics."""
         gone = set(names)
         return replace(self, metrics=tuple(m for m in self.metrics if m[0] not in gone))
 
     def part_of(self, experiment: Experiment) -> Experiment:
-        """The experiment with the metrics of this shard alone."""
+        """The experiment with only the metrics of this shard."""
         return replace(
             experiment, metrics={name: experiment.metrics[name] for name, _ in self.metrics}
         )
@@ -65,9 +64,9 @@ def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) ->
     """The shards of an experiment, in the order of its samples.
 
     Args:
-        experiment: What to run.
-        settings: Configuration of its model, data, methods, metrics and baseline: counted in where
-            objects do not say all about themselves.
+        experiment: The experiment.
+        settings: Configuration of its model, data, methods, metrics and baseline, which is part of
+            the keys because the `repr` of an object may not show everything.
     """
     given = dict(settings or {})
     metrics = metric_keys(experiment, given.pop("metric", None) or {})
@@ -112,7 +111,7 @@ def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tu
                 [
                     definitions[name].version,
                     repr(definitions[name]),
-                    described(metric),
+                    describe(metric),
                     settings.get(name),
                     fingerprint.of_metric(metric),
                 ]
@@ -123,10 +122,10 @@ def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tu
 
 
 def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that decides the rows of a shard, besides its samples and the metrics; plain.
+    """Everything that decides the rows of a shard, besides samples and metrics, as plain values.
 
-    What the files of the samples hold is not looked at, only where they are and how they are
-    called.  The number of threads and who does the work are left out: they may move the last bits.
+    The content of sample files is not read; their names and source count.  The number of threads
+    and the engine are left out: they change at most the last bits.
     """
     data, model = experiment.data, experiment.model
     parts = [*experiment.methods.values(), experiment.baseline]
@@ -137,9 +136,9 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "preprocess": repr(model.preprocess),
         "class_names": model.class_names,
         "data": [data.name, data.source, data.kind, data.shape, data.features],
-        "methods": {name: described(m) for name, m in experiment.methods.items()},
+        "methods": {name: describe(m) for name, m in experiment.methods.items()},
         "order": list(experiment.methods),
-        "baseline": described(experiment.baseline),
+        "baseline": describe(experiment.baseline),
         "seed": experiment.seed,
         "output": experiment.output,
         "target": experiment.target,
@@ -154,6 +153,6 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
     }
 
 
-def described(part: object) -> str:
-    """The text of an object, without addresses in memory, which differ from process to process."""
+def describe(part: object) -> str:
+    """The `repr` of an object, without memory addresses, which differ between processes."""
     return _ADDRESS.sub("", repr(part))

@@ -583,7 +583,7 @@ def test_ctrl_c_while_a_load_hangs(tmp_path, workers):
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
     said, _ = run.communicate(timeout=SOON)
     assert run.returncode == 130, said
-    assert "1 of 2 shards are kept" in said
+    assert "1 of 2 shards are saved" in said
     assert "Traceback" not in said
     assert time.monotonic() - begun < SOON
     wait_for(lambda: not group(run.pid))

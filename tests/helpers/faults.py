@@ -252,7 +252,7 @@ def _places() -> dict[str, tuple[object, str, object]]:
     return {
         "before the lock": (cost, "estimate", die),
         "while a file of a shard is written": (Path, "replace", die),
-        "between files of a shard": (checkpoint, "put", _after(checkpoint.put, 5)),
+        "between files of a shard": (checkpoint, "write_whole", _after(checkpoint.write_whole, 5)),
         "after the last shard": (checkpoint, "joined", die),
         "while the run folder is written": (stats, "summarise", die),
         "when the run folder is there": (store, "write", _after(store.write)),

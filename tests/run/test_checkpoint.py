@@ -10,6 +10,7 @@ import resource
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import torch
 from igbench.errors import InputError
 from igbench.evaluation import loop
 from igbench.records import store
-from igbench.run import checkpoint, lock
+from igbench.run import checkpoint, lock, provenance
 from igbench.run.shards import shards
 from igbench.schema import Point, Row
 from tests.helpers import closed_form as cf
@@ -50,7 +51,7 @@ def kept(tmp_path):
 
 def test_joined_shards_are_the_whole_run(kept):
     e, plan, folder = kept
-    whole, found = loop.run(e), checkpoint.joined(folder, plan, "name", list(e.methods))
+    whole, found = loop.run(e), checkpoint.join(folder, plan, "name", list(e.methods))
     assert sorted(plain(found.rows)) == sorted(plain(store.table(Row, whole.rows)))
     assert sorted(plain(found.points)) == sorted(plain(store.table(Point, whole.points)))
     assert found.curves == {name: sorted(owners) for name, owners in whole.curves.items()}
@@ -61,15 +62,21 @@ def test_joined_shards_are_the_whole_run(kept):
         n: list(m) for n, m in whole.maps.items()
     }
     assert all((found.maps[n][s] == a).all() for n, m in whole.maps.items() for s, a in m.items())
-    assert found.count("failed") == whole.count("failed") == 2 * 4
-    assert found.peak_memory() > 0
+    statuses = [found.rows["status"].to_pylist(), [row.status for row in whole.rows]]
+    assert [s.count("failed") for s in statuses] == [2 * 4, 2 * 4]
+    record = provenance.make_run(
+        e, {}, found.rows, found.samples, found.stages,
+        run_id="name", created=datetime.now(UTC), seconds=found.seconds,
+    )  # fmt: skip
+    assert record.totals["status"]["failed"] == 2 * 4
+    assert record.totals["peak_memory"] > 0
     for name, cost in whole.stages.items():
         for kind in ("forward", "backward"):
             assert found.stages[name][kind] == cost[kind]
 
 
 @pytest.mark.parametrize(
-    "suffix", [checkpoint.ROWS, checkpoint.CURVES, checkpoint.MAPS, checkpoint.SEAL]
+    "suffix", [checkpoint.ROWS, checkpoint.CURVES, checkpoint.MAPS, checkpoint.MANIFEST]
 )
 @pytest.mark.parametrize("how", ["flip", "cut", "lose"])
 def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
@@ -83,19 +90,19 @@ def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
         path.unlink()
     with caplog.at_level(logging.WARNING):
         assert checkpoint.missing(folder, plan) == plan[:1]
-    assert not list(folder.glob(f"{plan[0].key}*")) or suffix == checkpoint.SEAL
-    # Without its seal a shard was never finished: nothing to warn of.
-    assert ("damaged" in caplog.text) == (not (suffix == checkpoint.SEAL and how == "lose"))
-    with pytest.raises(InputError, match="repeat the command"):
-        checkpoint.joined(folder, plan, "name")
+    assert not list(folder.glob(f"{plan[0].key}*")) or suffix == checkpoint.MANIFEST
+    # Without its manifest a shard was never finished: nothing to warn of.
+    assert ("damaged" in caplog.text) == (not (suffix == checkpoint.MANIFEST and how == "lose"))
+    with pytest.raises(InputError, match="run the same command again"):
+        checkpoint.join(folder, plan, "name")
 
 
-def test_a_seal_that_says_something_else(kept, caplog):
+def test_a_manifest_that_says_something_else(kept, caplog):
     _, plan, folder = kept
-    path = folder / f"{plan[0].stem}{checkpoint.SEAL}"
-    seal = json.loads(path.read_text())
-    seal["samples"][0]["target"] += 1
-    path.write_text(json.dumps(seal))
+    path = folder / f"{plan[0].stem}{checkpoint.MANIFEST}"
+    manifest = json.loads(path.read_text())
+    manifest["samples"][0]["target"] += 1
+    path.write_text(json.dumps(manifest))
     assert checkpoint.missing(folder, plan) == plan[:1]
     assert "damaged" in caplog.text
 
@@ -112,7 +119,9 @@ def test_a_full_disk_is_one_line(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as if 100 bytes were left
     try:
-        with pytest.raises(InputError, match=r"cannot keep samples 0 to 1 in .*repeat") as caught:
+        with pytest.raises(
+            InputError, match=r"cannot save samples 0 to 1 in .*run the same command again"
+        ) as caught:
             checkpoint.execute(e, shards(e)[0], tmp_path / "shards")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -35,7 +35,7 @@ def test_a_stopped_run_goes_on(tmp_path, capsys, how, at):
         assert main(stopped) == 130
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert f"{at // 2} of 4 shards are kept" in said or at == 0
+        assert f"{at // 2} of 4 shards are saved" in said or at == 0
         assert not list((tmp_path / "stopped").rglob("lock*"))
     assert len(list((tmp_path / "stopped").rglob("shards/*.json"))) == at // 2
     plan = ["plan", *stopped]
@@ -88,7 +88,7 @@ def test_two_at_once(finished, tmp_path, capsys):
     job = runner.job(config)
     with lock.held(job.partial):
         assert main([*words, f"results_dir={tmp_path}"]) == 2
-    assert f"worked on by process {os.getpid()}" in capsys.readouterr().err
+    assert f"locked by process {os.getpid()}" in capsys.readouterr().err
 
 
 def test_engines_are_told_what_was_measured(tmp_path):

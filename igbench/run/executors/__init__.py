@@ -1,4 +1,4 @@
-"""Executors: who works shards out, one after the other or in many processes."""
+"""Executors of shards: `Serial` in this process, `Ray` in many processes."""
 
 from igbench.run.executors.ray import Ray
 from igbench.run.executors.serial import Serial

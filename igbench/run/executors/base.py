@@ -1,4 +1,4 @@
-"""Who works shards out?  Engines: they share one protocol, and give the same rows."""
+"""The protocol of executors, which evaluate shards; all of them give the same rows."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from igbench.evaluation.experiment import Advance, Experiment
 from igbench.run.shards import Shard
 
 Make = Callable[[Mapping[str, Any]], Experiment]
-"""Builds an experiment from a plain configuration; a function of a module, so that its name can
-travel."""
+"""Builds an experiment from a plain configuration; a module-level function, so it can be pickled."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine is to do.
+    """The shards to evaluate, and how to build their experiment.
 
     Attributes:
-        experiment: As the driver built it.
-        make: Builds the same experiment elsewhere.
+        experiment: The experiment in this process.
+        make: Builds the same experiment in another process.
         config: Argument of `make`.
-        shards: What is to be done.
-        folder: Where shards are kept, see `igbench.run.checkpoint`.
+        shards: The shards to evaluate.
+        folder: Where shards are saved, see `igbench.run.checkpoint`.
     """
 
     experiment: Experiment
@@ -35,13 +34,13 @@ class Work:
 
 
 class Engine(Protocol):
-    """Something that works shards out."""
+    """Evaluates shards."""
 
     def run(self, work: Work, advance: Advance) -> None:
-        """Do all shards; each is kept as soon as it is done.
+        """Evaluate all shards; each is saved as soon as it is finished.
 
         Args:
-            work: What to do.
-            advance: Told of each piece of work, as by `igbench.evaluation.loop.run`.
+            work: The shards.
+            advance: Called after each progress step, as by `igbench.evaluation.loop.run`.
         """
         ...

@@ -1,4 +1,4 @@
-"""Many shards at a time, by Ray, on this machine or on a cluster."""
+"""Evaluate shards in parallel with Ray, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ MISSING = "engine=ray needs Ray: pip install 'igbench[ray]', or use engine=seria
 
 
 class Worker:
-    """Builds the experiment once, and works out one shard after the other.
+    """A process that builds the experiment once and evaluates shards.
 
     Args:
         make: Builds the experiment.
-        config: Its argument.
-        folder: Where shards are kept.
-        weights: Hash of the weights that the driver sees.
-        threads: Threads of torch.
+        config: Argument of `make`.
+        folder: Where shards are saved.
+        weights: Hash of the weights in the driver.
+        threads: Number of threads of torch.
+
+    Raises:
+        InputError: The weights differ from those of the driver.
     """
 
     def __init__(
@@ -44,16 +47,16 @@ class Worker:
         self.folder = Path(folder)
         if self.experiment.model.weights_hash != weights:
             raise InputError(
-                "a worker sees other weights than the one that planned the run; give every machine "
-                "the same file."
+                "a worker loaded other weights than the main process; give every machine the same "
+                "file."
             )
 
     def run(self, shard: Shard) -> str:
-        """Work a shard out and keep it; returns its key."""
+        """Evaluate and save a shard; returns its key."""
         if self.experiment.data.sample_ids[shard.first : shard.last + 1] != shard.sample_ids:
             raise InputError(
-                "a worker sees other samples than the one that planned the run; give every machine "
-                "the same data."
+                "a worker found other samples than the main process; give every machine the same "
+                "data."
             )
         checkpoint.execute(self.experiment, shard, self.folder)
         return shard.key
@@ -61,17 +64,18 @@ class Worker:
 
 @dataclass(frozen=True)
 class Ray:
-    """The engine for many processes; the folder of results must be the same for all of them.
+    """Evaluate shards in many processes, which must share the folder of results.
 
-    A worker that dies, by a lack of memory for example, is started again and does its shard again.
-    A shard that takes its worker down every time is given up; the others are done first.
+    A worker that dies, for lack of memory for example, is restarted and repeats its shard.  A shard
+    that crashes its worker every time is skipped, and raises an error after all others.
 
     Args:
-        workers: Processes; None for as many as there is room for.
-        threads: Threads of torch in each.
-        gpus_per_worker: None: 1 for experiments on CUDA, else 0.
-        address: Of a running cluster; None starts one on this machine, unless RAY_ADDRESS is set.
-        restarts: Times that a worker is started again.
+        workers: Number of processes; None for as many as the cluster has resources for.
+        threads: Number of threads of torch in each.
+        gpus_per_worker: Share of a GPU; None means 1 for experiments on CUDA, otherwise 0.
+        address: Address of a running cluster; None starts one on this machine, unless RAY_ADDRESS
+            is set.
+        restarts: How often a worker is restarted.
     """
 
     workers: int | None = None
@@ -81,13 +85,13 @@ class Ray:
     restarts: int = 3
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the numbers of workers and threads."""
         for name in ("workers", "threads"):
             if getattr(self, name) is not None:
                 check_positive(f"engine.{name}", getattr(self, name))
 
     def run(self, work: Work, advance: Advance) -> None:
-        """Do all shards, see `igbench.run.executors.Engine`."""
+        """Evaluate all shards, see `igbench.run.executors.base`."""
         if not work.shards:
             return
         on_gpu = work.experiment.device.type == "cuda"
@@ -114,14 +118,14 @@ class Ray:
             if pool.lost:
                 first = pool.lost[0]
                 raise InputError(
-                    f"{len(pool.lost)} shards took their workers down {self.restarts + 1} times, "
-                    f"the first with samples {first.first} to {first.last}: out of memory? The "
-                    "others are kept; try fewer workers, or batch_size=1."
+                    f"{len(pool.lost)} shards crashed their workers {self.restarts + 1} times, the "
+                    f"first with samples {first.first} to {first.last}, probably for lack of "
+                    "memory. All others are saved; use fewer workers, or batch_size=1."
                 )
 
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
-        """A connection to Ray that ends with the run."""
+        """A connection to Ray that is closed with the run if it was opened here."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -147,27 +151,27 @@ class Ray:
 
 
 def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
-    """How many workers fit into a cluster."""
+    """Number of workers that fit into a cluster."""
     fit = int(resources.get("CPU", 1) // threads)
     if gpus > 0:
         fit = min(fit, int(resources.get("GPU", 0) // gpus))
     if fit < 1:
         raise InputError(
-            f"there is no room for a worker with {threads} threads and {gpus:g} GPUs; lower "
+            f"the cluster has no room for a worker with {threads} threads and {gpus:g} GPUs; lower "
             "engine.threads or engine.gpus_per_worker."
         )
     return fit
 
 
 class _Pool:
-    """Hands shards to whoever is free, and replaces workers that are gone for good."""
+    """Assigns shards to idle workers, and replaces workers that died for good."""
 
     def __init__(self, ray: Any, start: Any, workers: int) -> None:
         self.ray, self.start, self.workers = ray, start, workers
         self.lost: list[Shard] = []
 
     def run(self, shards: Any) -> Iterator[Shard]:
-        """Yield each shard that is done, in the order of finishing."""
+        """Yield each shard when it is finished."""
         waiting = list(reversed(shards))
         pending: dict[Any, tuple[Any, Shard]] = {}
         for worker in [self.start() for _ in range(self.workers)]:
@@ -183,19 +187,19 @@ class _Pool:
                 cause = getattr(error, "cause", None)
                 raise (cause if isinstance(cause, InputError) else error) from error
             except self.ray.exceptions.RayActorError as error:
-                self._gone(error, shard)
+                self._died(error, shard)
                 worker = self.start() if waiting else None
             if waiting:
                 shard = waiting.pop()
                 pending[worker.run.remote(shard)] = (worker, shard)
 
-    def _gone(self, error: Exception, shard: Shard) -> None:
-        """A worker that will not come back: because of its shard, or because it cannot be built."""
+    def _died(self, error: Exception, shard: Shard) -> None:
+        """Record the shard of a dead worker; raise if the worker could not be built."""
         init = getattr(error, "actor_init_failed", False)
         if init:
             lines = [line for line in str(error).splitlines() if "InputError: " in line]
             raise InputError(
-                lines[-1].partition("InputError: ")[2] if lines else f"no worker starts: {error}"
+                lines[-1].partition("InputError: ")[2] if lines else f"no worker can start: {error}"
             )
-        log.warning("samples %d to %d took their worker down", shard.first, shard.last)
+        log.warning("samples %d to %d crashed their worker", shard.first, shard.last)
         self.lost.append(shard)

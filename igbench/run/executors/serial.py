@@ -1,4 +1,4 @@
-"""One shard after the other, in this process."""
+"""Evaluate shards one after the other in this process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from igbench.run.executors.base import Work
 
 @dataclass(frozen=True)
 class Serial:
-    """The engine that needs nothing.
+    """Evaluate shards one after the other in this process.
 
     Args:
-        threads: Threads of torch; None for its own choice.
+        threads: Number of threads of torch; None for the default of torch.
     """
 
     threads: int | None = None
@@ -28,7 +28,7 @@ class Serial:
             check_positive("engine.threads", self.threads)
 
     def run(self, work: Work, advance: Advance) -> None:
-        """Do all shards, see `igbench.run.executors.Engine`."""
+        """Evaluate all shards, see `igbench.run.executors.base`."""
         before = torch.get_num_threads()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
