@@ -13,16 +13,16 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Run all certificates and ladders, and write them."""
-    certificates, ladders = certify.certify(), certify.ladders()
-    ordered = [one for one in ladders if not one.note]
+    """Run all certificates and ordering tests, and write them."""
+    certificates, tests = certify.certify(), certify.ordering_tests()
+    ordered = [one for one in tests if not one.note]
     text = [
         "## Certificates",
         f"{sum(c.ok for c in certificates)} of {len(certificates)} hold.",
         certify.table(certificates),
         "## Ladders",
         f"{sum(one.ok for one in ordered)} of {len(ordered)} are in order.",
-        certify.ladder_table(ladders),
+        certify.ordering_table(tests),
     ]
     (HERE / "table.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 

@@ -1,20 +1,20 @@
-"""Does every metric give the answer that is known?  Certificates, and ladders that calibrate."""
+"""Certify metrics on models with known answers, and test whether they order good and bad maps."""
 
 from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.certificates import Certificate, certify, obtain, table
-from igbench.certify.ordering import NOT_ORDERED, Ladder, ladder_table, ladders
-from igbench.certify.record import on_record
+from igbench.certify.ordering import NOT_ORDERED, OrderingTest, ordering_table, ordering_tests
+from igbench.certify.record import certify_run
 
 __all__ = [
     "NOT_ORDERED",
     "NO_CLOSED_FORM",
     "Case",
     "Certificate",
-    "Ladder",
+    "OrderingTest",
     "certify",
-    "ladder_table",
-    "ladders",
+    "certify_run",
     "obtain",
-    "on_record",
+    "ordering_table",
+    "ordering_tests",
     "table",
 ]

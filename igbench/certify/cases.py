@@ -1,4 +1,4 @@
-"""On which models is the answer of a metric known?  One entry for each model, map and answer."""
+"""Cases for certificates: a model, a sample, a map, and the exact value of a metric."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from igbench.certify.models import Function, Map
 from igbench.core.batch import Batch
 
 EXACT = 1e-12
-"""Relative to the larger of 1 and the answer: a sum of at most 1,000 terms of this size, each
-rounded to 1.1e-16, is off by less than 1.2e-13, a quotient or root of such sums by a few times."""
+"""Tolerance relative to the larger of 1 and the answer.  A sum of at most 1,000 terms of this size,
+each rounded to 1.1e-16, is off by less than 1.2e-13; a quotient or root by a few times that."""
 
 FLOAT32 = 2e-6
-"""The same for models that get float32: 16 roundings of 6e-8, and 1e-7 that Quantus adds."""
+"""Tolerance for models in float32: 16 roundings of 6e-8, and 1e-7 that Quantus adds."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model, one sample, a map, and what a metric must say of it.
+    """A model, one sample, a map, and the exact value of a metric.
 
     Attributes:
         metric: Name in conf/metric.
-        title: The model, the map and the answer in words.
+        title: Description of the model, the map and the answer.
         model: (N, *F) to (N,), or to (N, K) with a target.
         x: (1, *F) float64.
         phi: The map, (1, *F), or a method.
-        expected: The answer.
-        arguments: What is changed of the file in conf/metric.
-        baseline: What absence is.
-        kind: Of the map.
+        expected: The exact value.
+        arguments: Arguments that differ from the file in conf/metric.
+        baseline: The baseline.
+        kind: Kind of the map.
         beside: Other maps, by the name of their method.
         target: The class, for models with several.
-        drawn: The answer is an expectation; the metric's own standard error is the tolerance.
-        tolerance: Otherwise, relative to the larger of 1 and the answer.
+        drawn: Whether the value is an expectation; the tolerance is then a multiple of the
+            metric's own standard error.
+        tolerance: Tolerance otherwise, relative to the larger of 1 and the answer.
     """
 
     metric: str
@@ -62,4 +63,4 @@ NO_CLOSED_FORM: dict[str, str] = {
     "aic": "the sizes of lossless image files follow no formula",
     "sic": "the sizes of lossless image files follow no formula",
 }
-"""Metrics without a case, and why; their tests are identities and independent implementations."""
+"""Metrics without a case, and the reason; their tests use identities and other implementations."""

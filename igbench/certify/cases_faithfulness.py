@@ -1,4 +1,4 @@
-"""What must metrics of faithfulness say?  Completeness, infidelity, correlations, removal."""
+"""Cases for metrics of faithfulness: completeness, infidelity, correlations, removal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from igbench.certify.models import (
 ONES = row(1, 1, 1)
 W = (1.0, 2.0, 3.0)
 IG_OF_MIXED = row(2 / 3, 1 / 3, 2)
-"""Integrated Gradients of `mixed` at (1, 1, 1): a monomial x1^2 x2 gives 2/3 and 1/3 of itself."""
+"""Integrated Gradients of `mixed` at (1, 1, 1): of x1^2 x2, x1 gets 2/3 and x2 gets 1/3."""
 SUMS = linear(1, -2, 3, 0.5)
 AT = row(1, 2, -1, 4)
 EXACT_MAP = row(1, -4, -3, 2)
@@ -39,7 +39,7 @@ IMAGE = torch.linspace(2, 1, 144, dtype=torch.float64).view(1, 1, 12, 12)
 COUNT = torch.arange(25, dtype=torch.float64).view(1, 5, 5)
 
 # fmt: off
-FAITHFUL: tuple[Case, ...] = (
+FAITHFULNESS_CASES: tuple[Case, ...] = (
     Case("completeness", "3 linear terms, one contribution 0.6 too large: 0.6 / 6",
          linear(*W), ONES, row(1, 2, 3.6), 0.1),
     Case("completeness", "x1 x2 from (1, -1) to (3, 2), IG (1, 6): exact",

@@ -1,4 +1,4 @@
-"""What must the other metrics say?  Complexity, robustness, axioms, randomisation, masks."""
+"""Cases for metrics of complexity, robustness, axioms, randomisation and localisation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from igbench.certify.cases import FLOAT32, Case
 from igbench.certify.models import (
     NETWORK,
-    away,
+    by_weights,
     classes,
-    counting,
+    count_relus,
     entropy,
     gradient_times_input,
     linear,
+    minus_baseline,
     quadratic,
     readout,
     row,
     scaled,
     spot,
-    watching,
 )
 
 W = (1.0, 2.0, 3.0)
@@ -46,7 +46,7 @@ def at(*places: tuple[int, int], side: int) -> dict[str, object]:
 
 
 # fmt: off
-STEADY: tuple[Case, ...] = (
+OTHER_CASES: tuple[Case, ...] = (
     Case("sparseness", "(0, 0, 0, 1): 1 - 1/4", F, FOUR, row(0, 0, 0, 1), 0.75),
     Case("sparseness", "(-4, 1, -2, 3): sum (2i - 5) i / 40", F, FOUR, row(-4, 1, -2, 3), 0.25),
     Case("quantus_sparseness", "(-4, 1, -2, 3): sum (2i - 5) i / 40",
@@ -71,7 +71,7 @@ STEADY: tuple[Case, ...] = (
     Case("difference_from_ig", "(1, 2, 3) beside (1, 2, 5): 2 / 8",
          linear(*W), ONES, row(1, 2, 3), 0.25, beside={"ig": row(1, 2, 5)}),
     Case("baseline_sensitivity", "x - x' at (1, 2, 3, 6), zero and mean 3: 1 - (1 - 6 * 8 / 60)",
-         SUM_SMALL, PLAIN_IMAGE, away, 0.8, {"baselines": ("zero", "channel_mean")}),
+         SUM_SMALL, PLAIN_IMAGE, minus_baseline, 0.8, {"baselines": ("zero", "channel_mean")}),
     Case("dummy", "linear, input x gradient, half planted: 0", F, FOUR, gradient_times_input, 0,
          {"features": "element"}),
     Case("dummy", "equal contributions whatever the model, half planted: 1/2", F, FOUR, FOUR, 0.5,
@@ -86,15 +86,15 @@ STEADY: tuple[Case, ...] = (
     Case("implementation_invariance", "network, input x gradient: 0",
          NETWORK, IN_ORDER, gradient_times_input, 0),
     Case("implementation_invariance", "x (1 + number of ReLU modules): |x - 2x| / |2x|",
-         NETWORK, IN_ORDER, counting, 0.5),
+         NETWORK, IN_ORDER, count_relus, 0.5),
     Case("mprt", "a map that ignores the weights: 1", NETWORK, FOUR, IN_ORDER, 1),
     Case("mprt", "two neighbours swapped once the last layer is random, at once: 0.8",
-         NETWORK, FOUR, watching(IN_ORDER, SWAPPED), LIKE, {"order": "top_down", "stages": 2}),
+         NETWORK, FOUR, by_weights(IN_ORDER, SWAPPED), LIKE, {"order": "top_down", "stages": 2}),
     Case("smooth_mprt", "the same from the first layer: mean of 1 and 0.8",
-         NETWORK, row(1, 2, 3, 5), watching(IN_ORDER, SWAPPED), (1 + LIKE) / 2,
+         NETWORK, row(1, 2, 3, 5), by_weights(IN_ORDER, SWAPPED), (1 + LIKE) / 2,
          {"order": "bottom_up", "stages": 2}),
     Case("efficient_mprt", "from one value of four to four different ones: (ln 4 - H) / H",
-         NETWORK, FOUR, watching(row(0, 0, 0, 1), IN_ORDER),
+         NETWORK, FOUR, by_weights(row(0, 0, 0, 1), IN_ORDER),
          (math.log(4) - entropy(3, 1)) / entropy(3, 1)),
     Case("random_logit", "two linear classes, two neighbours swapped: 0.8",
          classes((1, 2, 3, 4), (1, 2, 4, 3)), FOUR, gradient_times_input, LIKE, target=0),

@@ -1,4 +1,4 @@
-"""Does a metric, as it is configured, give the number that can be worked out by hand?"""
+"""Certificates: compare configured metrics with values that are known exactly."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import yaml
 from torch import Tensor
 
 from igbench.certify.cases import NO_CLOSED_FORM, Case
-from igbench.certify.cases_faithfulness import FAITHFUL
-from igbench.certify.cases_robustness import STEADY
+from igbench.certify.cases_faithfulness import FAITHFULNESS_CASES
+from igbench.certify.cases_robustness import OTHER_CASES
 from igbench.config import build, compose
 from igbench.core.batch import Attribution, Batch, Measurement, Metric
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice
 from igbench.schema import MethodSpec
 
-CASES: tuple[Case, ...] = (*FAITHFUL, *STEADY)
+CASES: tuple[Case, ...] = (*FAITHFULNESS_CASES, *OTHER_CASES)
 STANDARD_ERRORS = 5
-"""A Monte Carlo number may be this many standard errors away: a false alarm in 2 million."""
+"""Tolerance of Monte Carlo values in standard errors: one false alarm in 2 million."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What one metric said of one case, beside what it should say.
+    """The value of a metric on a case, beside the exact one.
 
     Attributes:
         metric: Name in conf/metric.
-        case: The model, the map, and why the answer is what it is.
-        expected: The answer.
-        obtained: What the metric returned.
-        tolerance: Largest error that rounding (or drawing) explains.
-        note: Why there is no number, where there is none.
+        case: Description of the model, the map and the answer.
+        expected: The exact value.
+        obtained: The value that the metric returned.
+        tolerance: Largest error that rounding or Monte Carlo draws explain.
+        note: Why there is no value; "" if there is one.
     """
 
     metric: str
@@ -58,7 +58,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Known:
-    """The map of a case as a method, for metrics that explain changed inputs."""
+    """The map of a case as a method, for metrics that explain again."""
 
     case: Case
     spec: MethodSpec
@@ -71,8 +71,7 @@ class Known:
 def certify(metrics: Sequence[str] | None = None) -> list[Certificate]:
     """Run the cases of all metrics in conf/metric, or of some.
 
-    A metric that has neither a case nor a reason in `NO_CLOSED_FORM` gets a certificate that is not
-    ok, so none can be forgotten.
+    A metric with neither a case nor a reason in `NO_CLOSED_FORM` gets a certificate that fails.
 
     Args:
         metrics: Names of metrics; None for all.
@@ -111,7 +110,7 @@ def run(case: Case) -> Certificate:
 
 
 def obtain(case: Case) -> Measurement:
-    """What the metric of conf/metric, with the arguments of the case, says of it."""
+    """Measure a case with the metric of conf/metric and the arguments of the case."""
     metric: Metric = build.construct(
         {**configured(case.metric), **case.arguments}, f"metric.{case.metric}"
     )
@@ -132,15 +131,15 @@ def configured(metric: str) -> dict[str, Any]:
 
 
 def table(certificates: Sequence[Certificate]) -> str:
-    """A markdown table, and below it the metrics that have no closed form."""
+    """Format certificates as a Markdown table, followed by the metrics without a closed form."""
     lines = [
         "| metric | case | expected | obtained | error | tolerance | ok |",
         "|:--|:--|--:|--:|--:|--:|:--|",
     ]
     for c in certificates:
-        said = f"{c.case} ({c.note})" if c.note else c.case
+        title = f"{c.case} ({c.note})" if c.note else c.case
         lines.append(
-            f"| {c.metric} | {said} | {c.expected:.10g} | {c.obtained:.10g} | {c.error:.1g} | "
+            f"| {c.metric} | {title} | {c.expected:.10g} | {c.obtained:.10g} | {c.error:.1g} | "
             f"{c.tolerance:.1g} | {'yes' if c.ok else '**no**'} |"
         )
     without = [n for n in compose.choices("metric") if n in NO_CLOSED_FORM]

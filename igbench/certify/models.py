@@ -1,4 +1,4 @@
-"""Of which functions is every attribution known?  A few, in float64, and maps of them."""
+"""Functions in float64 whose attributions are known exactly, and maps of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def classes(*w: tuple[float, ...]) -> Function:
 
 
 def network() -> nn.Sequential:
-    """4 inputs, 3 ReLU units, 1 output, float64; weights of no meaning."""
+    """A fixed network of 4 inputs, 3 ReLU units and 1 output, float64."""
     net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)).double()
     with torch.no_grad():
         for i, parameter in enumerate(net.parameters()):
@@ -69,32 +69,32 @@ def scaled(*a: float) -> Map:
 
 
 def gradient_times_input(batch: Batch) -> Tensor:
-    """The map x times the gradient of whatever score the batch has."""
+    """The map x times the gradient of the score."""
     return batch.x * input_gradient(batch.score, batch.x, batch.target)
 
 
-def away(batch: Batch) -> Tensor:
+def minus_baseline(batch: Batch) -> Tensor:
     """The map x - x'."""
     return batch.x - batch.baseline
 
 
-def counting(batch: Batch) -> Tensor:
-    """The map x times 1 + the number of ReLU modules, which no function alone can tell."""
+def count_relus(batch: Batch) -> Tensor:
+    """The map x times 1 + the number of ReLU modules, which depends on the implementation."""
     modules = batch.score.model.modules() if isinstance(batch.score.model, nn.Module) else ()
     return batch.x * (1 + sum(isinstance(m, nn.ReLU) for m in modules))
 
 
-def watching(learnt: Tensor, other: Tensor) -> Map:
-    """One map while the last layer of `NETWORK` is as learnt, another if not."""
+def by_weights(learnt: Tensor, other: Tensor) -> Map:
+    """One map while the last layer of `NETWORK` has its weights, another if it does not."""
 
-    def look(batch: Batch) -> Tensor:
+    def choose(batch: Batch) -> Tensor:
         assert isinstance(batch.score.model, nn.Module)
         same = torch.equal(
             batch.score.model.get_parameter("2.weight"), NETWORK.get_parameter("2.weight")
         )
         return (learnt if same else other).expand_as(batch.x)
 
-    return look
+    return choose
 
 
 def ramp(side: int) -> Tensor:
@@ -123,6 +123,10 @@ def sigmoid(z: float) -> float:
 
 
 def entropy(*sizes: float) -> float:
-    """The number -sum p ln p of shares of sizes above zero."""
+    """The entropy -sum p ln p of shares of positive sizes.
+
+    >>> round(entropy(1, 1), 4)
+    0.6931
+    """
     shares = [s / sum(sizes) for s in sizes]
     return -sum(p * math.log(p) for p in shares)

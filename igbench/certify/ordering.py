@@ -1,7 +1,7 @@
-"""Can a metric tell the truth from a good guess, and a good guess from none?
+"""Ordering tests: metrics of faithfulness must rank true contributions above poorer maps.
 
-On a model whose contributions are planted, a metric of faithfulness must put a random map below the
-size of the input, which knows nothing of the model, and that below the truth.
+On a model with planted contributions, a metric of faithfulness must rank a random map below the
+size of the input, which does not depend on the model, and that below the true contributions.
 """
 
 from __future__ import annotations
@@ -21,66 +21,51 @@ from igbench.core.batch import Attribution, Batch, Metric
 from igbench.core.score import Score
 from igbench.schema import MethodSpec
 
-RUNGS = ("random", "input", "truth")
+LEVELS = ("random", "input", "truth")
 SIDE = 16
-STABLE = "how stable a map is, right or wrong"
-SIMPLE = "how simple a map is, right or wrong"
-PEOPLE = "agreement with what people marked"
-AXIOM = "what the method does when something else changes, right or wrong"
-FILES = "it asks for photographs that the model is sure of"
-NOT_ORDERED: dict[str, str] = {
-    "completeness": "only the sum of a map, which any map can be scaled to have",
-    "difference_from_ig": "neither good nor bad",
-    **dict.fromkeys(("aic", "sic"), FILES),
-    **dict.fromkeys(("pointing_game", "relevance_mass", "relevance_rank"), PEOPLE),
-    **dict.fromkeys(
-        ("max_sensitivity", "avg_sensitivity", "max_sensitivity_n", "local_lipschitz"), STABLE
-    ),
-    **dict.fromkeys(
-        ("sparseness", "quantus_sparseness", "complexity", "effective_complexity"), SIMPLE
-    ),
-    **dict.fromkeys(
-        (
-            "baseline_sensitivity",
-            "dummy",
-            "efficient_mprt",
-            "implementation_invariance",
-            "input_invariance",
-            "linearity",
-            "mprt",
-            "random_logit",
-            "smooth_mprt",
-        ),
-        AXIOM,
-    ),
+UNORDERED_FAMILIES: dict[str, str] = {
+    "robustness": "they measure how stable a map is, right or wrong",
+    "complexity": "they measure how simple a map is, right or wrong",
+    "localisation": "they measure the agreement with annotations",
+    "axiomatic": "they measure how a method reacts to a change, right or wrong",
+    "randomisation": "they measure how a method reacts to a change, right or wrong",
+    "agreement": "they compare methods, without a better or worse",
 }
-"""Metrics that do not ask for the truth, and what they ask for."""
+"""Families whose metrics do not depend on the true contributions, and the reason."""
+NOT_ORDERED: dict[str, str] = {
+    "completeness": "it tests only the sum of a map, and any map can be scaled to the right sum",
+    **dict.fromkeys(("aic", "sic"), "they need photographs that the model is sure of"),
+    "quantus_sparseness": UNORDERED_FAMILIES["complexity"],
+}
+"""Metrics that have no order, and the reason."""
+WITH_TRUTH = ("convergence_error",)
+"""Metrics of these families that do."""
 
 SMALL = {"features": "patch:2", "step": 1}
-"""Units that fit images of 16 x 16 pixels, in place of those for photographs."""
+"""Units for images of 16 x 16 pixels, in place of those for photographs."""
 
 
 @dataclass(frozen=True)
-class Ladder:
+class OrderingTest:
     """Mean scores of three maps on one model.
 
     Attributes:
         metric: Name in conf/metric.
         scores: Means over samples, of "random", "input" and "truth".
-        apart: Smallest share of samples on which a rung is better than the one below it.
+        in_order: Smallest share of samples on which a level is better than the one below it.
         higher: Whether more is better.
-        note: Why there is no order, where there is none.
+        note: Why the metric has no order; "" if it has one.
     """
 
     metric: str
     scores: tuple[float, ...] = ()
-    apart: float = math.nan
+    in_order: float = math.nan
     higher: bool = True
     note: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether the means are in order; true where no order is asked for."""
+        """Whether the means are in order; true for metrics without an order."""
         if self.note:
             return True
         up = self.scores if self.higher else self.scores[::-1]
@@ -88,13 +73,13 @@ class Ladder:
 
 
 def planted(samples: int = 12, seed: int = 0) -> tuple[Batch, dict[str, Tensor]]:
-    """Images, a model of them, and the three maps, all (N, 1, 16, 16) float64 and scaled alike.
+    """Images, a model, and three maps, all (N, 1, 16, 16) float64.
 
     f(x) = sum_i w_i x_i^2 with w_i >= 0 that are independent of the images, whose pixels are
-    uniform in [-1, 1].  A sum of functions of one pixel each: w_i x_i^2 is its Integrated
-    Gradients, its Shapley value and its occlusion, with baseline 0, which is also what blurring and
-    imputing come near to.  "input" is |x_i|; "random" is uniform in [0, 1].  Every map sums to
-    f(x), so that scale gives nothing away.
+    uniform in [-1, 1].  As f is a sum of functions of one pixel each, w_i x_i^2 is its Integrated
+    Gradients, its Shapley value and its occlusion with baseline 0, which blurring and imputing
+    approximate.  "input" is |x_i|; "random" is uniform in [0, 1].  Every map is scaled to sum to
+    f(x).
     """
     shape = (1, SIDE, SIDE)
     weights = torch.rand(shape, generator=rng.generator(seed, "ladder weights", "")).double()
@@ -117,49 +102,55 @@ def planted(samples: int = 12, seed: int = 0) -> tuple[Batch, dict[str, Tensor]]
     return batch, maps
 
 
-def ladders(metrics: Sequence[str] | None = None) -> list[Ladder]:
-    """The ladder of every metric in conf/metric, or of some."""
+def ordering_tests(metrics: Sequence[str] | None = None) -> list[OrderingTest]:
+    """Test the order of all metrics in conf/metric, or of some."""
     batch, maps = planted()
     return [
-        Ladder(name, note=NOT_ORDERED[name]) if name in NOT_ORDERED else climb(name, batch, maps)
+        OrderingTest(name, note=reason) if (reason := no_order(name)) else run(name, batch, maps)
         for name in metrics or compose.choices("metric")
     ]
 
 
-def climb(name: str, batch: Batch, maps: dict[str, Tensor]) -> Ladder:
-    """The ladder of one metric, as it is configured but for the units of small images."""
+def no_order(name: str) -> str:
+    """Why a metric of conf/metric has no order; "" if it has one."""
+    if name in NOT_ORDERED:
+        return NOT_ORDERED[name]
+    target = build.locate(str(configured(name)["_target_"]), f"metric.{name}")
+    return "" if name in WITH_TRUTH else UNORDERED_FAMILIES.get(target.family, "")
+
+
+def run(name: str, batch: Batch, maps: dict[str, Tensor]) -> OrderingTest:
+    """Test the order of a configured metric, with units for small images."""
     node = configured(name)
     own = {k: v for k, v in SMALL.items() if k in node}
     metric: Metric = build.construct({**node, **own}, f"metric.{name}")
-    spec = MethodSpec("planted", "ladder", "global", signed=True)
-    given = {rung: Attribution(values, spec) for rung, values in maps.items()}
-    found = metric.measure(batch, given, metric.observe(batch))
-    scores = [found[rung].value.double() for rung in RUNGS]
+    spec = MethodSpec("planted", "ordering test", "global", signed=True)
+    attributions = {level: Attribution(values, spec) for level, values in maps.items()}
+    found = metric.measure(batch, attributions, metric.observe(batch))
+    scores = [found[level].value.double() for level in LEVELS]
     sign = 1 if metric.spec.direction == "higher" else -1
-    apart = min(
+    in_order = min(
         float((sign * above > sign * below).double().mean())
         for below, above in itertools.pairwise(scores)
     )
-    return Ladder(name, tuple(float(s.mean()) for s in scores), apart, sign > 0)
+    return OrderingTest(name, tuple(float(s.mean()) for s in scores), in_order, sign > 0)
 
 
-def ladder_table(found: Sequence[Ladder]) -> str:
-    """A markdown table, and below it the metrics that no order is asked of."""
+def ordering_table(tests: Sequence[OrderingTest]) -> str:
+    """Format ordering tests as a Markdown table, followed by the metrics without an order."""
     lines = [
         "| metric | better | random | input | truth | samples in order | ok |",
         "|:--|:--|--:|--:|--:|--:|:--|",
     ]
-    for ladder in found:
-        if not ladder.note:
-            random, given, truth = ladder.scores
-            lines.append(
-                f"| {ladder.metric} | {'higher' if ladder.higher else 'lower'} | {random:.4g} | "
-                f"{given:.4g} | {truth:.4g} | {ladder.apart:.0%} | "
-                f"{'yes' if ladder.ok else '**no**'} |"
-            )
     reasons: dict[str, list[str]] = {}
-    for one in found:
-        if one.note:
-            reasons.setdefault(one.note, []).append(one.metric)
-    lines += [""] + [f"Not ordered, {why}: {', '.join(who)}." for why, who in reasons.items()]
+    for test in tests:
+        if test.note:
+            reasons.setdefault(test.note, []).append(test.metric)
+            continue
+        means = " | ".join(f"{score:.4g}" for score in test.scores)
+        lines.append(
+            f"| {test.metric} | {'higher' if test.higher else 'lower'} | {means} | "
+            f"{test.in_order:.0%} | {'yes' if test.ok else '**no**'} |"
+        )
+    lines += [""] + [f"Not ordered, {why}: {', '.join(names)}." for why, names in reasons.items()]
     return "\n".join(lines).rstrip()

@@ -1,4 +1,4 @@
-"""What does a run say of its own metrics?  Certificates and ladders as plain values."""
+"""Certificates and ordering tests as plain values, for the record of a run."""
 
 from __future__ import annotations
 
@@ -9,41 +9,38 @@ from typing import Any
 
 from igbench.certify.cases import NO_CLOSED_FORM
 from igbench.certify.certificates import certify
-from igbench.certify.ordering import RUNGS, ladders
+from igbench.certify.ordering import LEVELS, ordering_tests
 from igbench.config import compose
 
 log = logging.getLogger(__name__)
 
 
-def on_record(metrics: Iterable[str]) -> dict[str, Any]:
-    """Certify the metrics of a run.
-
-    What is certified is the metric as the file of its name in conf/metric has it.
+def certify_run(metrics: Iterable[str]) -> dict[str, Any]:
+    """Certify the metrics of a run, as the files in conf/metric configure them.
 
     Args:
-        metrics: Names; those that have no file there get neither certificate nor ladder, and are
-            listed.
+        metrics: Names of the metrics; those without a file in conf/metric are only listed.
 
     Returns:
-        "cases": one entry for each case; "ladders": for each metric that has an order; "without":
-        names and why they have no case.
+        "cases": one entry for each case; "ordering": one for each metric that has an order;
+        "without": names of metrics without a case, and the reason.
     """
     names, known = list(metrics), compose.choices("metric")
     own = [name for name in names if name in known]
-    found, climbed = (certify(own), ladders(own)) if own else ([], [])
-    for wrong in [c.metric for c in found if not c.ok] + [c.metric for c in climbed if not c.ok]:
-        log.warning("%s does not give a known answer here: igbench certify %s", wrong, wrong)
+    certificates, tests = (certify(own), ordering_tests(own)) if own else ([], [])
+    for wrong in [one.metric for one in (*certificates, *tests) if not one.ok]:
+        log.warning("%s does not give a known value; run: igbench certify %s", wrong, wrong)
     return {
-        "cases": [asdict(c) | {"ok": c.ok} for c in found],
-        "ladders": [
+        "cases": [asdict(c) | {"ok": c.ok} for c in certificates],
+        "ordering": [
             {
-                "metric": one.metric,
-                **dict(zip(RUNGS, one.scores, strict=True)),
-                "higher": one.higher,
-                "ok": one.ok,
+                "metric": test.metric,
+                **dict(zip(LEVELS, test.scores, strict=True)),
+                "higher": test.higher,
+                "ok": test.ok,
             }
-            for one in climbed
-            if not one.note
+            for test in tests
+            if not test.note
         ],
         "without": {
             name: NO_CLOSED_FORM.get(name, "it is not one of the metrics in conf/metric")

@@ -88,7 +88,7 @@ def _hydra(words: list[str]) -> int:
     """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
     import hydra
 
-    words = [compose.settled(word) for word in words]
+    words = [compose.canonical_override(word) for word in words]
     plain = [w for w in words if "=" in w and "," not in w and not w.startswith("-")]
     board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
     worst = [OK]
@@ -116,7 +116,7 @@ def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
 
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            status = run_config(compose.selected(plain), [])
+            status = run_config(compose.without_unused(plain), [])
         except InputError as error:
             sys.stderr.write(f"igbench: {error}\n")
             status = USAGE
@@ -284,10 +284,10 @@ def certify_(
     """Every metric on models whose answer is known, and on a model with planted contributions."""
     from igbench import certify
 
-    certificates, ladders = certify.certify(metrics), certify.ladders(metrics)
-    text = f"{certify.table(certificates)}\n\n{certify.ladder_table(ladders)}\n"
+    certificates, ordering = certify.certify(metrics), certify.ordering_tests(metrics)
+    text = f"{certify.table(certificates)}\n\n{certify.ordering_table(ordering)}\n"
     sys.stdout.write(text)
-    right = all(c.ok for c in certificates) and all(one.ok for one in ladders)
+    right = all(c.ok for c in certificates) and all(one.ok for one in ordering)
     return OK if right else WRONG
 
 

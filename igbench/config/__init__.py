@@ -1,1 +1,1 @@
-"""From configuration files to objects."""
+"""Compose configurations and build the objects that they describe."""

@@ -1,7 +1,7 @@
-"""From configuration to objects: resolve each `_target_` and bind its arguments.
+"""Build objects from a configuration: resolve each `_target_` and bind its arguments.
 
-A `_target_` is code that the configuration chooses to run; only configurations from the user's own
-folders are read.
+A `_target_` is code that the configuration chooses to run, so only the user's own configurations
+are read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
-    """The experiment that a resolved configuration describes.
+    """Build the experiment that a resolved configuration describes.
 
     Raises:
-        InputError: Anything in it that cannot be used, with the key to change.
+        InputError: A value cannot be used; the message names the key to change.
     """
     limit = _whole(config, "limit", least=1, optional=True)
     check_choice("target", config["target"], ("prediction", "label"))
@@ -45,7 +45,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     seed = _whole(config, "seed", least=0) or 0
     for group in ("method", "metric"):
         if not config.get(group):
-            raise InputError(f"no {group} is chosen; give for example {group}=[{EXAMPLES[group]}].")
+            raise InputError(f"no {group} is chosen; set for example {group}=[{EXAMPLES[group]}].")
     model: Model = construct(config["model"], "model")
     data: Data = construct(config["data"], "data", model=model, limit=limit)
     if len(data) == 0:
@@ -85,14 +85,17 @@ EXAMPLES = {"method": "ig,occlusion", "metric": "completeness,srg"}
 def construct(node: Any, where: str, **extra: Any) -> Any:
     """Call the `_target_` of a node with its other keys and `extra` as arguments.
 
-    Of `extra`, a target gets what it has parameters for: methods and metrics may take the `data`,
-    methods its `pool` of samples that are never evaluated.
+    A target gets only those of `extra` that it has parameters for: methods and metrics may take
+    the `data`, methods its `pool` of reference samples.
 
     Raises:
-        InputError: No such target, an unknown or missing argument, or a bad value.
+        InputError: The target does not exist, an argument is unknown or missing, or a value is
+            not valid.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise InputError(f"{where} has no _target_, the dotted name of what to build.")
+        raise InputError(
+            f"{where} has no _target_, the dotted name of the class or function to call."
+        )
     target = locate(str(node["_target_"]), where)
     arguments = {str(k): _fixed(v) for k, v in node.items() if k != "_target_"}
     known = list(inspect.signature(target).parameters)
@@ -109,7 +112,7 @@ def construct(node: Any, where: str, **extra: Any) -> Any:
 
 
 def _fixed(value: Any) -> Any:
-    """Lists, as YAML has them, as tuples, which are hashable and cannot change."""
+    """Convert the lists of YAML to tuples, which are hashable."""
     return tuple(_fixed(v) for v in value) if isinstance(value, list) else value
 
 
@@ -118,14 +121,17 @@ _PUBLIC = {
     "methods": "igbench.methods",
     "engine": "igbench.run.executors",
 }
-"""Where the classes of a room are public, by the beginning of a `_target_`."""
+"""Package within igbench to the module with its public classes."""
 
 
 def locate(name: str, where: str) -> Any:
-    """The object with a dotted name.
+    """Import the object with a dotted name.
 
-    A class of metrics, methods or executors is found by its public name, whatever module of
-    igbench it was once defined in.
+    A class of metrics, methods or executors is found by its public name, whichever module of
+    igbench defined it when the configuration was written.
+
+    Raises:
+        InputError: It cannot be imported.
     """
     module, _, attribute = name.rpartition(".")
     for old, public in _PUBLIC.items():
@@ -140,7 +146,11 @@ def locate(name: str, where: str) -> Any:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device with a name; "auto" is the first of cuda, mps and cpu that exists."""
+    """The device with a name; "auto" is the first of cuda, mps and cpu that is available.
+
+    Raises:
+        InputError: The name is unknown, or the device is not available.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -152,7 +162,7 @@ def pick_device(name: str) -> torch.device:
             error
         )
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={name} is asked for, but no CUDA device is there; device=cpu.")
+        raise InputError(f"device={name}, but no CUDA device is available; use device=cpu.")
     return device
 
 
@@ -168,7 +178,7 @@ def _whole(
 
 
 def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.device) -> int:
-    """Rows per call: as configured, or what was measured to be fastest for model and device."""
+    """Rows per call: as configured, or the number measured to be fastest on this device."""
     if config["batch_size"] != "auto":
         return _whole(config, "batch_size", least=1) or 1
     found = loading.first(data, _loading(config))
@@ -183,16 +193,16 @@ def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.dev
         return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
     except InputError:
         raise
-    except isolation.CAUGHT as error:  # the run tells which samples that happens to
+    except isolation.CAUGHT as error:  # the run records which samples fail
         log.warning(
-            "the model cannot be timed (%s): 1 row in a call; batch_size=N sets another number",
+            "the model cannot be timed (%s), so batch_size is 1; batch_size=N sets another number",
             isolation.describe(error),
         )
         return 1
 
 
 def _loading(config: Mapping[str, Any]) -> Loading:
-    """How samples are loaded; what is not said is as `Loading` has it."""
+    """Options of loading; missing keys have the defaults of `Loading`."""
     node = config.get("loading") or {}
     for name in node:
         check_choice("key of loading", name, [f.name for f in fields(Loading)])
@@ -200,7 +210,7 @@ def _loading(config: Mapping[str, Any]) -> Loading:
 
 
 def _quick(config: Mapping[str, Any], model: Model, device: torch.device) -> InferenceOptions:
-    """What forwards of perturbed inputs may do to be faster."""
+    """Options for faster forwards of perturbed inputs."""
     precision, backend = config.get("precision", "float32"), config.get("compile", False)
     check_choice("precision", str(precision), PRECISIONS)
     if precision != "float32" and config["dtype"] != "float32":

@@ -1,4 +1,4 @@
-"""From words on a command line to one resolved configuration.  With `cli`, all that knows Hydra."""
+"""Compose the overrides of a command line into one resolved configuration, with Hydra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).parent.parent
 FOLDER = (
     _PACKAGE / "conf" if (_PACKAGE / "conf" / "run.yaml").is_file() else (_PACKAGE.parent / "conf")
 )
-"""The folder with run.yaml: inside the package when installed, beside it in a checkout."""
+"""The folder of run.yaml: inside the package when installed, beside it in a checkout."""
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration that the overrides ask for, resolved into plain values.
+    """Compose a configuration from overrides, resolved into plain values.
 
     Args:
-        overrides: As on the command line: "experiment=digits_resnet", "method=[ig,occlusion]",
-            "method.ig.n_steps=100".
+        overrides: Overrides of conf/run.yaml: "experiment=digits_resnet",
+            "method=[ig,occlusion]", "method.ig.n_steps=100".
 
     Raises:
-        InputError: An override that does not parse, or names what does not exist.
+        InputError: An override cannot be parsed, or names a key or file that does not exist.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
@@ -37,7 +37,7 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = [settled(override) for override in overrides]
+    overrides = [canonical_override(override) for override in overrides]
     _check_choices(overrides)
     GlobalHydra.instance().clear()
     try:
@@ -45,15 +45,15 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
             try:
                 config = hydra.compose("run", overrides=list(overrides))
                 plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-                return selected(plain)
+                return without_unused(plain)
             except (HydraException, OmegaConfBaseException) as error:
                 raise InputError(_explain(error, overrides)) from error
     finally:
         GlobalHydra.instance().clear()
 
 
-def selected(config: dict[str, Any]) -> dict[str, Any]:
-    """Without what an experiment says of methods and metrics that are not chosen in the end."""
+def without_unused(config: dict[str, Any]) -> dict[str, Any]:
+    """Remove the settings of methods and metrics that are not chosen."""
     for group in ("method", "metric"):
         nodes, known = config.get(group) or {}, choices(group)
         config[group] = {
@@ -67,40 +67,40 @@ def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (FOLDER / group).glob("*.yaml"))
 
 
-def settle(name: str) -> str:
-    """The name of a metric in conf/metric for one that two papers use for different things.
+def canonical_metric(name: str) -> str:
+    """The name in conf/metric of a metric whose name is ambiguous in the literature.
 
-    "sensitivity-n" is the faithfulness of Ancona et al. (2018) here, and says so once.
+    "sensitivity-n" is the faithfulness metric of Ancona et al. (2018); a warning says so once.
     """
     if name.lower() not in AMBIGUOUS:
         return name
-    if name not in _said:
-        _said.add(name)
+    if name not in _warned:
+        _warned.add(name)
         log.warning(
-            "%r is read as sensitivity_n: correlation of sums of contributions with the change of "
-            "the output (Ancona et al. 2018). The largest change of the map when at most n "
-            "features move is max_sensitivity_n.",
+            "%r is read as sensitivity_n, the correlation of sums of contributions with the change "
+            "of the output (Ancona et al. 2018). The largest change of the map when at most n "
+            "features change is max_sensitivity_n.",
             name,
         )
     return "sensitivity_n"
 
 
 AMBIGUOUS = ("sensitivity-n", "sensitivityn", "sensitivity n")
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
-def settled(override: str) -> str:
-    """An override with settled names of metrics."""
+def canonical_override(override: str) -> str:
+    """An override with canonical names of metrics."""
     group, equals, value = override.partition("=")
     if group.lstrip("+~") != "metric" or not equals:
         return override
     quoted = value.strip("'\"")
     words = re.split(r"(\s*[,\[\]]\s*)", quoted)
-    return f"{group}={''.join(settle(word) for word in words)}"
+    return f"{group}={''.join(canonical_metric(word) for word in words)}"
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Raise on a choice that has no file, before Hydra does so at length."""
+    """Raise a short error for a choice without a file, before Hydra raises a long one."""
     for override in overrides:
         group, equals, value = override.lstrip("+~").partition("=")
         if not equals or group not in GROUPS:
@@ -114,7 +114,7 @@ def _check_choices(overrides: Sequence[str]) -> None:
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """One line for an error of Hydra, with the nearest known key."""
+    """The error of Hydra in one line, with the nearest known key."""
     import hydra
     from omegaconf import OmegaConf
 

@@ -252,7 +252,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} is damaged ({detail}); copy the run again, or run it again with overwrite=true."
+            f"{path} is damaged ({detail}); copy the run again, or repeat it with overwrite=true."
         ) from error
 
 

@@ -35,8 +35,8 @@ def held(folder: Path) -> Iterator[None]:
             owner = _read(path)
             if owner is not None and _alive(owner):
                 raise InputError(
-                    f"this run is locked by process {owner.get('pid')} on {owner.get('host')}; wait "
-                    f"for it, or delete {path} if it is gone."
+                    f"this run is locked by process {owner.get('pid')} on {owner.get('host')}; "
+                    f"wait for it, or delete {path} if it is gone."
                 )
             _take_away(path, owner)
     except OSError as error:

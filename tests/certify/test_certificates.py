@@ -31,11 +31,11 @@ def test_every_metric_has_a_certificate_or_a_reason(name):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_of_faithfulness_knows_the_truth(name):
-    (one,) = certify.ladders([name])
+    (one,) = certify.ordering_tests([name])
     assert one.ok, one.scores
     if not one.note:
         # 12 samples: every mean that is in order, and most samples too.
-        assert one.apart >= 0.5
+        assert one.in_order >= 0.5
 
 
 def test_no_name_is_left_over():
@@ -59,7 +59,7 @@ def test_a_wrong_answer_is_no_certificate(monkeypatch):
     monkeypatch.setattr(Curves, "removal", lambda self, o, a: whole(self, swap[o], a))
     names = ["deletion", "insertion", "srg", "aopc", "abpc", "pixel_flipping"]
     assert not [c for c in certify.certify(names) if c.ok]
-    assert not [one for one in certify.ladders(names) if one.ok]
+    assert not [one for one in certify.ordering_tests(names) if one.ok]
 
 
 def test_undefined_and_refused_are_no_certificates():
@@ -103,12 +103,12 @@ def test_tables_say_what_failed():
     assert "**no**" in text
     assert "because" in text
     steps = [
-        certify.Ladder("srg", (0.1, 0.2, 0.15)),
-        certify.Ladder("infidelity", (3, 2, 1), higher=False),
-        certify.Ladder("sparseness", note="simple"),
+        certify.OrderingTest("srg", (0.1, 0.2, 0.15)),
+        certify.OrderingTest("infidelity", (3, 2, 1), higher=False),
+        certify.OrderingTest("sparseness", note="simple"),
     ]
     assert [s.ok for s in steps] == [False, True, True]
-    text = certify.ladder_table(steps)
+    text = certify.ordering_table(steps)
     assert text.count("**no**") == 1
     assert "Not ordered, simple: sparseness." in text
 

@@ -21,12 +21,12 @@ def with_certificates(record: dict) -> Records:
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    return certify.on_record(["deletion", "completeness", "sic", "mine"])
+    return certify.certify_run(["deletion", "completeness", "sic", "mine"])
 
 
 def test_record_covers_every_metric(record):
     assert {c["metric"] for c in record["cases"]} == {"deletion", "completeness"}
-    assert [one["metric"] for one in record["ladders"]] == ["deletion"]
+    assert [one["metric"] for one in record["ordering"]] == ["deletion"]
     assert set(record["without"]) == {"sic", "mine"}
     assert all(c["ok"] for c in record["cases"])
 
@@ -38,14 +38,14 @@ def test_a_wrong_metric_is_on_record(monkeypatch, caplog):
         return {n: replace(m, value=-m.value) for n, m in measure(self, *given).items()}
 
     monkeypatch.setattr(Deletion, "measure", negated)
-    record = certify.on_record(["deletion"])
-    assert not any(one["ok"] for one in [*record["cases"], *record["ladders"]])
+    record = certify.certify_run(["deletion"])
+    assert not any(one["ok"] for one in [*record["cases"], *record["ordering"]])
     assert "deletion does not give a known answer" in caplog.text
     run = with_certificates(record).run
     assert "Do not trust deletion" in certificates.sentence(run)
-    made, ladders = certificates.tables(run)
+    made, ordering = certificates.tables(run)
     assert f"0 of {len(record['cases'])} certificates hold" in made.caption
-    assert {line[-1].text for line in [*made.cells, *ladders.cells]} == {"no"}
+    assert {line[-1].text for line in [*made.cells, *ordering.cells]} == {"no"}
 
 
 def test_tables_and_page(record, tmp_path):
@@ -58,7 +58,7 @@ def test_tables_and_page(record, tmp_path):
     assert 'id="certificates"' in page
     assert "checks of these metrics hold" in page
     assert (tmp_path / "tables" / "certificates.md").is_file()
-    assert (tmp_path / "tables" / "ladders.tex").is_file()
+    assert (tmp_path / "tables" / "ordering.tex").is_file()
 
 
 def test_runs_without_certificates_say_nothing(tmp_path):

@@ -11,7 +11,7 @@ from igbench.evaluation.experiment import Advance, Experiment
 from igbench.run.shards import Shard
 
 Make = Callable[[Mapping[str, Any]], Experiment]
-"""Builds an experiment from a plain configuration; a module-level function, so it can be pickled."""
+"""Builds an experiment from a plain configuration; a module-level function, to be pickled."""
 
 
 @dataclass(frozen=True)
