@@ -29,7 +29,7 @@ def certify_run(metrics: Iterable[str]) -> dict[str, Any]:
     own = [name for name in names if name in known]
     certificates, tests = (certify(own), ordering_tests(own)) if own else ([], [])
     for wrong in [one.metric for one in (*certificates, *tests) if not one.ok]:
-        log.warning("%s does not give a known value; run: igbench certify %s", wrong, wrong)
+        log.warning("%s does not give a known answer; run: igbench certify %s", wrong, wrong)
     return {
         "cases": [asdict(c) | {"ok": c.ok} for c in certificates],
         "ordering": [

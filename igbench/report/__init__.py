@@ -1,4 +1,4 @@
-"""What does a reader get?  Tables, plots and one HTML page, made from records alone."""
+"""Write the report of a run: tables, plots and one HTML page, made from its records."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ _MADE = {"tables": ("md", "tex", "html"), "plots": ("png", "svg")}
 
 
 def write_report(records: Records) -> Path:
-    """Make, or make again, everything that is read about a run, inside the folder of the run.
+    """Write the report of a run into its folder, in place of an earlier one.
 
-    Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps as PNG alone) and
-    report.html, the last of all.  What an earlier report left is removed first; the records
-    themselves are only read.
+    Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps only as PNG) and, last,
+    report.html.  The records themselves are only read.
 
     Args:
         records: A run, with its `folder`.
@@ -29,7 +28,7 @@ def write_report(records: Records) -> Path:
     Raises:
         ValueError: The records have no folder.
     """
-    # Imported here, so that `igbench.report` can be named without loading matplotlib.
+    # Imported here, so that importing `igbench.report` does not load matplotlib.
     from igbench.records.stats import summarise
     from igbench.report import heatmaps, html, plots, render, styles, tables
 
@@ -37,7 +36,7 @@ def write_report(records: Records) -> Path:
         raise ValueError("the records have no folder; read them with store.read, or set folder=.")
     folder = Path(records.folder)
     report = folder / "report.html"
-    report.unlink(missing_ok=True)  # it is there when all else is
+    report.unlink(missing_ok=True)  # exists only if everything else does
     for name, suffixes in _MADE.items():
         _clear(folder / name, suffixes)
     summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
@@ -63,7 +62,7 @@ def write_report(records: Records) -> Path:
 
 
 def _clear(folder: Path, suffixes: tuple[str, ...]) -> None:
-    """Create a folder, and remove the files of an earlier report from it."""
+    """Create a folder, or remove the files of an earlier report from it."""
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in suffixes:
         for old in folder.glob(f"*.{suffix}"):

@@ -1,4 +1,4 @@
-"""Do the metrics agree?  Rank correlation of the orders in which they put the methods."""
+"""Agreement of the metrics: rank correlations of the orders in which they put the methods."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from igbench.schema import Run
 
 
 def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
-    """Do the metrics order the methods alike?  Kendall's tau-b of the means, better always up.
+    """Heatmap of Kendall's tau-b between metrics, over the means of methods, better always up.
 
-    Only methods that are explained (no oracles, no controls: everything agrees on those), and only
-    pairs of metrics with at least three methods in common.  None for fewer than three metrics.
+    Without oracles and controls, on which all metrics agree; only pairs of metrics with at least
+    three methods in common.  None for fewer than three metrics.
     """
     taus, counts = rank_correlations(run, lines)
     if len(taus) < 3 or not (counts.to_numpy() >= 3).any():

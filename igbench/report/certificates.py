@@ -1,76 +1,70 @@
-"""Do the metrics of a run give the answers that are known?  Two tables, from its record."""
+"""Tables of the certificates and ordering tests of a run, from its record."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from igbench.report.table import Cell, Table
 from igbench.schema import Run
 
 
 def tables(run: Run) -> list[Table]:
-    """Certificates and ladders; nothing where the run has none on record."""
+    """Make the tables of certificates and ordering tests; none if the run has none on record."""
     record = run.environment.get("certificates") or {}
-    cases, ladders = record.get("cases", []), record.get("ladders", [])
-    made = []
-    if cases:
-        made.append(
-            Table(
-                "certificates",
-                f"What the metrics say of models whose answer is known: "
-                f"{sum(c['ok'] for c in cases)} of {len(cases)} certificates hold.",
-                ("metric", "case", "expected", "obtained", "tolerance", "holds"),
-                tuple(c["metric"] for c in cases),
-                tuple(
-                    (
-                        Cell(f"{c['case']} ({c['note']})" if c["note"] else c["case"]),
-                        Cell(f"{c['expected']:.9g}", value=c["expected"]),
-                        Cell(f"{c['obtained']:.9g}", value=c["obtained"]),
-                        Cell(f"{c['tolerance']:.1g}", value=c["tolerance"]),
-                        _yes(c["ok"]),
-                    )
-                    for c in cases
-                ),
-                {"": _without(record.get("without", {}))} if record.get("without") else {},
-                numeric=False,
+    cases, ordering = record.get("cases", []), _ordering(record)
+    without = [f"{name}, {reason}" for name, reason in record.get("without", {}).items()]
+    certificates = Table(
+        "certificates",
+        f"Values of the metrics on models with known answers: {sum(c['ok'] for c in cases)} of "
+        f"{len(cases)} certificates hold.",
+        ("metric", "case", "expected", "obtained", "tolerance", "holds"),
+        tuple(c["metric"] for c in cases),
+        tuple(
+            (
+                Cell(f"{c['case']} ({c['note']})" if c["note"] else c["case"]),
+                Cell(f"{c['expected']:.9g}", value=c["expected"]),
+                Cell(f"{c['obtained']:.9g}", value=c["obtained"]),
+                Cell(f"{c['tolerance']:.1g}", value=c["tolerance"]),
+                _yes(c["ok"]),
             )
-        )
-    if ladders:
-        made.append(
-            Table(
-                "ladders",
-                "Mean scores of three maps of a model with planted contributions, which must be in "
-                "this order.",
-                ("metric", "better", "random", "input", "truth", "in order"),
-                tuple(one["metric"] for one in ladders),
-                tuple(
-                    (
-                        Cell("higher" if one["higher"] else "lower"),
-                        *(
-                            Cell(f"{one[rung]:.4g}", value=one[rung])
-                            for rung in ("random", "input", "truth")
-                        ),
-                        _yes(one["ok"]),
-                    )
-                    for one in ladders
-                ),
-                numeric=False,
+            for c in cases
+        ),
+        {"": f"Without a case: {'; '.join(without)}."} if without else {},
+        numeric=False,
+    )
+    levels = ("random", "input", "truth")
+    tests = Table(
+        "ordering",
+        "Mean scores of three maps of a model with planted contributions, which must be in this "
+        "order.",
+        ("metric", "better", *levels, "in order"),
+        tuple(test["metric"] for test in ordering),
+        tuple(
+            (
+                Cell("higher" if test["higher"] else "lower"),
+                *(Cell(f"{test[level]:.4g}", value=test[level]) for level in levels),
+                _yes(test["ok"]),
             )
-        )
-    return made
+            for test in ordering
+        ),
+        numeric=False,
+    )
+    return [table for table in (certificates, tests) if table.rows]
 
 
 def sentence(run: Run) -> str:
-    """What the certificates say, in a sentence; "" where there are none."""
+    """Summarise the certificates in a sentence; "" if there are none."""
     record = run.environment.get("certificates") or {}
-    checked = [*record.get("cases", []), *record.get("ladders", [])]
+    checked = [*record.get("cases", []), *_ordering(record)]
     if not checked:
         return ""
     wrong = sorted({one["metric"] for one in checked if not one["ok"]})
     if wrong:
         return (
-            f"Do not trust {', '.join(wrong)}: on models with known answers the numbers are wrong."
+            f"Do not trust {', '.join(wrong)}: the values on models with known answers are wrong."
         )
     return (
-        f"On models with known answers all {len(checked)} checks of these metrics hold "
+        f"All {len(checked)} checks of these metrics on models with known answers hold "
         "(see Certificates)."
     )
 
@@ -79,5 +73,6 @@ def _yes(ok: bool) -> Cell:
     return Cell("yes" if ok else "no", best=not ok)
 
 
-def _without(names: dict[str, str]) -> str:
-    return "Without a case: " + "; ".join(f"{name}, {why}" for name, why in names.items()) + "."
+def _ordering(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ordering tests on record, which were called "ladders" before."""
+    return list(record.get("ordering", record.get("ladders", [])))

@@ -1,4 +1,4 @@
-"""What did it cost?  A table of the costs of one attribution, with the totals of the run."""
+"""Tables of the costs of one attribution, and of the stages of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COST_HEADS = {
 
 
 def costs_table(records: Records) -> Table:
-    """Methods by costs of one attribution; the totals of the whole run are a footnote."""
+    """Table of methods by costs of one attribution; the totals of the run are a footnote."""
     run, scores = records.run, records.scores
     costs = [name for name in COSTS if name in set(scores["metric"])]
     rows = scores[scores["metric"].isin(costs)]
@@ -55,7 +55,7 @@ def _cost_cell(rows: pd.DataFrame | None, cost: str) -> Cell:
 
 
 def stages_table(run: Run) -> Table | None:
-    """What each stage of the run took in all; None where the run did not record stages."""
+    """Table of the total cost of each stage; None if the run did not record stages."""
     nested = (value for value in run.totals.values() if _is_nested(value))
     stages: Mapping[str, Mapping[str, Any]] = next(nested, {})
     if not stages:
@@ -63,7 +63,7 @@ def stages_table(run: Run) -> Table | None:
     heads = list(dict.fromkeys(key for stage in stages.values() for key in stage))
     return Table(
         name="stages",
-        caption="Cost of the whole run by stage; what metrics share is counted once.",
+        caption="Cost of the whole run by stage; observations that metrics share are counted once.",
         columns=("stage", *heads),
         rows=tuple(stages),
         cells=tuple(tuple(_number_cell(s.get(h)) for h in heads) for s in stages.values()),

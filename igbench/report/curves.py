@@ -1,4 +1,4 @@
-"""What do the curves look like?  Removal, sensitivity-n and convergence, with their spread."""
+"""Figures of curves: removal, sensitivity-n and convergence, with their spread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY = float(np.finfo(np.float32).eps)
 
 
 def removal(run: Run, points: pd.DataFrame) -> Figure | None:
-    """Deletion, insertion and SRG curves: mean and 95 % band; the areas are in the legends.
+    """Deletion, insertion and SRG curves: mean and 95 % band, with the areas in the legends.
 
     For SRG the upper curve removes the least influential features first (LIF), the dashed one the
     most influential (MIF); SRG is the area between them.
@@ -68,30 +68,30 @@ def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> No
 
 
 def _removal_lines(axes: Axes, run: Run, points: pd.DataFrame, method: str, both: bool) -> None:
-    """One method's curve, or its two; oracles are thin and dotted, as they lie on another's."""
-    look = styles.looks(run.methods).get(method, styles.UNKNOWN)
+    """Draw the curve or curves of a method; oracles are thin, as they lie on another curve."""
+    style = styles.method_styles(run.methods).get(method, styles.UNKNOWN)
     oracle = styles.role(run, method) == "oracle"
-    usual = "-" if both and not oracle else look["linestyle"]
+    usual = "-" if both and not oracle else style["linestyle"]
     areas: dict[str, float] = {}
     for curve, of_curve in points.groupby("curve"):
         line = mean_curve(of_curve)
         areas[str(curve)] = area(line) if len(line) else math.nan
         dashed = curve == "srg_mif" and not oracle
-        axes.fill_between(line.index, line["low"], line["high"], color=look["color"], alpha=0.1,
+        axes.fill_between(line.index, line["low"], line["high"], color=style["color"], alpha=0.1,
                           linewidth=0)  # fmt: skip
-        axes.plot(line.index, line["mean"], color=look["color"], linewidth=0.9 if oracle else 1.4,
+        axes.plot(line.index, line["mean"], color=style["color"], linewidth=0.9 if oracle else 1.4,
                   linestyle=(0, (2.5, 1)) if dashed else usual)  # fmt: skip
     if both:
         value = areas.get("srg_lif", math.nan) - areas.get("srg_mif", math.nan)
     else:
         value = next(iter(areas.values()))
     text = f"{value:.3f}".replace("-", "−")
-    axes.plot([], [], color=look["color"], linestyle=usual, linewidth=0.9 if oracle else 1.4,
+    axes.plot([], [], color=style["color"], linestyle=usual, linewidth=0.9 if oracle else 1.4,
               label=f"{styles.label(method)}  {text}")  # fmt: skip
 
 
 def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
-    """Mean over samples at every x, with the bounds of its 95 % Student interval.
+    """Mean over samples at every x, with its 95 % Student interval.
 
     Returns:
         Frame indexed by x with columns mean, low, high and n; bounds equal the mean for n = 1.
@@ -111,7 +111,11 @@ def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def area(line: pd.DataFrame) -> float:
-    """Trapezoid area under a mean curve, divided by the length of its x axis."""
+    """Trapezoid area under a mean curve, divided by the length of its x axis.
+
+    >>> area(pd.DataFrame({"mean": [0.0, 1.0]}, index=[0.0, 2.0]))
+    0.5
+    """
     x = line.index.to_numpy(dtype=float)
     if len(x) < 2:
         return math.nan
@@ -123,15 +127,15 @@ def sensitivity_n(run: Run, points: pd.DataFrame) -> Figure | None:
     points = points[points["curve"] == "sensitivity_n"]
     if points.empty:
         return None
-    looks = styles.looks(run.methods)
+    by_method = styles.method_styles(run.methods)
     figure = styles.canvas(4.8, 2.7)
     axes = figure.subplots()
     for method in styles.method_names(run, points["method"]):
-        look = looks.get(method, styles.UNKNOWN)
+        style = by_method.get(method, styles.UNKNOWN)
         line = mean_curve(points[points["method"] == method])
-        axes.fill_between(line.index, line["low"], line["high"], color=look["color"], alpha=0.13,
+        axes.fill_between(line.index, line["low"], line["high"], color=style["color"], alpha=0.13,
                           linewidth=0)  # fmt: skip
-        axes.plot(line.index, line["mean"], label=styles.label(method), ms=3.5, **look)
+        axes.plot(line.index, line["mean"], label=styles.label(method), ms=3.5, **style)
     _subset_axis(axes, points["x"])
     axes.axhline(0, color="#4d4d4d", linewidth=0.7)
     axes.set_ylabel("Pearson correlation (mean, 95 %)")

@@ -1,4 +1,4 @@
-"""What do the names mean?  Tables of the metrics and of the methods of a run."""
+"""Tables that define the metrics and the methods of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from igbench.schema import MetricSpec, Run
 
 
 def definitions_table(run: Run) -> Table:
-    """What every metric of the run means."""
+    """Table of the definitions of the metrics."""
     heads = ("title", "better", "range", "scalar", "feature", "version", "source", "undefined")
-    return _words_table(
+    return _text_table(
         "definitions", "Definitions of the metrics.", ("metric", *heads),
         {name: _definition(spec) for name, spec in run.metrics.items()},
     )  # fmt: skip
@@ -30,8 +30,8 @@ def _definition(spec: MetricSpec) -> tuple[str, ...]:
 
 
 def methods_table(run: Run) -> Table:
-    """What every method of the run is."""
-    return _words_table(
+    """Table of the methods."""
+    return _text_table(
         "methods", "The attribution methods.",
         ("method", "title", "role", "kind", "map", "source"),
         {
@@ -45,7 +45,7 @@ def methods_table(run: Run) -> Table:
     )  # fmt: skip
 
 
-def _words_table(
+def _text_table(
     name: str, caption: str, columns: tuple[str, ...], lines: Mapping[str, tuple[str, ...]]
 ) -> Table:
     cells = tuple(tuple(Cell(text) for text in line) for line in lines.values())

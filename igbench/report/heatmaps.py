@@ -1,4 +1,4 @@
-"""What do the maps look like?  Photographs down, methods across, one rule of colour."""
+"""Grid of attribution maps: images in rows, methods in columns, one colour scale."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from igbench.schema import MethodSpec, Records, Run
 Scale = Literal["per_map", "per_row"]
 
 PERCENTILE = 99.5
-MOST_PHOTOGRAPHS = 8
+MAX_IMAGES = 8
 SIGNED = "RdBu_r"
 UNSIGNED = "Purples"
 FAINT = 0.35
-"""How much of the photograph shows under a map: 0 is white paper, 1 the grey photograph."""
+"""Opacity of the image under a map: 0 is white, 1 the grey image."""
 
 _MAGNITUDE = ["0", "limit: magnitude, no sign"]
 _RULES = {
@@ -37,29 +37,29 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """One drawn map: (H, W, 3) values in [0, 1], and what the reader must be told about it."""
+    """One drawn map: (H, W, 3) values in [0, 1], and a remark to print on it."""
 
     rgb: np.ndarray
     note: str = ""
 
 
 def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
-    """The photographs and their maps; None where the run kept no maps of images.
+    """Draw images and their maps; None if the run has no maps of images.
 
     Signed maps are red where they raise the score, blue where they lower it, white at 0, with
     symmetric limits at the 99.5th percentile of |a|; magnitudes run from white at 0 to violet at
-    the same percentile.  The photograph shows through in grey.
+    the same percentile.  The image shows through in grey.
 
     Args:
         records: A run whose `maps` has "inputs" (sample id to (H, W, 3) uint8) and method names
             (sample id to (H, W)).
-        scale: "per_map", or "per_row": the largest limit among the maps of a photograph.
+        scale: "per_map", or "per_row": the largest limit among the maps of an image.
     """
     inputs: Mapping[str, np.ndarray] = records.maps.get("inputs", {})
     methods = styles.method_names(records.run)
     methods = [m for m in methods if records.maps.get(m)]
     ordered = [s["sample_id"] for s in records.run.samples if s.get("sample_id") in inputs]
-    chosen = (ordered or list(inputs))[:MOST_PHOTOGRAPHS]
+    chosen = (ordered or list(inputs))[:MAX_IMAGES]
     if not chosen or not methods:
         return None
     size = min(1.15, max(0.8, 10.5 / (len(methods) + 1)))
@@ -107,7 +107,11 @@ def _limits(
 
 
 def limit(values: np.ndarray) -> float:
-    """The 99.5th percentile of |a| over the finite entries; the maximum where that is 0; or 0."""
+    """The 99.5th percentile of |a| over finite entries; the maximum if that is 0.
+
+    >>> limit(np.array([-2.0, 0.0, np.nan]))
+    1.99
+    """
     sizes = np.abs(values[np.isfinite(values)])
     if not sizes.size:
         return 0.0
@@ -115,22 +119,22 @@ def limit(values: np.ndarray) -> float:
 
 
 def faint(image: np.ndarray) -> np.ndarray:
-    """A photograph (H, W, 3) uint8 as pale grey paper (H, W, 1) in [1 - FAINT, 1]."""
+    """Convert an image (H, W, 3) uint8 to pale grey (H, W, 1) in [1 - FAINT, 1]."""
     grey = (image.astype(float) / 255.0) @ np.array([0.299, 0.587, 0.114])
     return (1 - FAINT * (1 - grey))[..., None]
 
 
 def draw(values: np.ndarray, paper: np.ndarray, signed: bool, top: float) -> Drawn:
-    """Colours of a map, multiplied with the paper so that 0 leaves the photograph.
+    """Colour a map and multiply it with the grey image, so that 0 leaves the image.
 
     Args:
         values: (H, W).
-        paper: (H, W, 1) in [0, 1]; resized to the map where it has another size.
-        signed: Diverging colours around 0, otherwise sequential from 0.
-        top: The limit of the colours; 0 for a map that is zero everywhere.
+        paper: The grey image (H, W, 1) in [0, 1]; resized to the map if its size differs.
+        signed: Whether colours diverge around 0, or are sequential from 0.
+        top: Limit of the colours; 0 for a map that is zero everywhere.
 
     Returns:
-        The picture; its note tells of maps without any colour and of entries that are not finite.
+        The picture, with a remark on maps that are zero and on entries that are not finite.
     """
     bad = ~np.isfinite(values)
     scaled = np.where(bad, 0.0, values) / (top or 1.0)
@@ -166,7 +170,7 @@ def _show(axes: Axes, drawn: Drawn) -> None:
 
 
 def row_label(run: Run, sample: str) -> str:
-    """Target and its probability (or score), as far as the run recorded them."""
+    """Target with its probability or score, as far as the run recorded them."""
     known: dict[str, Any] = next((s for s in run.samples if s.get("sample_id") == sample), {})
     name = known.get("target_name") or (
         f"class {known['target']}" if known.get("target") is not None else sample
@@ -198,7 +202,7 @@ def _legend(figure: SubFigure, kinds: set[bool], scale: Scale) -> None:
 
 
 def webp(picture: Path, *, quality: int = 85) -> bytes:
-    """A PNG as WebP: a sixth of the size for noisy maps."""
+    """Convert a PNG file to WebP, a sixth of the size for noisy maps."""
     packed = io.BytesIO()
     with Image.open(picture) as opened:
         opened.convert("RGB").save(packed, format="WEBP", quality=quality)

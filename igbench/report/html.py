@@ -1,4 +1,4 @@
-"""How does a run read as one page?  A single HTML file with all tables and pictures inside."""
+"""Render a run as a single HTML page with all tables and pictures inside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TITLES = {
     "metrics": ("Scores by metric", "Mean of every method with its 95 % bootstrap interval."),
     "cost_quality": (
         "Quality against cost",
-        "Up is better where the arrow points up; left is cheaper.",
+        "Up is better if the arrow points up; left is cheaper.",
     ),
     "removal_curves": (
         "Removal curves",
@@ -46,9 +46,9 @@ TITLES = {
 }
 
 FACTS = ("config", "comparability", "identity", "environment")
-"""Parts of the record that the page shows as they are."""
-_ELSEWHERE = ("certificates", "reuse")
-"""What has tables of its own, or says nothing to a reader."""
+"""Parts of the record that the page shows as JSON."""
+_HIDDEN = ("certificates", "reuse")
+"""Keys that are left out, because they have their own tables or are internal."""
 
 _LISTED = (("metric", "metric"), ("sample", "sample_id"))
 
@@ -69,7 +69,7 @@ def page(
     plots: Mapping[str, bytes],
     maps: bytes | None,
 ) -> str:
-    """The report as one HTML text that needs no network and no other file.
+    """Render the report as one HTML text that needs no network and no other file.
 
     Args:
         records: A run.
@@ -101,12 +101,16 @@ def page(
 
 
 def _fact(run: Run, name: str) -> str:
-    shown = {k: v for k, v in getattr(run, name).items() if k not in _ELSEWHERE}
+    shown = {k: v for k, v in getattr(run, name).items() if k not in _HIDDEN}
     return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """Bytes as a `data:` address that can stand in `src`."""
+    """Bytes as a `data:` URI for `src`.
+
+    >>> data_uri(b"<svg/>", "image/svg+xml")
+    'data:image/svg+xml;base64,PHN2Zy8+'
+    """
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
@@ -119,7 +123,7 @@ def _picture(name: str, svg: bytes) -> Picture:
 
 
 def problems(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """What is undefined or failed, by model, method and reason; failures first.
+    """Undefined and failed values by model, method and reason, failures first.
 
     Returns:
         Dictionaries with status, model, method, reason, count (of values), metrics (names) and
@@ -137,7 +141,7 @@ def problems(scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def command(run: Run) -> str:
-    """The command line that starts the same experiment; the recorded one where there is one."""
+    """The recorded command line, or one that starts the same experiment."""
     recorded = run.config.get("command")
     if isinstance(recorded, str) and recorded:
         return recorded

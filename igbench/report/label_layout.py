@@ -1,4 +1,4 @@
-"""Where do labels go so that none covers another?  Greedy placement around points."""
+"""Place labels around points greedily, so that none covers another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-# Places around a point in typographic points, nearest first: right, left, above, below, corners.
+# Offsets around a point in typographic points, nearest first: right, left, above, below, corners.
 _RINGS = ((6, 4), (12, 10), (20, 17), (30, 25), (42, 34))
 _SIDES = (
     (1, 0, "left", "center"), (-1, 0, "right", "center"), (0, 1, "center", "bottom"),
@@ -32,11 +32,11 @@ class Spot(NamedTuple):
 
 
 def place_labels(axes: Axes, spots: Sequence[Spot]) -> list[Annotation]:
-    """Label points so that no label covers a label, marker, interval or frame, if there is room.
+    """Label points so that, if there is room, no label covers another, a marker or an interval.
 
     Args:
-        axes: With its final limits and scales; the layout is computed here.
-        spots: What to label.
+        axes: Axes with their final limits and scales; the layout is computed here.
+        spots: The points to label.
     """
     figure: Any = axes.figure
     figure.draw_without_rendering()

@@ -1,4 +1,4 @@
-"""What did the run find?  A few sentences in plain words, each computed from the summary."""
+"""Summarise a run in a few sentences, each computed from the summary of its scores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ IG = "ig"
 
 
 def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
-    """Who leads, what chance gives, how complete IG is, what it costs, what is missing.
+    """Write paragraphs on the best method, the random control, completeness, costs and failures.
 
     Args:
-        run: Definitions.
+        run: Definitions of metrics and methods.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
 
     Returns:
@@ -39,7 +39,7 @@ def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
 
 
 def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Lines of one metric for methods proper (no oracles, no controls), best mean first."""
+    """Lines of one metric, best mean first, without oracles and controls."""
     of_metric = lines[(lines["metric"] == metric) & lines["mean"].notna()]
     proper = [m for m in run.methods if styles.role(run, m) == "method"]
     rivals = of_metric[of_metric["method"].isin(proper)]
@@ -54,34 +54,34 @@ def _leader(run: Run, lines: pd.DataFrame) -> list[str]:
         return []
     of_metric = lines["metric"] == metric
     spec, first, digits = run.metrics[metric], ranked.iloc[0], decimals(ranked)
-    said = [
+    sentences = [
         f"The headline metric is {metric}: {spec.title}; {spec.direction} is better.",
-        f"{first['method']} has the best mean of {_count(len(ranked), 'method')}: "
+        f"Of {_count(len(ranked), 'method')}, {first['method']} has the best mean: "
         f"{_interval(first, digits)} over {_count(int(first['n']), 'sample')}.",
     ]
     others = ranked.iloc[1:]
     tied = list(others.loc[others["tied"].astype(bool) | others["best"].astype(bool), "method"])
     if tied:
-        said.append(f"It cannot be told apart from {_join(tied)} at 5 %.")
-        said += _too_few(int(first["n"]), int(lines.loc[of_metric, "mean"].notna().sum()))
+        sentences.append(f"It does not differ significantly from {_join(tied)} at the 5 % level.")
+        sentences += _too_few(int(first["n"]), int(lines.loc[of_metric, "mean"].notna().sum()))
     elif len(others):
         second = others.iloc[0]
-        said.append(
-            f"It can be told apart from every other method; the next is {second['method']} with "
-            f"{_fixed(second['mean'], digits)}."
+        sentences.append(
+            f"It differs significantly from every other method; the next is {second['method']} "
+            f"with {_fixed(second['mean'], digits)}."
         )
     place = ranked.index[ranked["method"] == IG]
     if len(place) and place[0] > 0:
         own = _interval(ranked.loc[place[0]], digits)
-        said.append(f"{IG} has place {place[0] + 1} with {own}.")
-    return said
+        sentences.append(f"{IG} has rank {place[0] + 1} with {own}.")
+    return sentences
 
 
 def _too_few(samples: int, methods: int) -> list[str]:
-    """Said where even the smallest p of the test, 2^(1 - n), fails Holm's first step."""
+    """A warning if even the smallest p-value, 2^(1 - n), fails the first step of Holm's test."""
     if 2.0 ** (1 - samples) * math.comb(methods, 2) <= 0.05:
         return []
-    return [f"{_count(samples, 'sample')} cannot tell any two methods apart by this test."]
+    return [f"With {_count(samples, 'sample')}, this test cannot find any significant difference."]
 
 
 def _chance(run: Run, lines: pd.DataFrame) -> list[str]:
@@ -95,8 +95,8 @@ def _chance(run: Run, lines: pd.DataFrame) -> list[str]:
     shown = f"random control ({_fixed(level, decimals(ranked))})"
     not_better = ranked[~_better(ranked, level, spec)]
     if not_better.empty:
-        return [f"The interval of every method is better than the mean of the {shown}."]
-    return [f"{_join(list(not_better['method']))} cannot be called better than the {shown}."]
+        return [f"The 95 % interval of every method is better than the mean of the {shown}."]
+    return [f"Not better than the {shown} with 95 % confidence: {_join(list(not_better['method']))}."]
 
 
 def _better(ranked: pd.DataFrame, level: float, spec: MetricSpec) -> pd.Series:
@@ -108,22 +108,22 @@ def _completeness(run: Run, lines: pd.DataFrame) -> list[str]:
     if found is None:
         return []
     return [
-        f"The completeness gap of {IG} has median {_number(found['median'])} "
+        f"The median completeness gap of {IG} is {_number(found['median'])} "
         f"({run.metrics['completeness'].title})."
     ]
 
 
 def _oracles(run: Run, lines: pd.DataFrame) -> list[str]:
-    said = []
+    sentences = []
     for method in styles.method_names(run, lines["method"]):
         found = _line(lines, method, "difference_from_ig")
         if styles.role(run, method) == "oracle" and found is not None:
             title = run.metrics["difference_from_ig"].title
-            said.append(
+            sentences.append(
                 f"The independent implementation {method} differs from {IG} by "
                 f"{_number(found['mean'])} on average ({title})."
             )
-    return said
+    return sentences
 
 
 def _cost(lines: pd.DataFrame) -> list[str]:
@@ -131,23 +131,23 @@ def _cost(lines: pd.DataFrame) -> list[str]:
     if forward is None or backward is None:
         return []
     return [
-        f"One attribution by {IG} evaluates the model on {forward['mean']:,.4g} rows and "
-        f"differentiates it on {backward['mean']:,.4g}."
+        f"One attribution by {IG} takes {forward['mean']:,.4g} forward and "
+        f"{backward['mean']:,.4g} backward rows of the model."
     ]
 
 
 def _counts(run: Run, summary: pd.DataFrame) -> str:
     ok, undefined, failed = (int(summary[k].sum()) for k in ("n", "n_undefined", "n_failed"))
-    said = f"Of {_count(ok + undefined + failed, 'value')}, {undefined:,} are undefined and "
-    said += f"{failed:,} failed."
+    text = f"Of {_count(ok + undefined + failed, 'value')}, {undefined:,} are undefined and "
+    text += f"{failed:,} failed."
     limit = run.config.get("limit")
     if limit is not None:
-        said += f" This run was limited to {limit} samples: good for a look, not for a report."
-    return said
+        text += f" This run was limited to {limit} samples, too few for conclusions."
+    return text
 
 
 def _line(lines: pd.DataFrame, method: str, metric: str) -> pd.Series | None:
-    """The line of a cell, or None where it has no value."""
+    """The line of a cell, or None if it has no value."""
     found = lines[(lines["method"] == method) & (lines["metric"] == metric)]
     return None if found.empty or math.isnan(found["mean"].iloc[0]) else found.iloc[0]
 

@@ -1,6 +1,6 @@
-"""What do the scores look like?  Bars by metric, quality against cost, agreement of the metrics.
+"""Figures of scores: bars by metric, quality against cost, agreement of the metrics.
 
-Pure functions from records and their summary to figures.  A figure whose data is absent is None.
+Pure functions from records and their summary to figures; None if a figure has no data.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from igbench.report.label_layout import Spot, place_labels
 from igbench.schema import MetricSpec, Records, Run
 
 GRADIENT_COST = 3.0
-"""Forward passes that one gradient costs: itself forward, and about twice that backward."""
+"""Cost of one gradient in forward passes: one forward, and a backward of about two."""
 
 
 def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
-    """Every figure that the records have data for, by file name; several models, one of each.
+    """All figures that the records have data for, by file name; for each model one.
 
     Args:
         records: A run.
@@ -58,12 +58,12 @@ def _of_model(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, 
 
 
 def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write every figure as PNG and SVG; returns the paths."""
+    """Write all figures as PNG and SVG; returns the paths."""
     return [path for name, figure in made.items() for path in styles.save(figure, folder / name)]
 
 
 def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
-    """One panel for each metric: the mean of each method with its 95 % interval.
+    """Bars of the mean of each method with its 95 % interval, one panel for each metric.
 
     The dashed line is the random control.  A panel whose means are positive and span more than a
     factor of 50 has a logarithmic axis, and dots in place of bars.
@@ -98,7 +98,7 @@ def _bars_legend(run: Run, methods: list[str]) -> str:
 
 
 def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
-    """Whether an axis is logarithmic: an unbounded positive metric over a factor above 50."""
+    """Whether an axis is logarithmic: an unbounded positive metric that spans a factor above 50."""
     positive = means[means > 0]
     return (
         spec.low == 0
@@ -133,7 +133,7 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
 
 def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) -> None:
     mean = float(line["mean"])
-    colour = styles.looks(run.methods).get(method, styles.UNKNOWN)["color"]
+    colour = styles.method_styles(run.methods).get(method, styles.UNKNOWN)["color"]
     if not log:
         hatched = styles.role(run, method) == "oracle"
         axes.barh(i, mean, height=0.72, color="white" if hatched else colour, edgecolor=colour,
@@ -146,7 +146,7 @@ def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) 
 
 
 def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
-    """The headline metric against the cost of one attribution, in forward passes (log scale).
+    """Plot the headline metric against the cost of one attribution in forward passes.
 
     A gradient counts as `GRADIENT_COST` forwards: rows that are differentiated were evaluated too,
     so cost = forwards + (GRADIENT_COST - 1) * backwards.
@@ -161,22 +161,22 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
         return None
     counts, quality = wide["mean"], wide.xs(metric, axis=1, level="metric")
     cost = counts["forward_rows"] + (GRADIENT_COST - 1) * counts["backward_rows"]
-    looks = styles.looks(run.methods)
+    by_method = styles.method_styles(run.methods)
     figure = styles.canvas(4.8, 3.1)
     axes = figure.subplots()
     spots = []
     for method in styles.method_names(run, wide.index.to_series().astype(str)):
-        look, x = looks.get(method, styles.UNKNOWN), max(1.0, float(cost[method]))
+        style, x = by_method.get(method, styles.UNKNOWN), max(1.0, float(cost[method]))
         numbers: Any = quality.loc[method]
         mean, low, high = (float(numbers[k]) for k in ("mean", "low", "high"))
         low, high = min(mean, low), max(mean, high)  # NaN bounds become the mean
-        ring = styles.role(run, method) == "oracle"  # around the point that it should coincide with
-        axes.errorbar(x, mean, yerr=[[mean - low], [high - mean]], fmt=look["marker"],
-                      ms=9 if ring else 5.5, color=look["color"], elinewidth=1,
-                      markerfacecolor="none" if ring else look["color"],
-                      markeredgecolor=look["color"] if ring else "white",
+        ring = styles.role(run, method) == "oracle"  # around the point that it should match
+        axes.errorbar(x, mean, yerr=[[mean - low], [high - mean]], fmt=style["marker"],
+                      ms=9 if ring else 5.5, color=style["color"], elinewidth=1,
+                      markerfacecolor="none" if ring else style["color"],
+                      markeredgecolor=style["color"] if ring else "white",
                       markeredgewidth=0.8 if ring else 0.5)  # fmt: skip
-        spots.append(Spot(x, mean, low, high, look["color"], styles.label(method)))
+        spots.append(Spot(x, mean, low, high, style["color"], styles.label(method)))
     axes.set_xscale("log")
     styles.log_ticks(axes.xaxis)
     axes.margins(x=0.12, y=0.1)

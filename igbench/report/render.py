@@ -1,4 +1,4 @@
-"""How is a table written?  As Markdown, LaTeX (booktabs) and HTML, each with its own escaping."""
+"""Write tables as Markdown, LaTeX (booktabs) and HTML, with escaping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|#~])")
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write `folder`/NAME.md, .tex and .html; returns the three paths."""
+    """Write NAME.md, .tex and .html into a folder; returns the three paths."""
     texts = {"md": to_markdown(table), "tex": to_latex(table), "html": to_html(table)}
     written = []
     for suffix, text in texts.items():
@@ -39,7 +39,7 @@ def write(table: Table, folder: Path) -> list[Path]:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub-flavoured Markdown: caption, table, footnotes."""
+    """Format a table as GitHub-flavoured Markdown: caption, table, footnotes."""
     frame = pd.DataFrame(
         [
             [f"**{markdown_escape(row)}**" if not table.numeric else markdown_escape(row)]
@@ -57,7 +57,11 @@ def to_markdown(table: Table) -> str:
 
 
 def markdown_escape(text: str) -> str:
-    """Text that Markdown prints as it is, HTML included."""
+    r"""Escape Markdown and HTML in a text.
+
+    >>> print(markdown_escape("a_b <i>"))
+    a\_b &lt;i&gt;
+    """
     return _MARKDOWN.sub(r"\\\1", html.escape(text, quote=False)).replace("\n", " ")
 
 
@@ -69,7 +73,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A `table*` with booktabs rules, no wider than the page.
+    r"""Format a table as LaTeX: `table*` with booktabs rules, no wider than the page.
 
     Needs \usepackage{booktabs,array,graphicx}.
     """
@@ -92,7 +96,7 @@ def to_latex(table: Table) -> str:
         position_float="centering", column_format=_latex_columns(table),
         caption=latex_escape(table.caption), label=f"tab:{table.name}",
     )  # fmt: skip
-    # Many columns of numbers are scaled to the page; columns of words break their lines instead.
+    # Many columns of numbers are scaled to the page; columns of text break their lines instead.
     if table.numeric and len(table.columns) > 5:
         text = text.replace("\\begin{tabular}", "\\resizebox{\\linewidth}{!}{%\n\\begin{tabular}")
         text = text.replace("\\end{tabular}", "\\end{tabular}}")
@@ -116,7 +120,7 @@ def _latex_columns(table: Table) -> str:
 
 
 def latex_escape(text: str) -> str:
-    r"""Text for LaTeX: its ten special characters, and the mathematical signs used here.
+    r"""Escape the ten special characters of LaTeX, and convert mathematical signs.
 
     >>> print(latex_escape("a_b < 5 % ± 1"))
     a\_b \textless{} 5 \% $\pm$ 1
@@ -134,7 +138,7 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A `<table>` fragment with everything escaped; cells carry `data-value` for sorting."""
+    """Format a table as an escaped `<table>` fragment; cells carry `data-value` for sorting."""
     head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in table.columns)
     lines = "\n".join(
         f'<tr><th scope="row">{html.escape(row)}</th>{"".join(map(_html_cell, cells))}</tr>'

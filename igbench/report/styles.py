@@ -1,4 +1,4 @@
-"""What stays the same on every page and picture?  Order, names, colours, sizes, file formats."""
+"""Styles shared by all tables and figures: order, names, colours, sizes, file formats."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Run
 
 FULL_WIDTH = 7.0
-"""Inches: both columns of a two-column page."""
+"""Width of both columns of a two-column page in inches."""
 
 HEADLINES = ("srg", "insertion", "deletion", "sensitivity_n", "infidelity")
-"""Metrics that lead the report, the first of them that a run has."""
+"""Candidates for the headline metric; the first that a run has leads the report."""
 
-# Told apart by people with any common colour vision; blue comes first and goes to the first method.
+# Distinguishable with any common colour vision; the first method gets blue.
 METHOD_COLOURS = (
     "#0173b2", "#d55e00", "#029e73", "#de8f05", "#cc78bc", "#56b4e9", "#8c5a2b", "#7a4fb5",
 )  # fmt: skip
@@ -35,7 +35,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
 
 UNKNOWN: Mapping[str, Any] = {"color": "#555555", "marker": "o", "linestyle": "-"}
-"""Look of a method that a run does not define."""
+"""Style of a method that a run does not define."""
 
 LABELS = {
     "ig_captum": "IG (Captum)",
@@ -88,7 +88,11 @@ _RC: Any = {
 
 
 def label(name: str) -> str:
-    """A short name for people: as the field writes it where known, others without underscores."""
+    """Display name: as the field writes it if known, otherwise without underscores.
+
+    >>> label("grad_cam"), label("ig_averaged")
+    ('Grad-CAM', 'IG averaged')
+    """
     if name in LABELS:
         return LABELS[name]
     words = " ".join(w.upper() if w in ACRONYMS else w for w in name.split("_") if w)
@@ -96,7 +100,7 @@ def label(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib prints as it is: no part of it is read as a formula."""
+    """Escape a text for matplotlib, so that no part is typeset as a formula."""
     return text.replace("$", r"\$")
 
 
@@ -111,17 +115,17 @@ def metric_names(run: Run) -> list[str]:
 
 
 def headline(run: Run) -> str:
-    """The metric that leads the report; "" where no metric has a direction."""
+    """The metric that leads the report; "" if no metric has a direction."""
     directed = [m for m in metric_names(run) if run.metrics[m].direction != "none"]
     return next((m for m in (*HEADLINES, *directed) if m in directed), "")
 
 
 def method_names(run: Run, present: pd.Series | None = None) -> list[str]:
-    """Methods in the order of a page: methods, oracles, controls, then any without definition.
+    """Methods in display order: methods, oracles, controls, then any without definition.
 
     Args:
-        run: The run, whose order is kept inside each role.
-        present: Names that occur in the data; others are left out.
+        run: The run, whose order is kept within each role.
+        present: Names in the data; other methods are left out.
     """
     roles = {"method": 0, "oracle": 1, "control": 2}
     ordered = sorted(run.methods, key=lambda name: roles[run.methods[name].role])
@@ -136,7 +140,7 @@ def role(run: Run, method: str) -> str:
     return run.methods[method].role if method in run.methods else "method"
 
 
-def looks(methods: Mapping[str, MethodSpec]) -> dict[str, dict[str, Any]]:
+def method_styles(methods: Mapping[str, MethodSpec]) -> dict[str, dict[str, Any]]:
     """Colour, marker and line style of every method, the same in all plots of a run.
 
     Methods are coloured, oracles near black and dotted, controls grey and dashed.
@@ -160,37 +164,36 @@ def looks(methods: Mapping[str, MethodSpec]) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of all figures, for the duration of a `with` block."""
+    """Apply the style of all figures within a `with` block."""
     with mpl.rc_context(_RC), warnings.catch_warnings():
-        # Names in scripts that the font lacks are drawn as boxes; the tables have them in full.
+        # Characters that the font lacks are drawn as boxes; the tables have them in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure (inches) that belongs to no window and no global list."""
+    """An empty figure, in inches, outside the global state of pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def panel_title(axes: Axes, text: str) -> None:
-    """Title of a panel, on the left, on several lines where it is long."""
+    """Set the title of a panel, on the left, with line breaks if it is long."""
     axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold")
 
 
 def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0,)) -> None:
-    """Plain numbers on a logarithmic axis, at powers of the base times `between`."""
+    """Label a logarithmic axis with plain numbers, at powers of the base times `between`."""
     axis.set_major_locator(LogLocator(base=base, subs=between))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:
-    """Write a figure as `stem`.png and, unless told otherwise, `stem`.svg.
+    """Write a figure as `stem`.png and, by default, `stem`.svg; returns the paths.
 
-    Equal figures give equal files: no dates, no random identifiers.  Parts are laid out once, and
-    stay where they are then.
+    Equal figures give equal files, without dates and random identifiers.
     """
     written = [stem.with_name(stem.name + ".png")]
     with style():

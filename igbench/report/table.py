@@ -1,4 +1,4 @@
-"""What is a table, before it has a file format?  Cells, footnotes, names of rows, digits."""
+"""Tables independent of a file format: cells, footnotes, row names, digits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Cell:
     """One entry of a table.
 
     Attributes:
-        text: What is read; plain text.
-        note: Small print behind it, such as "n = 20, 2 failed".
+        text: Plain text.
+        note: Remark in small print, such as "n = 20, 2 failed".
         mark: Letter of the footnote that explains it.
-        best: Printed bold.
-        tied: Printed underlined.
-        value: What a click on the column head sorts by; NaN goes last.
-        hint: Longer text for a pointer that rests on the cell.
+        best: Whether it is bold.
+        tied: Whether it is underlined.
+        value: Value for sorting; NaN goes last.
+        hint: Tooltip.
     """
 
     text: str
@@ -41,12 +41,12 @@ class Table:
 
     Attributes:
         name: File name without suffix, and the LaTeX label.
-        caption: What the reader must know to read it.
+        caption: Caption.
         columns: Heads; the first belongs to the row names.
         rows: Row names.
         cells: One tuple for each row, one cell for each further column.
-        footnotes: Letter to text; the letter is "" for a remark that no cell points to.
-        numeric: False for tables of words, which are set flush left.
+        footnotes: Letter to text; "" for a remark that no cell refers to.
+        numeric: Whether cells are numbers, flush right, or text, flush left.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Table:
 
 
 def methods_of(run: Run, frame: pd.DataFrame, model: str) -> list[str]:
-    """Methods of one model that occur in a frame, in the order of a page."""
+    """Methods of one model that occur in a frame, in display order."""
     return styles.method_names(run, frame.loc[frame["model"] == model, "method"])
 
 
 def line_name(run: Run, model: str, method: str, models: int) -> str:
-    """Name of a row: the method, its role where it is not a method proper, and the model."""
+    """Name of a row: the method, the role of oracles and controls, and the model."""
     kind = styles.role(run, method)
     name = method if kind == "method" else f"{method} ({kind})"
     return name if models == 1 else f"{model}: {name}"
@@ -79,7 +79,7 @@ def decimals(lines: pd.DataFrame) -> int:
 
 
 def mean_text(mean: float, half: float, digits: int) -> str:
-    """Write "mean ± half" with `digits` decimals, or in powers of ten where these say too little.
+    """Format "mean ± half" with `digits` decimals, or as powers of ten for tiny and huge means.
 
     >>> mean_text(0.4312, 0.0217, 3), mean_text(3.1e-7, 2e-8, 3)
     ('0.431 ± 0.022', '3.1e-07 ± 2.0e-08')

@@ -1,6 +1,6 @@
-"""What are the numbers?  The table of scores, and the list of all tables of a run.
+"""The table of scores, and the list of all tables of a run.
 
-Nothing is hidden: cells that are undefined or failed say so, with counts and reasons.
+Cells with undefined or failed values show their counts and reasons.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from igbench.schema import Records, Run
 
 
 def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
-    """All tables of a run: scores, costs, definitions, certificates."""
+    """Make all tables of a run: scores, costs, definitions, certificates."""
     run = records.run
     made = [
         scores_table(run, summary),
@@ -33,7 +33,7 @@ def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
 
 
 def scores_table(run: Run, summary: pd.DataFrame) -> Table:
-    """Methods by metrics: mean ± half the width of its 95 % interval.
+    """Table of methods by metrics: mean ± half the width of its 95 % interval.
 
     Args:
         run: Definitions and samples.
@@ -68,8 +68,8 @@ def _scores_caption(run: Run, models: Sequence[str], size: int) -> str:
     return (
         f"{run.experiment}, {', '.join(map(str, models))}: mean ± half the width of its 95 % "
         f"bootstrap interval over n = {size} samples, unless a cell says otherwise. Arrows: the "
-        "better direction. Bold: best method; underlined: not told apart from it (paired Wilcoxon "
-        "signed-rank test, Holm). Oracles and controls are shown, not ranked."
+        "better direction. Bold: best method; underlined: not significantly different from it "
+        "(paired Wilcoxon signed-rank test, Holm). Oracles and controls are shown, not ranked."
     )
 
 
@@ -104,12 +104,12 @@ def _score_cell(
         value=mean,
         hint=(
             f"mean {mean:.6g} [{low:.6g}, {high:.6g}], median {float(line['median']):.6g}, "
-            + _drawn(float(line["mc_error"]))
+            + _monte_carlo(float(line["mc_error"]))
             + all_counts
         ),
     )
 
 
-def _drawn(mc_error: float) -> str:
-    """How far the mean would move with other draws; nothing where no draw matters."""
+def _monte_carlo(mc_error: float) -> str:
+    """The Monte Carlo error of a mean; "" for exact metrics."""
     return f"Monte Carlo error {mc_error:.2g}, " if mc_error > 0 else ""

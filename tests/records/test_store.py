@@ -148,7 +148,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
     before = (place / "scores.parquet").read_bytes()
     with pytest.raises(InputError) as error:
         small(tmp_path)
-    one_line(error, "exists already", str(place))
+    one_line(error, "exists; a run is never", str(place))
     assert (place / "scores.parquet").read_bytes() == before
 
 
@@ -186,7 +186,7 @@ def test_read_refuses_a_missing_table_and_damaged_maps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "advice"),
-    [(SCHEMA_VERSION + 1, "upgrade igbench"), (0, "Run the experiment again"), (None, "again")],
+    [(SCHEMA_VERSION + 1, "upgrade igbench"), (0, "run the experiment again"), (None, "again")],
 )
 def test_schema_version_is_guarded_both_ways(
     tmp_path: Path, version: int | None, advice: str

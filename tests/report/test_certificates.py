@@ -56,7 +56,7 @@ def test_tables_and_page(record, tmp_path):
     page = report.write_report(records).read_text()
     assert 'href="#certificates"' in page
     assert 'id="certificates"' in page
-    assert "checks of these metrics hold" in page
+    assert "checks of these metrics on models with known answers hold" in page
     assert (tmp_path / "tables" / "certificates.md").is_file()
     assert (tmp_path / "tables" / "ordering.tex").is_file()
 

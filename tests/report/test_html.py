@@ -175,42 +175,43 @@ def summary_of(records: Records) -> pd.DataFrame:
     )
 
 
-def test_finding_names_the_leader_and_what_it_ties_with() -> None:
+def test_narrative_names_the_leader_and_what_it_ties_with() -> None:
     records = make_records()
     said, counts = narrative(records.run, summary_of(records))
-    assert "occlusion has the best mean of 6 methods: 0.4" in said
+    assert "Of 6 methods, occlusion has the best mean: 0.4" in said
     assert "over 23 samples" in said
-    assert "cannot be told apart from grad_cam and ig at 5 %" in said
-    assert "ig has place 3" in said
-    assert "The completeness gap of ig has median 0.01" in said
+    assert "does not differ significantly from grad_cam and ig at the 5 % level" in said
+    assert "ig has rank 3" in said
+    assert "The median completeness gap of ig is 0.01" in said
     assert "ig_captum differs from ig by 0.04" in said
-    assert "51 rows and differentiates it on 50" in said
+    assert "51 forward and 50 backward rows of the model" in said
     assert counts == "Of 2,376 values, 294 are undefined and 11 failed."
 
 
-def test_finding_of_a_clear_leader() -> None:
+def test_narrative_of_a_clear_leader() -> None:
     records = make_records(shift={("ig", "srg"): 0.3})
     said = narrative(records.run, summary_of(records))[0]
-    assert "ig has the best mean of 6 methods: 0.70" in said
-    assert "told apart from every other method; the next is occlusion" in said
-    assert "has place" not in said
+    assert "Of 6 methods, ig has the best mean: 0.70" in said
+    assert "differs significantly from every other method; the next is occlusion" in said
+    assert "has rank" not in said
 
 
-def test_finding_says_when_the_samples_are_too_few() -> None:
+def test_narrative_says_when_the_samples_are_too_few() -> None:
     said = narrative(make_records().run, summary_of(make_records(samples=10)))[0]
     # The smallest p of 10 pairs is 2 / 2**10; times 36 pairs of methods it exceeds 0.05.
-    assert "cannot tell any two methods apart by this test" in said
+    assert "this test cannot find any significant difference" in said
     said = narrative(make_records().run, summary_of(make_records(samples=24)))[0]
-    assert "cannot tell any two" not in said
+    assert "cannot find any" not in said
 
 
-def test_finding_says_when_chance_is_not_beaten() -> None:
+def test_narrative_says_when_chance_is_not_beaten() -> None:
     records = make_records(shift={("saliency", "srg"): -0.25})
     said = narrative(records.run, summary_of(records))[0]
-    assert "saliency cannot be called better than the random control (0.00" in said
+    assert "Not better than the random control (0.00" in said
+    assert "with 95 % confidence: saliency" in said
 
 
-def test_finding_warns_of_limited_runs(evil: Records) -> None:
+def test_narrative_warns_of_limited_runs(evil: Records) -> None:
     assert "limited to 8 samples" in narrative(evil.run, summary_of(evil))[-1]
 
 
@@ -224,7 +225,7 @@ def test_report_of_empty_records_is_still_a_page(tmp_path: Path) -> None:
     )
     text = write_report(bare).read_text(encoding="utf-8")
     assert "The records hold nothing to plot." in text
-    assert "Every value is defined and none failed." in text
+    assert "All values are defined and none failed." in text
     assert "this model" in text
 
 

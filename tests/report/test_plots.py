@@ -90,20 +90,20 @@ def test_logarithm_only_for_unbounded_metrics_with_a_wide_range() -> None:
 
 
 def test_one_look_for_each_method() -> None:
-    looks = styles.looks(METHODS)
-    own = [looks[m]["color"] for m, s in METHODS.items() if s.role == "method"]
+    found = styles.method_styles(METHODS)
+    own = [found[m]["color"] for m, s in METHODS.items() if s.role == "method"]
     assert len(set(own)) == len(own) == 6
-    assert looks["ig"]["color"] == styles.METHOD_COLOURS[0]
+    assert found["ig"]["color"] == styles.METHOD_COLOURS[0]
     for control in ("random", "edges"):
-        red, green, blue = mpl.colors.to_rgb(looks[control]["color"])
+        red, green, blue = mpl.colors.to_rgb(found[control]["color"])
         assert red == green == blue
-    assert {looks[m]["linestyle"] for m in ("random", "edges")} == {"--"}
+    assert {found[m]["linestyle"] for m in ("random", "edges")} == {"--"}
 
 
 def test_many_methods_stay_distinct() -> None:
     many = {f"m{i}": MethodSpec("", "", "global", True) for i in range(20)}
-    looks = {(v["color"], str(v["linestyle"])) for v in styles.looks(many).values()}
-    assert len(looks) == 20
+    found = {(v["color"], str(v["linestyle"])) for v in styles.method_styles(many).values()}
+    assert len(found) == 20
 
 
 def test_cost_counts_a_gradient_as_three_forwards(
