@@ -71,7 +71,7 @@ OTHER_CASES: tuple[Case, ...] = (
     Case("difference_from_ig", "(1, 2, 3) beside (1, 2, 5): 2 / 8",
          linear(*W), ONES, row(1, 2, 3), 0.25, beside={"ig": row(1, 2, 5)}),
     Case("baseline_sensitivity", "x - x' at (1, 2, 3, 6), zero and mean 3: 1 - (1 - 6 * 8 / 60)",
-         SUM_SMALL, PLAIN_IMAGE, minus_baseline, 0.8, {"baselines": ("zero", "channel_mean")}),
+         SUM_SMALL, PLAIN_IMAGE, minus_baseline, 0.8, {"among": ("zero", "channel_mean")}),
     Case("dummy", "linear, input x gradient, half planted: 0", F, FOUR, gradient_times_input, 0,
          {"features": "element"}),
     Case("dummy", "equal contributions whatever the model, half planted: 1/2", F, FOUR, FOUR, 0.5,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,24 +276,27 @@ def pairwise(
     for model, group in chosen.groupby("model", sort=False):
         table = wide(group)
         pairs = [
-            _pair(str(model), metric, a, b, table, spec, resamples)
-            for a, b in itertools.combinations(table.columns, 2)
+            {"model": model, "metric": metric, "a": a, "b": b, **_compare(x, y, spec, resamples)}
+            for a, b, x, y in _pairs(table)
         ]
         for line, p in zip(pairs, holm([line["p_value"] for line in pairs]), strict=True):
             lines.append({**line, "p_holm": float(p)})
     return pd.DataFrame(lines, columns=list(PAIR_COLUMNS))
 
 
-def _pair(
-    model: str, metric: str, a: str, b: str, table: pd.DataFrame, spec: MetricSpec, resamples: int
-) -> dict[str, Any]:
-    both = table[[a, b]].dropna()
-    of_a, of_b = both[a].to_numpy(), both[b].to_numpy()
-    found = paired_difference(of_b, of_a, resamples=resamples)
-    gain = of_b - of_a if spec.direction == "lower" else of_a - of_b
+def _pairs(table: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Every pair of columns, with their values where both have one."""
+    for a, b in itertools.combinations(table.columns, 2):
+        both = table[[a, b]].dropna()
+        yield a, b, both[a].to_numpy(), both[b].to_numpy()
+
+
+def _compare(a: np.ndarray, b: np.ndarray, spec: MetricSpec, resamples: int) -> dict[str, Any]:
+    found = paired_difference(b, a, resamples=resamples)
+    gain = b - a if spec.direction == "lower" else a - b
     return {
-        "model": model, "metric": metric, "a": a, "b": b, "n": found.n, "difference": found.mean,
-        "low": found.low, "high": found.high, "p_value": found.p_value, "effect": found.effect,
+        "n": found.n, "difference": found.mean, "low": found.low, "high": found.high,
+        "p_value": found.p_value, "effect": found.effect,
         "share_better": _mean((gain > 0) + 0.5 * (gain == 0)),
     }  # fmt: skip
 
@@ -387,13 +390,13 @@ def _mark(
 
 def _differs(table: pd.DataFrame, best: str) -> dict[str, bool]:
     """Whether each method differs from `best` at 5 %, with Holm's correction over all pairs."""
-    pairs = list(itertools.combinations(table.columns, 2))
-    p_values = []
-    for a, b in pairs:
-        both = table[[a, b]].dropna()
-        p_values.append(signed_rank_p(subtract(both[a].to_numpy(), both[b].to_numpy())))
-    adjusted = zip(pairs, holm(p_values), strict=True)
-    return {b if a == best else a: bool(p <= 0.05) for (a, b), p in adjusted if best in (a, b)}
+    found = [(a, b, signed_rank_p(subtract(x, y))) for a, b, x, y in _pairs(table)]
+    adjusted = holm([p for *_, p in found])
+    return {
+        b if a == best else a: bool(p <= 0.05)
+        for (a, b, _), p in zip(found, adjusted, strict=True)
+        if best in (a, b)
+    }
 
 
 def _competes(method: str, methods: Mapping[str, MethodSpec] | None) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from scipy.stats import kendalltau
 
 from igbench.report import styles
 from igbench.schema import Run
@@ -58,13 +55,6 @@ def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     means = means.reindex(index=methods, columns=metrics).dropna(axis="columns", thresh=3)
     names = [str(m) for m in means]
     signs = {m: 1.0 if run.metrics[m].direction == "higher" else -1.0 for m in names}
+    present = means.notna().astype(int)
     oriented = means * pd.Series(signs, dtype=float)
-    taus = pd.DataFrame(np.nan, index=names, columns=names)
-    counts = pd.DataFrame(0, index=names, columns=names)
-    for a in names:
-        for b in names:
-            both: Any = oriented[[a]].assign(other=oriented[b]).dropna()
-            counts.loc[a, b] = len(both)
-            if len(both) >= 3:
-                taus.loc[a, b] = kendalltau(both[a], both["other"]).statistic
-    return taus, counts
+    return oriented.corr(method="kendall", min_periods=3), present.T @ present

@@ -56,8 +56,7 @@ def _cost_cell(rows: pd.DataFrame | None, cost: str) -> Cell:
 
 def stages_table(run: Run) -> Table | None:
     """Table of the total cost of each stage; None if the run did not record stages."""
-    nested = (value for value in run.totals.values() if _is_nested(value))
-    stages: Mapping[str, Mapping[str, Any]] = next(nested, {})
+    stages: Mapping[str, Mapping[str, Any]] = run.totals.get("stages", {})
     if not stages:
         return None
     heads = list(dict.fromkeys(key for stage in stages.values() for key in stage))
@@ -68,10 +67,6 @@ def stages_table(run: Run) -> Table | None:
         rows=tuple(stages),
         cells=tuple(tuple(_number_cell(s.get(h)) for h in heads) for s in stages.values()),
     )
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
 
 
 def _number_cell(value: object) -> Cell:
@@ -89,18 +84,17 @@ def totals_text(totals: Mapping[str, Any]) -> str:
     """
     parts = []
     for name, value in totals.items():
-        head = str(name).replace("_", " ")
-        if _is_nested(value):
+        head = name.replace("_", " ")
+        if name == "stages":
             continue  # has a table of its own
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-            parts.append(f"{head}: {inner}")
+            parts.append(f"{head}: " + ", ".join(f"{k} {_number(v)}" for k, v in value.items()))
         else:
-            parts.append(f"{head} {_plain(value)}")
+            parts.append(f"{head} {_number(value)}")
     return "whole run: " + "; ".join(parts)
 
 
-def _plain(value: object) -> str:
+def _number(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -96,7 +96,8 @@ def _chance(run: Run, lines: pd.DataFrame) -> list[str]:
     not_better = ranked[~_better(ranked, level, spec)]
     if not_better.empty:
         return [f"The 95 % interval of every method is better than the mean of the {shown}."]
-    return [f"Not better than the {shown} with 95 % confidence: {_join(list(not_better['method']))}."]
+    names = _join(list(not_better["method"]))
+    return [f"Not better than the {shown} with 95 % confidence: {names}."]
 
 
 def _better(ranked: pd.DataFrame, level: float, spec: MetricSpec) -> pd.Series:

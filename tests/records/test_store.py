@@ -302,7 +302,7 @@ def test_runs_of_the_same_second_sort_by_writing_time(tmp_path: Path) -> None:
 def test_latest_and_resolve_name_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         store.latest(tmp_path, "digits")
-    one_line(error, "no runs at all")
+    one_line(error, "holds no runs")
     small(tmp_path)
     with pytest.raises(InputError) as error:
         store.resolve("syntetic", tmp_path)
