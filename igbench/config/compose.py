@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, check_choice, suggestion
 
 _PACKAGE = Path(__file__).parent.parent
 FOLDER = (
@@ -105,12 +105,8 @@ def _check_choices(overrides: Sequence[str]) -> None:
         group, equals, value = override.lstrip("+~").partition("=")
         if not equals or group not in GROUPS:
             continue
-        for name in re.split(r"[\s,\[\]]+", value.strip("'\"")):
-            known = choices(group)
-            if name and name not in known:
-                raise InputError(
-                    f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
-                )
+        for name in filter(None, re.split(r"[\s,\[\]]+", value.strip("'\""))):
+            check_choice(group, name, choices(group))
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

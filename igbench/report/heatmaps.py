@@ -36,8 +36,8 @@ _RULES = {
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One drawn map: (H, W, 3) values in [0, 1], and a remark to print on it."""
+class MapImage:
+    """A map as a picture, (H, W, 3) values in [0, 1], and a remark to print on it."""
 
     rgb: np.ndarray
     note: str = ""
@@ -81,18 +81,18 @@ def _draw_row(
     row: np.ndarray, records: Records, sample: str, methods: list[str], scale: Scale
 ) -> None:
     image = np.asarray(records.maps["inputs"][sample])
-    paper = faint(image)
+    grey = pale_grey(image)
     maps = {m: records.maps[m].get(sample) for m in methods}
     limits = _limits(maps, records.run.methods, scale)
-    _show(row[0], Drawn(image / 255.0))
+    _show(row[0], MapImage(image / 255.0))
     row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
                       fontsize=7, labelpad=4)  # fmt: skip
     for axes, method in zip(row[1:], methods, strict=True):
         found = maps[method]
         if found is None:
-            _show(axes, Drawn(np.full((*paper.shape[:2], 3), 0.93), "no map"))
+            _show(axes, MapImage(np.full((*grey.shape[:2], 3), 0.93), "no map"))
         else:
-            _show(axes, draw(found, paper, records.run.methods[method].signed, limits[method]))
+            _show(axes, colourise(found, grey, records.run.methods[method].signed, limits[method]))
 
 
 def _limits(
@@ -118,18 +118,18 @@ def limit(values: np.ndarray) -> float:
     return float(np.percentile(sizes, PERCENTILE)) or float(sizes.max())
 
 
-def faint(image: np.ndarray) -> np.ndarray:
+def pale_grey(image: np.ndarray) -> np.ndarray:
     """Convert an image (H, W, 3) uint8 to pale grey (H, W, 1) in [1 - FAINT, 1]."""
-    grey = (image.astype(float) / 255.0) @ np.array([0.299, 0.587, 0.114])
-    return (1 - FAINT * (1 - grey))[..., None]
+    luminance = (image.astype(float) / 255.0) @ np.array([0.299, 0.587, 0.114])
+    return (1 - FAINT * (1 - luminance))[..., None]
 
 
-def draw(values: np.ndarray, paper: np.ndarray, signed: bool, top: float) -> Drawn:
+def colourise(values: np.ndarray, grey: np.ndarray, signed: bool, top: float) -> MapImage:
     """Colour a map and multiply it with the grey image, so that 0 leaves the image.
 
     Args:
         values: (H, W).
-        paper: The grey image (H, W, 1) in [0, 1]; resized to the map if its size differs.
+        grey: The grey image (H, W, 1) in [0, 1]; resized to the map if its size differs.
         signed: Whether colours diverge around 0, or are sequential from 0.
         top: Limit of the colours; 0 for a map that is zero everywhere.
 
@@ -142,29 +142,29 @@ def draw(values: np.ndarray, paper: np.ndarray, signed: bool, top: float) -> Dra
     colours = mpl.colormaps[SIGNED if signed else UNSIGNED](place)[..., :3]
     if not signed:
         colours = colours / np.asarray(mpl.colormaps[UNSIGNED](0.0)[:3])
-    if paper.shape[:2] != values.shape:
-        paper = _resized(paper, values.shape)
-    rgb = np.clip(colours * paper, 0, 1)
+    if grey.shape[:2] != values.shape:
+        grey = _resized(grey, values.shape)
+    rgb = np.clip(colours * grey, 0, 1)
     rgb[bad] = 0.55
     if bad.all():
-        return Drawn(rgb, "NaN")
+        return MapImage(rgb, "NaN")
     if bad.any():
-        return Drawn(rgb, f"{bad.mean():.1%} NaN")
-    return Drawn(rgb, "all zero" if top == 0 else "")
+        return MapImage(rgb, f"{bad.mean():.1%} NaN")
+    return MapImage(rgb, "all zero" if top == 0 else "")
 
 
-def _resized(paper: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    picture = Image.fromarray(paper[..., 0].astype(np.float32))
+def _resized(grey: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    picture = Image.fromarray(grey[..., 0].astype(np.float32))
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))[..., None]
 
 
-def _show(axes: Axes, drawn: Drawn) -> None:
-    axes.imshow(drawn.rgb, interpolation="antialiased")
+def _show(axes: Axes, picture: MapImage) -> None:
+    axes.imshow(picture.rgb, interpolation="antialiased")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set(visible=True, color="#d5d5d5", linewidth=0.4)
-    if drawn.note:
-        axes.text(0.5, 0.5, drawn.note, transform=axes.transAxes, ha="center", va="center",
+    if picture.note:
+        axes.text(0.5, 0.5, picture.note, transform=axes.transAxes, ha="center", va="center",
                   fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85,
                                     "pad": 1.5})  # fmt: skip
 

@@ -240,21 +240,21 @@ def test_limit_is_the_percentile_of_the_magnitude() -> None:
 
 def test_colours_are_centred_symmetric_and_clipped() -> None:
     white = np.ones((1, 4, 1))
-    drawn = heatmaps.draw(np.array([[-9.0, -1.0, 0.0, 1.0]]), white, True, 1.0).rgb[0]
+    drawn = heatmaps.colourise(np.array([[-9.0, -1.0, 0.0, 1.0]]), white, True, 1.0).rgb[0]
     assert drawn[0] == pytest.approx(drawn[1])  # beyond the limit
     assert drawn[1][2] > drawn[1][0]  # negative is blue
     assert drawn[3][0] > drawn[3][2]  # positive is red
     assert drawn[2] == pytest.approx([0.97, 0.97, 0.97], abs=0.01)  # nought is white
-    magnitude = heatmaps.draw(np.array([[0.0, 1.0]]), np.ones((1, 2, 1)), False, 1.0).rgb[0]
+    magnitude = heatmaps.colourise(np.array([[0.0, 1.0]]), np.ones((1, 2, 1)), False, 1.0).rgb[0]
     assert magnitude[0] == pytest.approx([1, 1, 1])
     assert magnitude[1].sum() < 1.5
 
 
 def test_zero_nan_and_missing_maps_are_labelled(records: Records) -> None:
     paper = np.ones((2, 2, 1))
-    assert heatmaps.draw(np.zeros((2, 2)), paper, True, 0.0).note == "all zero"
-    assert heatmaps.draw(np.full((2, 2), math.nan), paper, True, 0.0).note == "NaN"
-    half = heatmaps.draw(np.array([[math.nan, 1.0], [1.0, 1.0]]), paper, True, 1.0)
+    assert heatmaps.colourise(np.zeros((2, 2)), paper, True, 0.0).note == "all zero"
+    assert heatmaps.colourise(np.full((2, 2), math.nan), paper, True, 0.0).note == "NaN"
+    half = heatmaps.colourise(np.array([[math.nan, 1.0], [1.0, 1.0]]), paper, True, 1.0)
     assert half.note == "25.0% NaN"
     assert half.rgb[0, 0] == pytest.approx([0.55] * 3)
     assert np.isfinite(half.rgb).all()
