@@ -164,7 +164,7 @@ def _named(
         return dict(given)
     found = {}
     for word in given:
-        name = compose.canonical_metric(word) if group == "metric" else word
+        name = compose.settle(word) if group == "metric" else word
         check_choice(group, name, compose.choices(group))
         text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
         node = yaml.safe_load(text)[name]

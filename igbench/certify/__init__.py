@@ -3,7 +3,7 @@
 from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.certificates import Certificate, certify, obtain, table
 from igbench.certify.ordering import NOT_ORDERED, OrderingTest, ordering_table, ordering_tests
-from igbench.certify.record import certify_run
+from igbench.certify.record import as_record, certify_run
 
 __all__ = [
     "NOT_ORDERED",
@@ -11,6 +11,7 @@ __all__ = [
     "Case",
     "Certificate",
     "OrderingTest",
+    "as_record",
     "certify",
     "certify_run",
     "obtain",

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from igbench.certify.cases import NO_CLOSED_FORM
-from igbench.certify.certificates import certify
-from igbench.certify.ordering import LEVELS, ordering_tests
+from igbench.certify.certificates import Certificate, certify
+from igbench.certify.ordering import LEVELS, OrderingTest, ordering_tests
 from igbench.config import compose
 
 log = logging.getLogger(__name__)
@@ -22,14 +22,26 @@ def certify_run(metrics: Iterable[str]) -> dict[str, Any]:
         metrics: Names of the metrics; those without a file in conf/metric are only listed.
 
     Returns:
-        "cases": one entry for each case; "ordering": one for each metric that has an order;
-        "without": names of metrics without a case, and the reason.
+        The certificates and ordering tests, see `as_record`.
     """
     names, known = list(metrics), compose.choices("metric")
     own = [name for name in names if name in known]
     certificates, tests = (certify(own), ordering_tests(own)) if own else ([], [])
     for wrong in [one.metric for one in (*certificates, *tests) if not one.ok]:
         log.warning("%s does not give a known answer; run: igbench certify %s", wrong, wrong)
+    return as_record(names, certificates, tests)
+
+
+def as_record(
+    names: Iterable[str], certificates: Iterable[Certificate], tests: Iterable[OrderingTest]
+) -> dict[str, Any]:
+    """Certificates and ordering tests of some metrics as plain values.
+
+    Returns:
+        "cases": one entry for each case; "ordering": one for each metric that has an order;
+        "without": names of metrics without a case, and the reason.
+    """
+    known = compose.choices("metric")
     return {
         "cases": [asdict(c) | {"ok": c.ok} for c in certificates],
         "ordering": [

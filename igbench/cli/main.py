@@ -88,7 +88,7 @@ def _hydra(words: list[str]) -> int:
     """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
     import hydra
 
-    words = [compose.canonical_override(word) for word in words]
+    words = [compose.settled(word) for word in words]
     plain = [w for w in words if "=" in w and "," not in w and not w.startswith("-")]
     board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
     worst = [OK]
@@ -116,7 +116,7 @@ def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
 
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            status = run_config(compose.without_unused(plain), [])
+            status = run_config(compose.selected(plain), [])
         except InputError as error:
             sys.stderr.write(f"igbench: {error}\n")
             status = USAGE

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from igbench.errors import InputError, check_choice, suggestion
+from igbench.errors import InputError, suggestion
 
 _PACKAGE = Path(__file__).parent.parent
 FOLDER = (
@@ -37,7 +37,7 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = [canonical_override(override) for override in overrides]
+    overrides = [settled(override) for override in overrides]
     _check_choices(overrides)
     GlobalHydra.instance().clear()
     try:
@@ -45,14 +45,14 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
             try:
                 config = hydra.compose("run", overrides=list(overrides))
                 plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-                return without_unused(plain)
+                return selected(plain)
             except (HydraException, OmegaConfBaseException) as error:
                 raise InputError(_explain(error, overrides)) from error
     finally:
         GlobalHydra.instance().clear()
 
 
-def without_unused(config: dict[str, Any]) -> dict[str, Any]:
+def selected(config: dict[str, Any]) -> dict[str, Any]:
     """Remove the settings of methods and metrics that are not chosen."""
     for group in ("method", "metric"):
         nodes, known = config.get(group) or {}, choices(group)
@@ -67,15 +67,15 @@ def choices(group: str) -> list[str]:
     return sorted(p.stem for p in (FOLDER / group).glob("*.yaml"))
 
 
-def canonical_metric(name: str) -> str:
+def settle(name: str) -> str:
     """The name in conf/metric of a metric whose name is ambiguous in the literature.
 
     "sensitivity-n" is the faithfulness metric of Ancona et al. (2018); a warning says so once.
     """
     if name.lower() not in AMBIGUOUS:
         return name
-    if name not in _warned:
-        _warned.add(name)
+    if name not in _said:
+        _said.add(name)
         log.warning(
             "%r is read as sensitivity_n, the correlation of sums of contributions with the change "
             "of the output (Ancona et al. 2018). The largest change of the map when at most n "
@@ -86,27 +86,31 @@ def canonical_metric(name: str) -> str:
 
 
 AMBIGUOUS = ("sensitivity-n", "sensitivityn", "sensitivity n")
-_warned: set[str] = set()
+_said: set[str] = set()
 
 
-def canonical_override(override: str) -> str:
-    """An override with canonical names of metrics."""
+def settled(override: str) -> str:
+    """An override with settled names of metrics."""
     group, equals, value = override.partition("=")
     if group.lstrip("+~") != "metric" or not equals:
         return override
     quoted = value.strip("'\"")
     words = re.split(r"(\s*[,\[\]]\s*)", quoted)
-    return f"{group}={''.join(canonical_metric(word) for word in words)}"
+    return f"{group}={''.join(settle(word) for word in words)}"
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
-    """Raise a short error for a choice without a file, before Hydra raises a long one."""
+    """Raise on a choice that has no file, before Hydra does so at length."""
     for override in overrides:
         group, equals, value = override.lstrip("+~").partition("=")
         if not equals or group not in GROUPS:
             continue
-        for name in filter(None, re.split(r"[\s,\[\]]+", value.strip("'\""))):
-            check_choice(group, name, choices(group))
+        for name in re.split(r"[\s,\[\]]+", value.strip("'\"")):
+            known = choices(group)
+            if name and name not in known:
+                raise InputError(
+                    f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
+                )
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

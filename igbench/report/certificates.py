@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from igbench.report.table import Cell, Table
@@ -10,7 +11,11 @@ from igbench.schema import Run
 
 def tables(run: Run) -> list[Table]:
     """Make the tables of certificates and ordering tests; none if the run has none on record."""
-    record = run.environment.get("certificates") or {}
+    return record_tables(run.environment.get("certificates") or {})
+
+
+def record_tables(record: Mapping[str, Any]) -> list[Table]:
+    """Make the tables of a record, as `igbench.certify.as_record` returns it."""
     cases, ordering = record.get("cases", []), _ordering(record)
     without = [f"{name}, {reason}" for name, reason in record.get("without", {}).items()]
     certificates = Table(
@@ -73,6 +78,6 @@ def _yes(ok: bool) -> Cell:
     return Cell("yes" if ok else "no", best=not ok)
 
 
-def _ordering(record: dict[str, Any]) -> list[dict[str, Any]]:
+def _ordering(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The ordering tests on record, which were called "ladders" before."""
     return list(record.get("ordering", record.get("ladders", [])))

@@ -111,7 +111,7 @@ def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tu
                 [
                     definitions[name].version,
                     repr(definitions[name]),
-                    describe(metric),
+                    described(metric),
                     settings.get(name),
                     fingerprint.of_metric(metric),
                 ]
@@ -136,9 +136,9 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "preprocess": repr(model.preprocess),
         "class_names": model.class_names,
         "data": [data.name, data.source, data.kind, data.shape, data.features],
-        "methods": {name: describe(m) for name, m in experiment.methods.items()},
+        "methods": {name: described(m) for name, m in experiment.methods.items()},
         "order": list(experiment.methods),
-        "baseline": describe(experiment.baseline),
+        "baseline": described(experiment.baseline),
         "seed": experiment.seed,
         "output": experiment.output,
         "target": experiment.target,
@@ -153,6 +153,6 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
     }
 
 
-def describe(part: object) -> str:
-    """The `repr` of an object, without memory addresses, which differ between processes."""
+def described(part: object) -> str:
+    """The text of an object, without addresses in memory, which differ from process to process."""
     return _ADDRESS.sub("", repr(part))

@@ -133,7 +133,7 @@ def test_reference_runs_can_be_read():
 
 @pytest.mark.parametrize("name", ["sensitivity-n", "Sensitivity-N", "SensitivityN"])
 def test_a_bare_sensitivity_n_is_that_of_ancona_and_says_so_once(name, caplog, monkeypatch):
-    monkeypatch.setattr(compose, "_warned", set())
+    monkeypatch.setattr(compose, "_said", set())
     for _ in range(2):
         config = compose.compose([f"metric=[completeness,{name}]"])
         assert list(config["metric"]) == ["completeness", "sensitivity_n"]
