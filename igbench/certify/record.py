@@ -27,8 +27,9 @@ def certify_run(metrics: Iterable[str]) -> dict[str, Any]:
     names, known = list(metrics), compose.choices("metric")
     own = [name for name in names if name in known]
     certificates, tests = (certify(own), ordering_tests(own)) if own else ([], [])
-    for wrong in [one.metric for one in (*certificates, *tests) if not one.ok]:
-        log.warning("%s does not give a known answer; run: igbench certify %s", wrong, wrong)
+    wrong = [c.metric for c in certificates if not c.ok] + [t.metric for t in tests if not t.ok]
+    for name in wrong:
+        log.warning("%s does not give a known answer; run: igbench certify %s", name, name)
     return as_record(names, certificates, tests)
 
 
