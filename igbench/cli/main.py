@@ -89,7 +89,8 @@ def _hydra(words: list[str]) -> int:
     import hydra
 
     words = [compose.settled(word) for word in words]
-    plain = [w for w in words if "=" in w and "," not in w and not w.startswith("-")]
+    compose.check_names(words)
+    plain = [w for w in words if "=" in w and "," not in w and w[0] not in "-+"]
     board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
     worst = [OK]
     job = sweep_job(board.absolute(), worst)

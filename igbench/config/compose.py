@@ -39,17 +39,20 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     overrides = [settled(override) for override in overrides]
     _check_choices(overrides)
+    check_names(overrides)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(FOLDER), version_base="1.3"):
             try:
                 config = hydra.compose("run", overrides=list(overrides))
                 plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-                return selected(plain)
             except (HydraException, OmegaConfBaseException) as error:
                 raise InputError(_explain(error, overrides)) from error
     finally:
         GlobalHydra.instance().clear()
+    plain = selected(plain)
+    _check_chosen(overrides, plain)
+    return plain
 
 
 def selected(config: dict[str, Any]) -> dict[str, Any]:
@@ -89,14 +92,57 @@ AMBIGUOUS = ("sensitivity-n", "sensitivityn", "sensitivity n")
 _said: set[str] = set()
 
 
+_PARAMETER = re.compile(r"(method|metric)\.([^.=]+)\.[^.=]+=")
+"""An override of a parameter, `metric.deletion.step=1`, with the group and the name."""
+
+
 def settled(override: str) -> str:
-    """An override with settled names of metrics."""
+    """An override as Hydra needs it.
+
+    Names of metrics are settled, see `settle`.  A parameter of a method or metric is overridden
+    whether or not its file mentions it, since its default is in the class.
+
+    >>> settled("metric.deletion.step=1")
+    '++metric.deletion.step=1'
+    """
+    if _PARAMETER.match(override):
+        return f"++{override}"
     group, equals, value = override.partition("=")
     if group.lstrip("+~") != "metric" or not equals:
         return override
     quoted = value.strip("'\"")
     words = re.split(r"(\s*[,\[\]]\s*)", quoted)
     return f"{group}={''.join(settle(word) for word in words)}"
+
+
+def _parameters(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Group, name and text of each override of a parameter."""
+    for override in overrides:
+        found = _PARAMETER.match(override.lstrip("+"))
+        if found:
+            yield found[1], found[2], override.lstrip("+")
+
+
+def check_names(overrides: Sequence[str]) -> None:
+    """Raise on a parameter of a method or metric that does not exist.
+
+    Hydra adds whatever key it is given.
+    """
+    defined = {o.lstrip("+").partition("=")[0].removesuffix("._target_") for o in overrides}
+    for group, name, _ in _parameters(overrides):
+        if f"{group}.{name}" not in defined:
+            _check_choice(group, name)
+
+
+def _check_chosen(overrides: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Raise on a parameter of a method or metric that does not take part."""
+    for group, name, override in _parameters(overrides):
+        if name not in config[group]:
+            chosen = ",".join([*config[group], name])
+            raise InputError(
+                f"{override!r} sets a {group} that is not chosen; leave it out, or choose "
+                f"'{group}=[{chosen}]'."
+            )
 
 
 def _check_choices(overrides: Sequence[str]) -> None:
@@ -106,11 +152,16 @@ def _check_choices(overrides: Sequence[str]) -> None:
         if not equals or group not in GROUPS:
             continue
         for name in re.split(r"[\s,\[\]]+", value.strip("'\"")):
-            known = choices(group)
-            if name and name not in known:
-                raise InputError(
-                    f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
-                )
+            if name:
+                _check_choice(group, name)
+
+
+def _check_choice(group: str, name: str) -> None:
+    known = choices(group)
+    if name not in known:
+        raise InputError(
+            f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
+        )
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

@@ -69,7 +69,6 @@ def test_command_line_wins_over_the_experiment():
         (["metric=[sensitvity_n]"], r"unknown metric 'sensitvity_n'.*'sensitivity_n'"),
         (["model=resnet51"], r"unknown model 'resnet51'.*'resnet50'"),
         (["limt=3"], r"unknown key 'limt'.*'limit'"),
-        (["method.ig.nsteps=3"], r"unknown key 'method.ig.nsteps'.*'method.ig.n_steps'"),
         (["limit=[3"], r"limit=\[3"),
     ],
 )
@@ -90,6 +89,10 @@ def test_unknown_words_name_the_nearest(words, message):
         (["dtype=float8"], "unknown dtype 'float8'"),
         (["method=[]"], "no method is chosen"),
         (["+method.ig.n_step=3"], r"unknown key 'method.ig.n_step'.*n_steps"),
+        (["method.ig.nsteps=3"], r"unknown key 'method.ig.nsteps'.*'n_steps'"),
+        (["metric.srg.steps=1"], r"unknown key 'metric.srg.steps'.*'step'"),
+        (["metric.srgg.step=1"], r"unknown metric 'srgg'.*'srg'"),
+        (["metric.road.order=morf"], r"metric.road.order=morf.*not chosen.*srg.*,road\]"),
         (["data=imagenet"], "data.root"),
         (["data=imagenet", "data.root=missing-folder"], "missing-folder"),
         (["model.weights=missing.pt", "model=resnet18"], "missing.pt"),
@@ -150,4 +153,22 @@ def test_names_that_are_not_ambiguous_stay(caplog):
 
 def test_the_key_that_is_wrong_is_the_one_that_is_named():
     with pytest.raises(InputError, match=r"unknown key 'method.occlusion.window'"):
-        compose.compose(["method=[ig,occlusion]", "method.occlusion.window=3"])
+        build.experiment(
+            compose.compose(["method=[ig,occlusion]", "method.occlusion.window=3", "limit=1"])
+        )
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_parameters_that_a_file_leaves_out_can_be_overridden(sign):
+    words = [f"{sign}metric.deletion.step=1", f"{sign}metric.sensitivity_n.n=[1,2]"]
+    config = compose.compose(["method=[ig]", "method.ig.n_steps=9", *words])
+    metric = build.construct(config["metric"]["deletion"], "metric.deletion")
+    assert metric.step == 1
+    assert build.construct(config["metric"]["sensitivity_n"], "").n == (1, 2)
+    assert build.construct(config["method"]["ig"], "").n_steps == 9
+
+
+def test_a_metric_of_ones_own_can_be_added_and_overridden():
+    target = "+metric.mine._target_=igbench.metrics.Deletion"
+    config = compose.compose([target, "metric.mine.step=2"])
+    assert build.construct(config["metric"]["mine"], "metric.mine").step == 2
