@@ -103,9 +103,8 @@ class BaseMetric:
     @cached_property
     def unit(self) -> str:
         """Unit of the features, for the record."""
-        if not hasattr(self, "features"):
-            return ""
-        return self.features if isinstance(self.features, str) else AS_DATA
+        own = getattr(self, "features", "")
+        return AS_DATA if own is None else describe_unit(own)
 
     @property
     def spec(self) -> MetricSpec:
@@ -310,6 +309,11 @@ class BaseMetric:
         with frozen(forward):
             found = self.for_samples(ids).score(batch, given)
         return found[""] if isinstance(attributions, Tensor) else found
+
+
+def describe_unit(features: str | Tensor) -> str:
+    """The name of a unit for the record; that of a tensor of feature numbers is its count."""
+    return f"custom:{int(features.max()) + 1}" if isinstance(features, Tensor) else features
 
 
 def default_features(shape: Sequence[int]) -> str:

@@ -41,7 +41,7 @@ class Similarity:
 
     kind: Literal["spearman", "ssim"] = "spearman"
     absolute: bool = True
-    features: str | None = None
+    features: str | Tensor | None = None
     window: int = 7
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Similarity:
             InputError: SSIM of samples that are not images, or smaller than the window.
         """
         shape = tuple(a.shape[1:])
-        spec = (batch.features if self.features is None else self.features) or "element"
+        spec = batch.features if self.features is None else self.features
         units = feature_units.resolve("pixel" if self.kind == "ssim" else spec, shape)
         sums = [feature_units.total(v, units) for v in (a, b)]
         if self.absolute:

@@ -32,7 +32,7 @@ class Magnitudes(BaseMetric):
     family = "complexity"
     undefined = ZERO
 
-    features: str | None = None
+    features: str | Tensor | None = None
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: None

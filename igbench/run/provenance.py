@@ -18,6 +18,7 @@ from igbench.core import memory
 from igbench.core.batch import Metric
 from igbench.evaluation.experiment import Experiment, specs
 from igbench.records import store
+from igbench.run.parameters import described, parameters
 from igbench.schema import MetricSpec, Row, Run
 
 PACKAGES = (
@@ -111,6 +112,10 @@ def make_run(
             "reuse": dict(reuse or {}),
             "certificates": dict(certificates or {}),
             "precision": dict(precision or {}),
+            "parameters": {
+                "methods": {name: parameters(m) for name, m in experiment.methods.items()},
+                "metrics": {name: parameters(m) for name, m in experiment.metrics.items()},
+            },
             "git": git_revision(),
             "model_source": experiment.model.source,
             "data_source": experiment.data.source,
@@ -144,7 +149,7 @@ def _smallest(rows: int, samples: Sequence[Mapping[str, Any]]) -> int:
 
 def _definition(spec: MetricSpec, metric: Metric | None) -> str:
     """The version of a metric and a hash of its definition and arguments."""
-    return f"{spec.version}-{store.canonical_hash([repr(spec), repr(metric)])[:12]}"
+    return f"{spec.version}-{store.canonical_hash([repr(spec), described(metric)])[:12]}"
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ shard would give, whichever run computed them; a changed metric leaves the rows 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +14,11 @@ from typing import Any
 from igbench.evaluation.experiment import Experiment, specs
 from igbench.records import store
 from igbench.run import fingerprint, provenance
+from igbench.run.parameters import described
 from igbench.schema import SCHEMA_VERSION
 
 FORMAT = 2
 """Version of the files of a saved shard; raise it when they change."""
-
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -151,8 +149,3 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "code": fingerprint.shared([*parts, model.module]),
         "settings": settings,
     }
-
-
-def described(part: object) -> str:
-    """The text of an object, without addresses in memory, which differ from process to process."""
-    return _ADDRESS.sub("", repr(part))

@@ -83,7 +83,7 @@ class Dummy(BaseMetric):
     mode: Literal["plant", "detect"] = "plant"
     share: float = 0.5
     draws: int = 4
-    features: str | None = None
+    features: str | Tensor | None = None
     repeats: int = 2
 
     @property

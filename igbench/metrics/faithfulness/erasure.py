@@ -69,7 +69,7 @@ class Erasure(BaseMetric):
     fractions: Sequence[float] = SHARES
     occluder: str | None = None
     scalar: Literal["score", "logit", "probability"] | None = None
-    features: str | None = None
+    features: str | Tensor | None = None
     tie_orders: int = 2
 
     @property

@@ -60,15 +60,19 @@ def levels_of(data: Data | None, shape: tuple[int, ...]) -> Levels:
     Raises:
         InputError: No data, no white, or samples that are not grey or colour images.
     """
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 2:
+        raise InputError(
+            f"samples of shape {shape} have no size as 8-bit images: sic and aic need images with "
+            "1 or 3 channels and at least 2 x 2 pixels; leave them out."
+        )
     if data is None:
         raise InputError(
             "sizes of images are in 8 bits, so black and white must be known; give data= (a Data "
             "with black and white)."
         )
-    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 2 or not data.white:
+    if not data.white:
         raise InputError(
-            f"data {data.name!r} with samples of shape {shape} has no 8-bit images: they need 1 or "
-            "3 channels, 2 x 2 pixels and a black and a white. Leave sic and aic out."
+            f"data {data.name!r} has no 8-bit images: it defines no white; leave sic and aic out."
         )
     ends = [tuple(v) * (shape[0] // len(v)) for v in (data.black, data.white)]
     if any(len(v) != shape[0] for v in ends):

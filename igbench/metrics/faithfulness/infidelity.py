@@ -15,7 +15,7 @@ from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.errors import InputError, check_choice
-from igbench.metrics.base import BaseMetric
+from igbench.metrics.base import BaseMetric, describe_unit
 from igbench.schema import AS_DATA
 
 
@@ -94,8 +94,8 @@ class Infidelity(BaseMetric):
     @property
     def unit(self) -> str:
         """Unit of the features."""
-        own = self.features if isinstance(self.features, str) else AS_DATA
-        return {"square": "pixel", "gaussian": "element"}.get(self.perturbation or "", own)
+        own = {"square": "pixel", "gaussian": "element"}.get(self.perturbation or "")
+        return own or (AS_DATA if self.features is None else describe_unit(self.features))
 
     def __post_init__(self) -> None:
         if self.draws == "all" and self.perturbation is None:

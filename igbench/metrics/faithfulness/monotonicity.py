@@ -73,7 +73,7 @@ class MonotonicityCorrelation(BaseMetric):
     fill: Literal["uniform", "baseline"] = "uniform"
     draws: int = 8
     span: tuple[float, float] | None = None
-    features: str | None = None
+    features: str | Tensor | None = None
 
     @property
     def title(self) -> str:

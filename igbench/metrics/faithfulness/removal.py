@@ -64,7 +64,7 @@ class Removal(BaseMetric):
     step: float = 1 / 28
     occluder: str | None = None
     scalar: Literal["score", "logit", "probability"] | None = None
-    features: str | None = None
+    features: str | Tensor | None = None
     tie_orders: int = 2
 
     @property

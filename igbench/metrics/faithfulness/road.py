@@ -92,7 +92,7 @@ class Road(BaseMetric):
     order: Literal["morf", "lerf", "both"] = "both"
     scalar: Literal["probability", "accuracy", "logit", "score"] = "probability"
     noise: float = 0.01
-    features: str | None = None
+    features: str | Tensor | None = None
     repeats: int = 2
 
     @property

@@ -17,7 +17,6 @@ from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged
 from igbench.metrics.reexplain import explained
 from igbench.metrics.similarity import REASON_FLAT_PAIR, Similarity
-from igbench.schema import AS_DATA
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class RandomLogit(BaseMetric):
 
     similarity: Literal["spearman", "ssim"] = "spearman"
     absolute: bool = True
-    features: str | None = None
+    features: str | Tensor | None = None
     window: int = 7
     classes: int = 2
 
@@ -82,7 +81,7 @@ class RandomLogit(BaseMetric):
     @property
     def unit(self) -> str:
         """Unit of the features."""
-        return "pixel" if self.similarity == "ssim" else self.features or AS_DATA
+        return "pixel" if self.similarity == "ssim" else super().unit
 
     def __post_init__(self) -> None:
         check_positive("classes", self.classes)

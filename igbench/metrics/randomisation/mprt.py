@@ -19,7 +19,6 @@ from igbench.metrics.monte_carlo import averaged, mean_of, repeated
 from igbench.metrics.randomisation.network import Init, Network, Order, network, stages
 from igbench.metrics.reexplain import explained, method_of_batch, rescored
 from igbench.metrics.similarity import REASON_FLAT_PAIR, Similarity
-from igbench.schema import AS_DATA
 
 ORDERS: dict[str, str] = {
     "top_down": "cascading from the output",
@@ -90,7 +89,7 @@ class Mprt(BaseMetric):
     absolute: bool = True
     stages: int | None = 4
     init: Init = "scale"
-    features: str | None = None
+    features: str | Tensor | None = None
     window: int = 7
     repeats: int = 2
 
@@ -102,7 +101,7 @@ class Mprt(BaseMetric):
     @property
     def unit(self) -> str:
         """Unit of the features."""
-        return "pixel" if self.similarity == "ssim" else self.features or AS_DATA
+        return "pixel" if self.similarity == "ssim" else super().unit
 
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)
@@ -327,7 +326,7 @@ class EfficientMprt(BaseMetric):
 
     bins: int = 100
     init: Init = "scale"
-    features: str | None = None
+    features: str | Tensor | None = None
     repeats: int = 2
 
     @property

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -61,7 +61,8 @@ class BaselineSensitivity(BaseMetric):
 
     Args:
         statistic: "rank", "spread" or "blind".
-        among: Names from `igbench.baselines.NAMED`, two or more.
+        among: B names from `igbench.baselines.NAMED`, two or more; None for zero, channel_mean,
+            blur and uniform_noise on images, and zero and gaussian_noise elsewhere.
         features: Unit that is compared, see `igbench.core.features.resolve`; None for the unit of
             the data (pixels of images, elements otherwise, by default).
         data: Data with black, white and the pool of references; in an experiment its own.
@@ -89,17 +90,20 @@ class BaselineSensitivity(BaseMetric):
     explains = "How much does the map depend on the choice of the baseline?"
     direction = "lower"
     reference = "defined here, after Sturmfels, Lundberg, Lee 2020"
+    image_defaults: ClassVar[Mapping[str, Any]] = {"among": NAMES}
+    other_defaults: ClassVar[Mapping[str, Any]] = {"among": ("zero", "gaussian_noise")}
 
     statistic: Literal["rank", "spread", "blind"] = "rank"
-    among: Sequence[str] = NAMES
-    features: str | None = None
+    among: Sequence[str] | None = None
+    features: str | Tensor | None = None
     data: Data | None = field(default=None, repr=False, compare=False)
     repeats: int = 2
 
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Baseline sensitivity ({TITLES[self.statistic]}; {', '.join(self.among)})"
+        among = ", ".join(self.among or ["baselines that fit the data"])
+        return f"Baseline sensitivity ({TITLES[self.statistic]}; {among})"
 
     @property
     def range(self) -> tuple[float, float]:
@@ -114,6 +118,8 @@ class BaselineSensitivity(BaseMetric):
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)
         check_choice("statistic", self.statistic, tuple(TITLES))
+        if self.among is None:
+            return
         object.__setattr__(self, "among", tuple(self.among))
         for name in self.among:
             references.named(name)
@@ -137,10 +143,13 @@ class BaselineSensitivity(BaseMetric):
         return [
             [
                 references.named(name)(batch.x, batch.sample_ids, data, own.metric_seed)
-                for name in self.among
+                for name in self._among(batch)
             ]
             for own in repeated(batch, self.repeats)
         ]
+
+    def _among(self, batch: Batch) -> Sequence[str]:
+        return self.for_shape(batch.x.shape[1:]).among or ()
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[list[Tensor]]
@@ -148,7 +157,7 @@ class BaselineSensitivity(BaseMetric):
         """The statistic of every attribution."""
         features = self.features_of(batch)
         grid = max(torch.finfo(batch.x.dtype).eps, 1e-12)
-        places = [float(b) for b in range(len(self.among))]
+        places = [float(b) for b in range(len(self._among(batch)))]
         result: dict[str, Measurement] = {}
         for name, attribution in attributions.items():
             method_of_batch(name, attribution)

@@ -89,7 +89,7 @@ class MaxSensitivityN(BaseMetric):
     radius: float = 0.02
     draws: int = 10
     noise: Literal["uniform", "extremes"] = "uniform"
-    features: str | None = None
+    features: str | Tensor | None = None
 
     @property
     def title(self) -> str:

@@ -198,6 +198,6 @@ def method_of(name: str, attribution: Attribution) -> Method:
     if attribution.explain is None:
         raise InputError(
             f"robustness explains changed inputs, so it needs the method itself, and {name!r} is a "
-            "map alone; give Attribution(..., explain=METHOD), or evaluate the method."
+            "map alone; give Attribution(..., explain=METHOD), or method= to the function."
         )
     return attribution.explain
