@@ -48,13 +48,15 @@ class BaseMetric:
 
     Class attributes, or properties where they depend on the parameters:
 
-        name: Name of the function, and in tables.  family: "faithfulness", "robustness",
-        "localisation", "complexity", "randomisation",
+        name: Name of the function, and in tables.
+        family: "faithfulness", "robustness", "localisation", "complexity", "randomisation",
             "axiomatic" or "agreement".
-        explains: The question that the metric answers.  title: Human-readable name with its author
-        and year.  direction, range, version, reference, needs, tracked, unit, undefined,
-        min_effect, shared_draws: See `igbench.schema.MetricSpec`.  image_defaults, other_defaults:
-        Values of parameters that are None, for samples (C, H, W)
+        explains: The question that the metric answers.
+        title: Human-readable name with its author and year.
+        direction, range, version, reference, needs, tracked, unit, undefined, min_effect,
+            shared_draws: See `igbench.schema.MetricSpec`.
+        needs_method: Whether the metric explains again, so that a map alone is not enough.
+        image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
             and for all others; a value may be a function of the shape.
 
     Example:
@@ -70,6 +72,7 @@ class BaseMetric:
     version: ClassVar[int] = 1
     reference: str = "defined here"
     needs: Needs = "any"
+    needs_method: bool = False
     min_effect: float = 0.01
     shared_draws: bool = False
     image_defaults: ClassVar[Mapping[str, Any]] = {}

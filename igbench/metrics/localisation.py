@@ -91,6 +91,11 @@ class Masked(BaseMetric):
         Raises:
             InputError: No masks were given, or one has another size than its sample.
         """
+        if batch.x.dim() not in (2, 4):
+            raise InputError(
+                f"{self.name} compares maps of images or vectors with masks, and samples of shape "
+                f"{tuple(batch.x.shape[1:])} are neither; leave it out."
+            )
         shape = tuple(batch.x.shape[2:] if batch.x.dim() > 2 else batch.x.shape[1:])
         found: list[Tensor | None] = []
         for sample_id in batch.sample_ids:

@@ -93,6 +93,11 @@ class Dummy(BaseMetric):
         return f"Dummy (share of |phi| on ignored features, {how})"
 
     @property
+    def needs_method(self) -> bool:
+        """Whether it explains again: ignored features that are planted change the model."""
+        return self.mode == "plant"
+
+    @property
     def undefined(self) -> str:
         """Condition under which there is no value."""
         return REASONS[self.mode]

@@ -70,6 +70,7 @@ class ImplementationInvariance(BaseMetric):
 
     name = "implementation_invariance"
     family = "axiomatic"
+    needs_method = True
     explains = "Do two networks that compute the same function get the same map?"
     direction = "lower"
     reference = "Sundararajan, Taly, Yan 2017, section 2"
@@ -241,6 +242,7 @@ class InputInvariance(BaseMetric):
 
     name = "input_invariance"
     family = "axiomatic"
+    needs_method = True
     explains = "Does the map stay when the input is shifted and the model undoes the shift?"
     direction = "lower"
     reference = "Kindermans et al. 2019, section 2"

@@ -53,6 +53,7 @@ class Linearity(BaseMetric):
 
     name = "linearity"
     family = "axiomatic"
+    needs_method = True
     explains = "Is the map of a sum of two functions the sum of their maps?"
     direction = "lower"
     reference = "Sundararajan, Taly, Yan 2017, section 4"

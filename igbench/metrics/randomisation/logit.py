@@ -61,6 +61,7 @@ class RandomLogit(BaseMetric):
 
     name = "random_logit"
     family = "randomisation"
+    needs_method = True
     explains = "Does the map depend on the class that it explains?"
     direction = "lower"
     reference = "Sixt, Granz, Landgraf 2020, section 5"

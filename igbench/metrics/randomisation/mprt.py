@@ -76,6 +76,7 @@ class Mprt(BaseMetric):
 
     name = "mprt"
     family = "randomisation"
+    needs_method = True
     explains = "Does the map change when the weights that it explains do?"
     direction = "lower"
     reference = "Adebayo et al. 2018, section 3"
@@ -317,6 +318,7 @@ class EfficientMprt(BaseMetric):
 
     name = "efficient_mprt"
     family = "randomisation"
+    needs_method = True
     explains = "Does the map become more disordered when all weights are random?"
     direction = "higher"
     reference = "Hedstroem et al. 2023, 4.2"

@@ -87,6 +87,7 @@ class BaselineSensitivity(BaseMetric):
 
     name = "baseline_sensitivity"
     family = "robustness"
+    needs_method = True
     explains = "How much does the map depend on the choice of the baseline?"
     direction = "lower"
     reference = "defined here, after Sturmfels, Lundberg, Lee 2020"

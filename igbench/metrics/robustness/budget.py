@@ -78,6 +78,7 @@ class MaxSensitivityN(BaseMetric):
 
     name = "max_sensitivity_n"
     family = "robustness"
+    needs_method = True
     explains = "How much does the map change, at worst, when up to n features change?"
     direction = "lower"
     reference = "Yeh et al. 2019, definition 3.1, with |delta|_0 <= n"

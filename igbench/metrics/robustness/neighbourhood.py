@@ -40,6 +40,7 @@ class Neighbourhood(BaseMetric):
     """
 
     family = "robustness"
+    needs_method = True
     direction = "lower"
     range = (0, math.inf)
     unit = "element"
