@@ -33,42 +33,36 @@ from torch import Tensor
 
 from igbench.certify.certificates import configured
 from igbench.config import build, compose
-from igbench.core.batch import Attribution, Batch, Metric
+from igbench.core.batch import Attribution, Batch
+from igbench.metrics.base import BaseMetric
 from igbench.report import styles
 from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
 UNITS = {"features": f"patch:{PATCH}", "step": 1}
-LEFT_OUT = {
-    "difference_from_ig": "compares methods",
-    "max_sensitivity": "explains changed inputs, and these are maps alone",
-    "avg_sensitivity": "as max_sensitivity",
-    "max_sensitivity_n": "as max_sensitivity",
-    "local_lipschitz": "as max_sensitivity",
+REDUNDANT = {
     "aopc": "ranks maps as deletion does: f(x) less the mean of the same curve",
-    "pixel_flipping": "as aopc",
+    "pixel_flipping": "ranks maps as deletion does: the mean of the same curve",
     "abpc": "ranks maps as srg does",
-    **dict.fromkeys(("aic", "sic"), "looks at photographs that the model is sure of"),
-    **dict.fromkeys(
-        ("pointing_game", "relevance_mass", "relevance_rank"), "compares with human annotations"
-    ),
-    **dict.fromkeys(
-        (
-            "baseline_sensitivity",
-            "dummy",
-            "efficient_mprt",
-            "implementation_invariance",
-            "input_invariance",
-            "linearity",
-            "mprt",
-            "random_logit",
-            "smooth_mprt",
-        ),
-        "explains again, and these are maps alone",
-    ),
+    "aic": "looks at photographs that the model is sure of",
+    "sic": "looks at photographs that the model is sure of",
     "quantus_faithfulness_correlation": "a check of faithfulness_correlation",
     "quantus_sparseness": "a check of sparseness",
 }
+"""Metrics that would say nothing new, and why."""
+FAMILIES = {"agreement": "compares methods", "localisation": "compares with human annotations"}
+"""Families that are left out, and why."""
+
+
+def left_out(name: str) -> str:
+    """Why a metric is left out; "" where it is not."""
+    metric: BaseMetric = build.construct(configured(name), f"metric.{name}")
+    if metric.needs_method:
+        return "explains again, and these are maps alone"
+    return FAMILIES.get(metric.family) or REDUNDANT.get(name, "")
+
+
+LEFT_OUT = {name: why for name in compose.choices("metric") if (why := left_out(name))}
 """Metrics that are left out, and why."""
 
 
@@ -76,7 +70,7 @@ def units(node: dict[str, Any]) -> dict[str, Any]:
     """Parameters that replace those of a metric's file, for small images with patches."""
     takes = inspect.signature(build.locate(node["_target_"], "metric")).parameters
     own: dict[str, Any] = {k: v for k, v in UNITS.items() if k in takes}
-    if node.get("fractions"):
+    if "fractions" in takes:
         own["fractions"] = (0.02, 0.05, 0.1, 0.2, 0.5)
     return own
 
@@ -90,10 +84,9 @@ def scores(batch: Batch, maps: dict[str, Tensor]) -> pd.DataFrame:
         if name in LEFT_OUT:
             continue
         node = configured(name)
-        metric: Metric = build.construct({**node, **units(node)}, f"metric.{name}")
+        metric: BaseMetric = build.construct({**node, **units(node)}, f"metric.{name}")
         sign = 1 if metric.spec.direction == "higher" else -1
-        metric = metric.for_shape(batch.x.shape[1:])
-        found = metric.measure(batch, given, metric.observe(batch))
+        found = metric.score(batch, given)
         best = sign * found["truth"].value.double()
         for key, measurement in found.items():
             if key == "truth":

@@ -76,7 +76,7 @@ FAITHFULNESS_CASES: tuple[Case, ...] = (
     Case("deletion", "3x1 + 2x2 + x3 at 1: (1/3) sum c_j (j - 1/2)", F, ONES, PHI, 7 / 3, STEPS),
     Case("deletion", "the same as a probability: (s(6)/2 + s(3) + s(1) + s(0)/2) / 3",
          F, ONES, PHI, (sigmoid(6) / 2 + sigmoid(3) + sigmoid(1) + sigmoid(0) / 2) / 3,
-         {**ELEMENT, "step": 1}),
+         {**ELEMENT, "step": 1, "scalar": "probability"}),
     Case("insertion", "3x1 + 2x2 + x3 at 1: 6 - 7/3", F, ONES, PHI, 11 / 3, STEPS),
     Case("srg", "3x1 + 2x2 + x3 at 1: 11/3 - 7/3", F, ONES, PHI, 4 / 3, STEPS),
     Case("srg", "the same in the wrong order: -4/3", F, ONES, -PHI, -4 / 3, STEPS),

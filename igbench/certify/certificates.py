@@ -15,9 +15,10 @@ from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.cases_faithfulness import FAITHFULNESS_CASES
 from igbench.certify.cases_robustness import OTHER_CASES
 from igbench.config import build, compose
-from igbench.core.batch import Attribution, Batch, Measurement, Metric
+from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice
+from igbench.metrics.base import BaseMetric
 from igbench.schema import MethodSpec
 
 CASES: tuple[Case, ...] = (*FAITHFULNESS_CASES, *OTHER_CASES)
@@ -111,7 +112,7 @@ def run(case: Case) -> Certificate:
 
 def obtain(case: Case) -> Measurement:
     """Measure a case with the metric of conf/metric and the arguments of the case."""
-    metric: Metric = build.construct(
+    metric: BaseMetric = build.construct(
         {**configured(case.metric), **case.arguments}, f"metric.{case.metric}"
     )
     x = case.x
@@ -121,7 +122,7 @@ def obtain(case: Case) -> Measurement:
     spec = MethodSpec("known map", "certificate", case.kind, signed=True)
     maps = {name: Attribution(values, spec) for name, values in case.beside.items()}
     maps["case"] = Attribution(case.map_of(batch), spec, Known(case, spec))
-    return metric.measure(batch, maps, metric.observe(batch))["case"]
+    return metric.score(batch, maps)["case"]
 
 
 def configured(metric: str) -> dict[str, Any]:

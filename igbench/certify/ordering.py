@@ -6,6 +6,7 @@ size of the input, which does not depend on the model, and that below the true c
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -17,17 +18,17 @@ from torch import Tensor
 from igbench.certify.certificates import configured
 from igbench.config import build, compose
 from igbench.core import rng
-from igbench.core.batch import Attribution, Batch, Metric
+from igbench.core.batch import Attribution, Batch
 from igbench.core.score import Score
-from igbench.schema import MethodSpec
+from igbench.metrics.base import BaseMetric
+from igbench.schema import Family, MethodSpec
 
 LEVELS = ("random", "input", "truth")
 SIDE = 16
-UNORDERED_FAMILIES: dict[str, str] = {
+UNORDERED_FAMILIES: dict[Family, str] = {
     "robustness": "they measure how stable a map is, right or wrong",
     "complexity": "they measure how simple a map is, right or wrong",
     "localisation": "they measure the agreement with annotations",
-    "axiomatic": "they measure how a method reacts to a change, right or wrong",
     "randomisation": "they measure how a method reacts to a change, right or wrong",
     "agreement": "they compare methods, without a better or worse",
 }
@@ -35,11 +36,9 @@ UNORDERED_FAMILIES: dict[str, str] = {
 NOT_ORDERED: dict[str, str] = {
     "completeness": "it tests only the sum of a map, and any map can be scaled to the right sum",
     **dict.fromkeys(("aic", "sic"), "they need photographs that the model is sure of"),
-    "quantus_sparseness": UNORDERED_FAMILIES["complexity"],
 }
-"""Metrics that have no order, and the reason."""
-WITH_TRUTH = ("convergence_error",)
-"""Metrics of these families that do."""
+"""Metrics of other families that have no order, and the reason."""
+EXPLAINS_AGAIN = "it measures how a method reacts to a change, right or wrong"
 
 SMALL = {"features": "patch:2", "step": 1}
 """Units for images of 16 x 16 pixels, in place of those for photographs."""
@@ -105,28 +104,26 @@ def planted(samples: int = 12, seed: int = 0) -> tuple[Batch, dict[str, Tensor]]
 def ordering_tests(metrics: Sequence[str] | None = None) -> list[OrderingTest]:
     """Test the order of all metrics in conf/metric, or of some."""
     batch, maps = planted()
-    return [
-        OrderingTest(name, note=reason) if (reason := no_order(name)) else run(name, batch, maps)
-        for name in metrics or compose.choices("metric")
-    ]
+    return [run(name, batch, maps) for name in metrics or compose.choices("metric")]
 
 
-def no_order(name: str) -> str:
-    """Why a metric of conf/metric has no order; "" if it has one."""
-    if name in NOT_ORDERED:
-        return NOT_ORDERED[name]
-    target = build.locate(str(configured(name)["_target_"]), f"metric.{name}")
-    return "" if name in WITH_TRUTH else UNORDERED_FAMILIES.get(target.family, "")
+def no_order(name: str, metric: BaseMetric) -> str:
+    """Why a metric need not put the truth first; "" where it must."""
+    again = EXPLAINS_AGAIN if metric.needs_method else ""
+    return NOT_ORDERED.get(name) or UNORDERED_FAMILIES.get(metric.family, again)
 
 
 def run(name: str, batch: Batch, maps: dict[str, Tensor]) -> OrderingTest:
     """Test the order of a configured metric, with units for small images."""
     node = configured(name)
-    own = {k: v for k, v in SMALL.items() if k in node}
-    metric: Metric = build.construct({**node, **own}, f"metric.{name}")
+    takes = inspect.signature(build.locate(str(node["_target_"]), f"metric.{name}")).parameters
+    own = {k: v for k, v in SMALL.items() if k in takes}
+    metric: BaseMetric = build.construct({**node, **own}, f"metric.{name}")
+    if note := no_order(name, metric):
+        return OrderingTest(name, note=note)
     spec = MethodSpec("planted", "ordering test", "global", signed=True)
     attributions = {level: Attribution(values, spec) for level, values in maps.items()}
-    found = metric.measure(batch, attributions, metric.observe(batch))
+    found = metric.score(batch, attributions)
     scores = [found[level].value.double() for level in LEVELS]
     sign = 1 if metric.spec.direction == "higher" else -1
     in_order = min(

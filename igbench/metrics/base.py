@@ -67,12 +67,11 @@ class BaseMetric:
     """
 
     name: ClassVar[str] = ""
-    family: ClassVar[Family]
+    family: Family
     explains: ClassVar[str] = ""
     version: ClassVar[int] = 1
     reference: str = "defined here"
     needs: Needs = "any"
-    needs_method: bool = False
     min_effect: float = 0.01
     shared_draws: bool = False
     image_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -92,6 +91,11 @@ class BaseMetric:
     def undefined(self) -> str:
         """Condition under which there is no value."""
         return "never"
+
+    @cached_property
+    def needs_method(self) -> bool:
+        """Whether the metric explains again, so that a map alone is not enough."""
+        return False
 
     @cached_property
     def tracked(self) -> str:

@@ -21,7 +21,7 @@ from igbench.errors import InputError, check_positive, suggestion
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged, repeated
 from igbench.metrics.robustness.neighbourhood import copies
-from igbench.schema import Direction, MetricSpec
+from igbench.schema import Direction, Family, MetricSpec
 
 REFUSED = "Quantus refuses maps that are flat, negative everywhere or not finite"
 
@@ -61,6 +61,7 @@ class Quantus(BaseMetric):
         reduce: Reduction of several numbers for one sample: "none" (an error) or "mean".
         repeats: Number R of calls with other draws, if the metric draws at all (from the global
             generators of torch or numpy); the value is their mean, with its standard error.
+        family: What kind of property is measured, see `igbench.schema.MetricSpec`.
 
     Raises:
         InputError: Fewer than one repeat; when scored, a class that Quantus lacks, arguments that
@@ -78,7 +79,6 @@ class Quantus(BaseMetric):
     explains = "What does a metric of Quantus say?"
     unit = "element"
     undefined = REFUSED
-    family = ""
 
     metric: str
     title: str = field()
@@ -92,6 +92,7 @@ class Quantus(BaseMetric):
     fill: Literal["quantus", "baseline"] = "quantus"
     reduce: Literal["none", "mean"] = "none"
     repeats: int = 2
+    family: Family = ""
 
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)

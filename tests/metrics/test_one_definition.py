@@ -111,7 +111,7 @@ MEASURES_THE_SAME = {
 }
 """Parameters whose other value changes no number here."""
 
-DESCRIPTIVE = {"metric", "title", "reference", "direction", "low", "high", "needs"}
+DESCRIPTIVE = {"metric", "title", "reference", "direction", "low", "high", "needs", "family"}
 """Fields of `Quantus` that name or describe a metric of Quantus."""
 GIVEN = {"data", "masks"}
 """Parameters that are data, not choices."""
@@ -346,7 +346,7 @@ def test_features_as_a_tensor(name):
         net(IMAGE), X, MAPS, target=Y, method=method, features=QUARTERS
     )["case"]
     assert_same(again.value, found.value)
-    with pytest.raises(InputError, match="features have shape|needs images") as caught:
+    with pytest.raises(InputError, match=r"features have shape|needs images") as caught:
         metric(net(VECTOR), inputs(VECTOR), maps_of(inputs(VECTOR)), target=Y, method=method)
     assert "\n" not in str(caught.value)
 
