@@ -102,6 +102,8 @@ OTHER_CASES: tuple[Case, ...] = (
          SUM_SMALL, PLAIN_IMAGE, IN_ORDER.view(1, 1, 2, 2), 0.7, at((1, 0), (1, 1), side=2)),
     Case("relevance_rank", "(1, 2, 3, 4), the second and the last marked: 1 / 2",
          SUM_SMALL, PLAIN_IMAGE, IN_ORDER.view(1, 1, 2, 2), 0.5, at((0, 1), (1, 1), side=2)),
+    Case("localisation_auc", "(1, 2, 3, 4), the second and the last marked: 3 of 4 pairs",
+         SUM_SMALL, PLAIN_IMAGE, IN_ORDER.view(1, 1, 2, 2), 0.75, at((0, 1), (1, 1), side=2)),
     Case("pointing_game", "3 down and 4 across, tolerance 5: a hit",
          SUM, PLACE, PLACE, 1, {**at((3, 4), side=5), "tolerance": 5}),
     Case("pointing_game", "the same, tolerance 4.9: a miss",

@@ -31,7 +31,12 @@ from igbench.metrics.faithfulness.removal import (
     SymmetricRelevanceGain,
 )
 from igbench.metrics.faithfulness.road import Road
-from igbench.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
+from igbench.metrics.localisation import (
+    LocalisationAuc,
+    PointingGame,
+    RelevanceMass,
+    RelevanceRank,
+)
 from igbench.metrics.quantus import Quantus
 from igbench.metrics.randomisation.logit import RandomLogit
 from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
@@ -62,6 +67,7 @@ input_invariance = as_function(InputInvariance)
 insertion = as_function(Insertion)
 linearity = as_function(Linearity)
 local_lipschitz = as_function(LocalLipschitz)
+localisation_auc = as_function(LocalisationAuc)
 max_sensitivity = as_function(MaxSensitivity)
 max_sensitivity_n = as_function(MaxSensitivityN)
 monotonicity_correlation = as_function(MonotonicityCorrelation)
@@ -102,6 +108,7 @@ __all__ = [
     "Insertion",
     "Linearity",
     "LocalLipschitz",
+    "LocalisationAuc",
     "MaxSensitivity",
     "MaxSensitivityN",
     "MonotonicityCorrelation",
@@ -142,6 +149,7 @@ __all__ = [
     "insertion",
     "linearity",
     "local_lipschitz",
+    "localisation_auc",
     "max_sensitivity",
     "max_sensitivity_n",
     "monotonicity_correlation",

@@ -16,6 +16,7 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.dataset import Data
 from igbench.errors import InputError, check_choice
 from igbench.metrics.base import BaseMetric
+from igbench.metrics.similarity import ranks
 
 UNDEFINED = "the sample has no mask, the mask is empty, or the map has no relevance to place"
 MaskOf = Callable[[str], Tensor | None]
@@ -139,7 +140,7 @@ class Masked(BaseMetric):
                 for i, (own, mask) in enumerate(zip(relevance, observation, strict=True))
             ]
             value = torch.tensor(values, dtype=torch.float64, device=sums.device)
-            result[name] = Measurement(value, reason=UNDEFINED)
+            result[name] = Measurement(value, reason=self.undefined)
         return result
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
@@ -275,7 +276,9 @@ class RelevanceMass(Masked):
     The metric measures the agreement of model and map together with people, not faithfulness: a
     right map of a model that uses the background scores low.
 
-    A constant map has the share of the mask in the image.
+    A constant map has the share of the mask in the image.  On mosaics, see `igbench.data.mosaic`,
+    this is Focus (Arias-Duart et al. 2022) or the localisation score of the grid pointing game
+    (Boehle et al. 2021).
 
     Higher is better, in [0, 1].  Undefined where the sample has no mask, the mask is empty, or the
     map has no relevance.  Cost: no model rows.
@@ -310,3 +313,53 @@ class RelevanceMass(Masked):
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
         """Share of the relevance on the mask."""
         return min(1.0, float(relevance[mask].sum() / relevance.sum()))
+
+
+@dataclass(frozen=True)
+class LocalisationAuc(Masked):
+    """Localisation AUC: share of pairs of a marked and an unmarked pixel that are in order.
+
+    (R - m (m + 1) / 2) / (m u) with m marked and u unmarked pixels, and R the sum of the ranks of
+    the relevance of the marked ones, ties averaged: the area under the receiver operating
+    characteristic of relevance as a score of "is this pixel marked?" (Fawcett 2006).
+
+    A random or constant map has 1/2 whatever the size of the mask, where the mass and the rank
+    accuracy have the share of the mask in the image.
+
+    Higher is better, in [0, 1].  Undefined where the sample has no mask, the mask is empty or
+    covers the image, or the map has no relevance.  Cost: no model rows.
+
+    Source: Bylinskii et al. 2019, area under the ROC curve.
+
+    Args:
+        part: "positive" or "absolute" relevance.
+        data: Data whose `mask` holds the annotated regions; in an experiment its own.
+        masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
+            sample id to its mask.
+
+    Raises:
+        InputError: Unknown part, data without masks, or a mask of another size than the samples.
+
+    Example:
+        Marked are 2 and 4, unmarked 1 and 3: 3 of 4 pairs are in order.
+
+        >>> import torch
+        >>> from igbench.metrics import localisation_auc
+        >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).double()
+        >>> mask = torch.tensor([[[False, True], [False, True]]])
+        >>> localisation_auc(lambda x: x.sum(dim=(1, 2, 3)), x, x, masks=mask).tolist()
+        [0.75]
+    """
+
+    name = "localisation_auc"
+    explains = "Do marked pixels rank above unmarked ones?"
+    reference = "Bylinskii et al. 2019, area under the ROC curve"
+    words = "Localisation AUC"
+    undefined = f"{UNDEFINED}, or the mask covers the image"
+
+    def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
+        """Share of the pairs of a marked and an unmarked pixel that are in order."""
+        marked = int(mask.sum())
+        pairs = marked * (len(mask) - marked)
+        above = float(ranks(relevance)[mask].sum()) - marked * (marked + 1) / 2
+        return above / pairs if pairs else math.nan
