@@ -75,7 +75,17 @@ class Attribution:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What a metric says about N samples.
+    """What a metric says about N samples; works as the tensor of its values.
+
+    Arithmetic, comparisons, indexing, functions and methods of torch, and numpy all take `value`;
+    where a `Tensor` itself is asked for, as in `torch.testing.assert_close`, give `.value`.
+
+    >>> import torch
+    >>> found = Measurement(torch.tensor([1.0, 3.0]), torch.tensor([0.1, 0.2]))
+    >>> found
+    Measurement(value=tensor([1., 3.]), std_error=tensor([0.1000, 0.2000]))
+    >>> found.mean(), (found - 1)[0], torch.stack([found, found]).shape
+    (tensor(2.), tensor(0.), torch.Size([2, 2]))
 
     Attributes:
         value: (N,); NaN where the metric is undefined.
@@ -120,8 +130,20 @@ class Measurement:
     def __float__(self) -> float:
         return float(self.value)
 
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return self.value.cpu().numpy().astype(dtype or "float64")
+        values = self.value.detach().cpu().numpy()
+        return values.astype(dtype or values.dtype, copy=copy is not False)
+
+    def __repr__(self) -> str:
+        shown = {"value": self.value, "std_error": self.std_error, "reason": self.reason or None}
+        parts = [f"{name}={part!r}" for name, part in shown.items() if part is not None]
+        return f"Measurement({', '.join(parts)})"
 
 
 def _plain(value: Any) -> Any:
@@ -134,6 +156,8 @@ for _name in (
     "sub",
     "mul",
     "truediv",
+    "floordiv",
+    "mod",
     "pow",
     "lt",
     "le",
@@ -142,6 +166,7 @@ for _name in (
     "eq",
     "ne",
     "neg",
+    "pos",
     "abs",
 ):
     _function = getattr(operator, _name)
@@ -150,7 +175,7 @@ for _name in (
         f"__{_name}__",
         lambda self, *others, f=_function: f(self.value, *_plain(others)),
     )
-for _name in ("add", "sub", "mul", "truediv"):
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
     _function = getattr(operator, _name)
     setattr(Measurement, f"__r{_name}__", lambda self, other, f=_function: f(other, self.value))
 Measurement.__hash__ = object.__hash__  # type: ignore[method-assign]

@@ -8,11 +8,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from igbench.certify.certificates import configured
 from igbench.config import build, compose
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.score import Score
 from igbench.data.digits import digits
 from igbench.integration.integrate import input_gradient
+from igbench.metrics.base import BaseMetric
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
 from tests.helpers.toy import toy_model
@@ -41,6 +43,11 @@ def composed() -> DictConfig:
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
         ]
     )
+
+
+def class_of(name: str) -> type[BaseMetric]:
+    """The class of a metric in conf/metric."""
+    return build.locate(configured(name)["_target_"], f"metric.{name}")
 
 
 def method(config, name: str) -> Method:

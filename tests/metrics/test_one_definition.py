@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 import igbench
 from igbench import metrics
+from igbench.certify.certificates import configured
 from igbench.config import build, compose
 from igbench.core.batch import Attribution, Batch
 from igbench.core.dataset import Data
@@ -22,6 +22,7 @@ from igbench.errors import InputError
 from igbench.integration.integrate import input_gradient
 from igbench.methods.custom import BatchMethod
 from igbench.schema import MethodSpec
+from tests.helpers.contract import class_of
 
 NAMES = compose.choices("metric")
 IMAGE, VECTOR, SERIES = (1, 16, 16), (30,), (2, 15)
@@ -120,14 +121,6 @@ FUNCTION = {"difference_from_ig": "difference"}
 """Functions with another name than the file."""
 
 
-def node_of(name: str) -> dict[str, Any]:
-    return yaml.safe_load((compose.FOLDER / "metric" / f"{name}.yaml").read_text())[name]
-
-
-def class_of(name: str) -> Any:
-    return build.locate(node_of(name)["_target_"], name)
-
-
 def parameters() -> list[tuple[str, str]]:
     found = [(name, "") for name in NAMES]
     return found + [
@@ -201,7 +194,7 @@ def kind_of(arguments: Mapping[str, Any]) -> Any:
 
 
 def by_class(name: str, arguments: Mapping[str, Any]) -> Any:
-    fixed = {k: v for k, v in node_of(name).items() if k != "_target_"}
+    fixed = {k: v for k, v in configured(name).items() if k != "_target_"}
     target = class_of(name)
     metric = target(**{**fixed, **arguments}, **own_data(target))
     return metric(net(IMAGE), X, MAPS, target=Y, method=method, kind=kind_of(arguments))["case"]
@@ -217,7 +210,7 @@ def by_function(name: str, arguments: Mapping[str, Any]) -> Any:
 def by_configuration(name: str, arguments: Mapping[str, Any]) -> Any:
     """As a run does it: build, fit to the shape of the data, observe, measure."""
     listed = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
-    metric = build.construct({**node_of(name), **listed}, f"metric.{name}", data=DATA)
+    metric = build.construct({**configured(name), **listed}, f"metric.{name}", data=DATA)
     metric = metric.for_shape(IMAGE)
     score, x = Score(net(IMAGE)), X.clone()
     batch = Batch(score, x, torch.zeros_like(x), Y, ("0", "1"), "pixel")
@@ -277,7 +270,7 @@ def test_a_parameter_on_the_command_line_is_that_of_the_function():
 
 def on_shape(name: str, shape: tuple[int, ...], **arguments: Any) -> Any:
     """A metric at its defaults, on samples of a shape."""
-    metric = build.construct(node_of(name), f"metric.{name}", data=data_of(shape))
+    metric = build.construct(configured(name), f"metric.{name}", data=data_of(shape))
     given = {"method": method, **arguments}
     return metric(net(shape), inputs(shape), maps_of(inputs(shape)), target=Y, **given)["case"]
 
@@ -296,7 +289,7 @@ def test_samples_that_are_no_images(name, shape):
         return
     found = on_shape(name, shape)
     assert bool(found.value.isfinite().all()), found.reason
-    spec = build.construct(node_of(name), name, data=data_of(shape)).for_shape(shape).spec
+    spec = build.construct(configured(name), name, data=data_of(shape)).for_shape(shape).spec
     assert "square" not in spec.title
     assert "patch" not in spec.unit
     assert "None" not in spec.title
@@ -307,7 +300,7 @@ def test_samples_that_are_no_images(name, shape):
 def test_a_metric_that_explains_again_asks_for_the_method(name, shape):
     if name in NEEDS_IMAGES | NEEDS_PIXELS or name.startswith("quantus_"):
         pytest.skip("see the tests of these")
-    if build.construct(node_of(name), name).needs_method:
+    if build.construct(configured(name), name).needs_method:
         with pytest.raises(InputError, match=r"needs the method itself.* method= to the function"):
             on_shape(name, shape, method=None)
     else:
@@ -317,7 +310,7 @@ def test_a_metric_that_explains_again_asks_for_the_method(name, shape):
 @pytest.mark.parametrize("name", sorted(NEEDS_PIXELS))
 def test_a_metric_of_places_asks_for_masks(name):
     with pytest.raises(InputError, match="masks"):
-        build.construct(node_of(name), name)(net(IMAGE), X, MAPS, target=Y)
+        build.construct(configured(name), name)(net(IMAGE), X, MAPS, target=Y)
     marks = [MAPS["case"][0, 0] > 0, None]
     metric = class_of(name)(masks=marks)
     found = metric(net(IMAGE), X, MAPS, target=Y)["case"]
@@ -333,7 +326,7 @@ WITH_FEATURES = [n for n in NAMES if "features" in {f.name for f in fields(class
 @pytest.mark.parametrize("name", WITH_FEATURES)
 def test_features_as_a_tensor(name):
     """Numbers of features, here four neighbours in a row, in place of a name."""
-    node = {**node_of(name), "features": QUARTERS}
+    node = {**configured(name), "features": QUARTERS}
     if name == "infidelity":
         node["perturbation"] = "subset"
     metric = build.construct(node, name, data=DATA)
