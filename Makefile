@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SMOKE := experiment=digits_resnet limit=4 "method=[ig,saliency,random]" "metric=[completeness,srg,sensitivity_n]"
 
-.PHONY: run test slow lint docs clean
+.PHONY: run test slow smoke lint docs clean
 
 run: $(VENV)/installed          ## the default experiment: a real model on real photographs
 	$(BIN)/python -m igbench $(ARGS)
@@ -14,6 +15,12 @@ test: $(VENV)/installed-dev     ## the tests
 
 slow: $(VENV)/installed-dev     ## the long tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+smoke: $(VENV)/installed        ## a small run, twice, and the comparison that gates a release
+	rm -rf $(VENV)/smoke
+	$(BIN)/python -m igbench $(SMOKE) results_dir=$(VENV)/smoke
+	$(BIN)/python -m igbench $(SMOKE) results_dir=$(VENV)/smoke overwrite=true
+	$(BIN)/python -m igbench compare $(VENV)/smoke/digits_resnet/*
 
 lint: $(VENV)/installed-dev     ## style and types
 	$(BIN)/ruff check .

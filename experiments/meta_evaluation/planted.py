@@ -27,6 +27,7 @@ class Planted(nn.Module):
         count = (SIDE // PATCH) ** 2
         g = rng.generator(0, "planted weights", "")
         weights = 2 * torch.rand(count, generator=g, dtype=torch.float64) - 1
+        self.weights: Tensor
         self.register_buffer("weights", SCALE * weights)
         self.eval()
 

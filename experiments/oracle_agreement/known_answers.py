@@ -18,6 +18,7 @@ class Linear(nn.Module):
 
     def __init__(self, w: Tensor) -> None:
         super().__init__()
+        self.w: Tensor
         self.register_buffer("w", w)
         self.eval()
 

@@ -86,10 +86,10 @@ def captum_infidelity(batch: Batch, phi: Tensor) -> list[dict[str, object]]:
         sides = []
         for function in (infidelity, captum.infidelity):
             torch.manual_seed(0)
-            options = {"target": target, "n_perturb_samples": 50, "normalize": normalize}
-            sides.append(function(module, noise, batch.x, phi, **options))
+            options: dict[str, Any] = {"n_perturb_samples": 50, "normalize": normalize}
+            sides.append(function(module, noise, batch.x, phi, target=target, **options))
         name = "infidelity, drop-in" + (", best scale" if normalize else "")
-        lines.append(line(name, "Captum, same seed", *sides, "order of sums"))
+        lines.append(line(name, "Captum, same seed", sides[0], sides[1], "order of sums"))
     own, theirs = Infidelity(perturbation="subset", draws=50, normalize=False), []
     pixels = feature_units.resolve("pixel", tuple(batch.x.shape[1:]))
     for i, sample_id in enumerate(batch.sample_ids):
@@ -135,7 +135,9 @@ def captum_sensitivity(batch: Batch, phi: Tensor, explain: Explain) -> list[dict
         torch.manual_seed(0)
         sides.append(function(call, batch.x, target=batch.target, n_perturb_samples=10))
     # The difference of two maps of relative size 1e-2 keeps 1e-14 of it; the model's own sums more.
-    lines = [line("max-sensitivity, drop-in", "Captum, same seed", *sides, "order of sums")]
+    lines = [
+        line("max-sensitivity, drop-in", "Captum, same seed", sides[0], sides[1], "order of sums")
+    ]
     own, theirs = MaxSensitivity(radius=0.02, draws=10), []
     for i in range(len(batch)):
         deltas = own.deltas(batch, i)

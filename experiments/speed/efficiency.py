@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -104,7 +105,7 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
     memory.keep_freed()
     job = runner.job(compose.compose([f"results_dir={folder}"]))
     model = alone(job.experiment)
-    spent = {"forwards": [0, 0.0], "gradients": [0, 0.0], "outside": 0.0}
+    spent: dict[str, Any] = {"forwards": [0, 0.0], "gradients": [0, 0.0], "outside": 0.0}
 
     def probe(piece: str) -> None:
         start = time.perf_counter()

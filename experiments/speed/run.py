@@ -12,7 +12,9 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -61,8 +63,8 @@ def equal_nodes(experiment: Experiment, x: Tensor, target: Tensor, repeats: int)
         )
     }
     for size in (None, 4, 8, 16, 32):  # fewer than the photographs it cannot
-        sides[f"captum, internal_batch_size={size}"] = lambda size=size: captum.attribute(
-            few, target=own, n_steps=50, internal_batch_size=size
+        sides[f"captum, internal_batch_size={size}"] = partial(
+            captum.attribute, few, target=own, n_steps=50, internal_batch_size=size
         )
     first = {name: work() for name, work in sides.items()}  # warm up, and the same answer
     ours = next(iter(first.values()))
@@ -95,7 +97,7 @@ def until_complete(experiment: Experiment, x: Tensor, target: Tensor, limit: flo
     module = experiment.model.module
     score = Score(module, rows=experiment.rows, channels_last=experiment.model.channels_last)
     captum = IntegratedGradients(module)
-    lines = []
+    lines: list[dict[str, Any]] = []
     for i, sample in enumerate(experiment.data.sample_ids):
         one, own = x[i : i + 1], target[i : i + 1]
         zero = torch.zeros_like(one)
@@ -108,9 +110,9 @@ def until_complete(experiment: Experiment, x: Tensor, target: Tensor, limit: flo
             took: float,
             found: Tensor,
             *,
-            sample=sample,
-            truth=truth,
-            change=change,
+            sample: str = sample,
+            truth: Tensor = truth,
+            change: Tensor = change,
         ) -> float:
             gap, error = gap_and_error(found, truth, change)
             lines.append(

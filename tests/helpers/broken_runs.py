@@ -54,7 +54,8 @@ def goes_on(words: list[str], out: Path, whole: store.Records, found: int | None
 
 def stopped(words: list[str], monkeypatch, shards: int = 2) -> None:
     """The command, stopped by Ctrl-C when some shards are done."""
-    run, done = loop.run, []
+    run = loop.run
+    done: list[int] = []
 
     def stop(experiment, *rest, **more):
         if more.get("only"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from igbench.certify.certificates import configured
@@ -31,7 +31,7 @@ DATA = replace(
 )
 
 
-def composed() -> DictConfig:
+def composed() -> dict[str, Any]:
     """A configuration with every method and metric in conf/, on the digits."""
     return compose.compose(
         [
@@ -50,11 +50,11 @@ def class_of(name: str) -> type[BaseMetric]:
     return build.locate(configured(name)["_target_"], f"metric.{name}")
 
 
-def method(config, name: str) -> Method:
+def method(config: dict[str, Any], name: str) -> Method:
     return build.construct(config["method"][name], f"method.{name}", data=DATA, pool=DATA.reference)
 
 
-def metric(config, name: str) -> Metric:
+def metric(config: dict[str, Any], name: str) -> Metric:
     return build.construct(config["metric"][name], f"metric.{name}", data=DATA)
 
 
@@ -89,9 +89,9 @@ class Simple:
     power: int
     spec: MethodSpec = GLOBAL
 
-    def __call__(self, part: Batch) -> Tensor:
-        gradient = input_gradient(part.score, part.x, part.target)
-        return (part.x * gradient) ** self.power + 0.01 * gradient
+    def __call__(self, batch: Batch) -> Tensor:
+        gradient = input_gradient(batch.score, batch.x, batch.target)
+        return (batch.x * gradient) ** self.power + 0.01 * gradient
 
 
 def maps_for(whole: Batch) -> dict[str, Attribution]:

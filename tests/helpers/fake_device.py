@@ -41,7 +41,7 @@ class Mixed(Exception):  # noqa: N818  what is reported is the defect of others
 class Far(Tensor):
     """A tensor on the pretended device."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     near: Tensor
 
     @staticmethod
@@ -54,7 +54,9 @@ class Far(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise AssertionError(f"{func} left the pretended device")
 
     def __repr__(self) -> str:  # type: ignore[override]

@@ -293,7 +293,6 @@ def massacre(words: list[str], results: Path, seed: int) -> None:
     report.write_report = sketch
     torch.set_num_threads(1)
     runner.job(compose.compose([*words, f"results_dir={results}"]))
-    assert main
     chosen = {_forked(words, results / place, place): place for place in PLACES}
     while chosen:
         pid, status = os.wait()
@@ -316,6 +315,4 @@ def _forked(words: list[str], results: Path, place: str) -> int:
     if place:
         where, name, fault = _places()[place]
         setattr(where, name, fault)
-    from igbench.__main__ import main
-
     os._exit(main([*words, f"results_dir={results}"]))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from igbench.schema import COSTS, MethodSpec, MetricSpec, Point, Records, Row, Run
+from igbench.schema import COSTS, MethodSpec, MetricSpec, Point, Records, Row, Run, Status
 
 INF = math.inf
 MODEL = "synthetic_net"
@@ -191,7 +191,7 @@ def _row(run: Run, method: str, metric: str, i: int, sample: str, value: float) 
     )  # fmt: skip
 
 
-def _status(method: str, metric: str, i: int) -> tuple[str, str]:
+def _status(method: str, metric: str, i: int) -> tuple[Status, str]:
     if method == "occlusion" and i == FAILED_SAMPLE:
         return "failed", "RuntimeError: not enough memory"
     needs = METRICS[metric].needs if metric in METRICS else "any"

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from igbench.core.model import Model, Preprocess
 @contextmanager
 def same_rng() -> Iterator[None]:
     """Fail if the body changes the global generators of torch, numpy or Python."""
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    before: Any = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     yield
-    after = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    after: Any = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     assert torch.equal(before[0], after[0])
     assert before[1][0] == after[1][0]
     assert np.array_equal(before[1][1], after[1][1])

@@ -252,9 +252,8 @@ class TestCorrelations:
         "metric", [SensitivityN(n=1, subsets=100), FaithfulnessCorrelation(n=1)]
     )
     def test_local_maps_are_refused(self, metric):
-
         with pytest.raises(InputError, match="global"):
-            measure(metric, cf.linear(1, 2, 3), ONES, ONES, kind="local")
+            metric(cf.linear(1, 2, 3), ONES, ONES, kind="local")
 
     @pytest.mark.parametrize("offset", [0.0, 1.0, -7.0, 1e6])
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
