@@ -175,7 +175,7 @@ def quantus_safe(batch: Batch, phi: Tensor, explain: Explain) -> list[dict[str, 
         bridge = Quantus(name, "", "", "none", arguments=arguments, repeats=1, **more)
         return with_ours(bridge, batch, phi, explain)
 
-    plain = {"target": batch.target, "sample_ids": batch.sample_ids}
+    plain: dict[str, Any] = {"target": batch.target, "sample_ids": batch.sample_ids}
     module, near = batch.score.model, MaxSensitivity(radius=0.02, draws=20)
     correlation = theirs(
         "FaithfulnessCorrelation",

@@ -80,7 +80,7 @@ class Experiment:
 
     @contextmanager
     def loaded(self, order: Sequence[int]) -> Iterator[Experiment]:
-        """The same experiment, with samples that come in a known order, see `igbench.evaluation.loading`."""
+        """Load the samples in a known order, see `igbench.evaluation.loading`."""
         with loading.opened(
             self.data, order, self.loading, device=self.device, batch=self.batch
         ) as data:
