@@ -6,24 +6,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from igbench.core.inference import InferenceOptions
-from igbench.errors import (
-    InputError,
-    check_choice,
-    check_eval_mode,
-    check_one_per_sample,
-    check_positive,
-)
+from igbench.core.outputs import Output, logits, repeat_target, select
+from igbench.errors import check_choice, check_eval_mode, check_positive
 
 log = logging.getLogger(__name__)
-
-
-Output = Literal["logit", "probability", "log_probability"]
 
 
 @dataclass
@@ -120,12 +112,18 @@ class Score(nn.Module):
         """
         return self._through(self.model, x, target)
 
-    def _through(
-        self, model: Callable[[Tensor], Tensor], x: Tensor, target: Tensor | None
-    ) -> Tensor:
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the model is called with for rows (N, *F)."""
         if self.channels_last and x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        out = self._select(model(x), target, len(x))
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """All outputs of the model, (N, K) or as the model has them, which are not counted."""
+        return logits(self.model(self.inputs(x)), len(x))
+
+    def _through(self, model: Callable[[Tensor], Any], x: Tensor, target: Tensor | None) -> Tensor:
+        out = select(logits(model(self.inputs(x)), len(x)), target, self.output)
         self.cost.forward += len(x)
         if out.requires_grad:
             out.register_hook(self._count_backward)
@@ -133,32 +131,6 @@ class Score(nn.Module):
 
     def _count_backward(self, gradient: Tensor) -> None:
         self.cost.backward += len(gradient)
-
-    def _select(self, raw: Tensor, target: Tensor | None, n: int) -> Tensor:
-        if raw.dim() == 2 and raw.shape[1] == 1:
-            raw = raw[:, 0]
-        if raw.dim() == 1:
-            check_one_per_sample("the model's output", raw, n)
-            return {
-                "logit": lambda z: z,
-                "probability": torch.sigmoid,
-                "log_probability": nn.functional.logsigmoid,
-            }[self.output](raw)
-        if raw.dim() != 2 or len(raw) != n:
-            raise InputError(
-                f"the model's output has shape {tuple(raw.shape)} for {n} rows; expected (N, K) "
-                "class scores or one number for each row."
-            )
-        if target is None:
-            raise InputError(
-                f"the model returns {raw.shape[1]} outputs for each row; give target=, the class "
-                "index of each sample."
-            )
-        if self.output == "probability":
-            raw = raw.softmax(dim=1)
-        elif self.output == "log_probability":
-            raw = raw.log_softmax(dim=1)
-        return raw.gather(1, target.to(raw.device).view(-1, 1))[:, 0]
 
     def shrink(self, error: Exception) -> bool:
         """Halve `rows` if `error` says that memory ran out; False if it says something else.
@@ -209,7 +181,7 @@ class Score(nn.Module):
 
         def rows_of(part: slice) -> tuple[Tensor, Tensor | None]:
             draw = numbers[part]
-            return build(draw), None if target is None else target.expand(len(draw))
+            return build(draw), repeat_target(target, len(draw))
 
         return self._chunks(draws, rows_of, self if full else self._hurry)
 

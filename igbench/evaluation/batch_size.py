@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from igbench.core.memory import keeps_freed
+from igbench.core.outputs import repeat_target
 from igbench.core.score import Score, frozen
 from igbench.integration.integrate import input_gradient
 
@@ -115,7 +116,7 @@ def _seconds_per_row(
 ) -> float:
     """For a forward and a gradient; infinite where they do not fit into memory."""
     many = x.expand(rows, *x.shape[1:]).contiguous()
-    targets = None if target is None else target.expand(rows)
+    targets = repeat_target(target, rows)
     score.rows = rows
     passes, start = 0, clock()
     try:

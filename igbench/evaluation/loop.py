@@ -17,6 +17,7 @@ from torch import Tensor
 
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.inference import full_precision
+from igbench.core.outputs import logits
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
 from igbench.evaluation import isolation
@@ -136,9 +137,14 @@ class _Loop:
         if not bool(torch.isfinite(x).all()):
             raise SampleError("the sample holds NaN or infinite values")
         with torch.inference_mode():
-            outputs = self.score.model(x)
+            outputs = logits(self.score.model(x), len(x))
         if not bool(torch.isfinite(outputs).all()):
             raise SampleError("the model returned NaN or infinite outputs")
+        if outputs.dim() > 2:
+            raise SampleError(
+                f"the model returns outputs of shape {tuple(outputs.shape[1:])} for a sample; wrap "
+                "it to return (N, K)"
+            )
         outputs = outputs.reshape(1, -1)
         label = e.data.labels[i]
         if e.target == "label" and (label is None or not 0 <= label < outputs.shape[1]):

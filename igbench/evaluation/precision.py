@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from igbench.core import rng
+from igbench.core.outputs import logits
 from igbench.core.score import Score
 from igbench.errors import InputError, SampleError
 from igbench.evaluation import loading
@@ -81,7 +82,7 @@ def _versions(experiment: Experiment, score: Score) -> Iterator[tuple[Tensor, Te
             except (SampleError, InputError):  # the run itself says why
                 continue
             with torch.inference_mode():
-                outputs = score.model(x).reshape(1, -1)
+                outputs = logits(score.model(x), len(x)).reshape(1, -1)
             if not bool(torch.isfinite(outputs).all()):
                 continue
             rows = torch.cat([x, baseline, _halves(x, baseline, e.seed, e.data.sample_ids[i])])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.integration.integrate import Nodes, sweep, take
@@ -197,7 +198,7 @@ def _patterns(score: Score, line: Line, target: Tensor | None, a: np.ndarray) ->
         part = torch.from_numpy(a[start : start + score.rows]).to(line.x.device)
         points = line.points(torch.zeros(len(part), dtype=torch.int64, device=part.device), part)
         with Patterns(len(part)) as mode:
-            score(points, None if target is None else target.expand(len(part)))
+            score(points, repeat_target(target, len(part)))
         tables.append(mode.table())
     return np.concatenate(tables)
 

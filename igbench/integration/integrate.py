@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.integration.paths import Line, Path
@@ -122,7 +123,7 @@ def draws_of_one(
         device: Where the numbers of points are made.
     """
     numbers = torch.arange(count, device=device)
-    wide = None if target is None else target.expand(count)
+    wide = repeat_target(target, count)
     return gradients(score, count, lambda part: (build(numbers[part]), take(wide, part)))
 
 

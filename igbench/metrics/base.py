@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from igbench.core.batch import Attribution, Batch, Measurement, Method, mismatch
 from igbench.core.features import Features, resolve
+from igbench.core.outputs import Target, as_target
 from igbench.core.score import Score, frozen
 from igbench.errors import (
     InputError,
     check_finite,
-    check_one_per_sample,
     check_same_shape,
     suggestion,
 )
@@ -237,7 +237,7 @@ class BaseMetric:
         inputs: Tensor,
         attributions: Maps,
         *,
-        target: Tensor | int | None = None,
+        target: Target = None,
         baselines: float | Tensor = 0.0,
         features: str | Tensor | None = None,
         kind: Kind = "global",
@@ -253,7 +253,8 @@ class BaseMetric:
                 or a function.
             inputs: (N, *F).
             attributions: (N, *F), or a dict of such maps, which share one observation.
-            target: Class of each sample, (N,), or one number for all.
+            target: Class of each sample, (N,), or one number for all; for models with more axes
+                of outputs, a tuple or (N, k), see `igbench.core.outputs.as_target`.
             baselines: Baseline x', a number or a tensor that broadcasts to the inputs.
             features: Unit of the features, see `igbench.core.features.resolve`; None for the
                 default of the metric, which fits the shape of the inputs.
@@ -295,16 +296,12 @@ class BaseMetric:
                 f"the attribution {name!r}" if name else "the attribution", values, inputs
             )
             check_finite("the attribution", values)
-        if isinstance(target, int):
-            target = torch.full((n,), target, device=inputs.device)
-        if target is not None:
-            check_one_per_sample("target", target, n)
         ids = tuple(map(str, range(n))) if sample_ids is None else tuple(sample_ids)
         batch = Batch(
             Score(forward),
             inputs,
             torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).expand_as(inputs),
-            target,
+            as_target(target, n, inputs.device),
             ids,
             default_features(inputs.shape[1:]),
             seed,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement, Method
+from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
 from igbench.errors import InputError, check_positive, suggestion
 from igbench.metrics.base import BaseMetric
@@ -251,7 +252,7 @@ def column(score: Score, target: Tensor | None, like: Tensor) -> nn.Module:
     class Column(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             """One output for each row."""
-            own = None if target is None else target.expand(len(x))
+            own = repeat_target(target, len(x))
             return score.evaluate(x.to(device, dtype).reshape(-1, *shape), own)[:, None].cpu()
 
     return Column().eval()

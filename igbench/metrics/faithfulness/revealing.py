@@ -13,6 +13,7 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core import perturb
 from igbench.core.batch import Attribution, Batch
+from igbench.core.outputs import logits
 from igbench.core.score import Score
 from igbench.metrics.faithfulness.images import Levels, filled, size
 from igbench.metrics.faithfulness.removal import ranks_something
@@ -115,7 +116,7 @@ class TargetReadings(Score):
         seen: list[Tensor] = []
 
         def outputs(rows: Tensor) -> Tensor:
-            seen.append(model(rows).double())
+            seen.append(logits(model(rows), len(rows)).double())
             return seen[0]
 
         p = super()._through(outputs, x, target)

@@ -14,6 +14,7 @@ from igbench.core import features as feature_units
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
+from igbench.core.outputs import logits
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, check_positive
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
@@ -221,7 +222,7 @@ def _hits(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """A model whose outputs are 1 for the class with the largest output and 0 elsewhere."""
 
     def hits(x: Tensor) -> Tensor:
-        out = model(x)
+        out = logits(model(x), len(x))
         if out.dim() != 2 or out.shape[1] < 2:
             raise InputError(
                 "road with scalar=accuracy needs a model with an output for each class; use "

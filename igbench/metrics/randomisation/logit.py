@@ -104,7 +104,7 @@ class RandomLogit(BaseMetric):
             InputError: No targets, or a model with a single output.
         """
         with torch.inference_mode():
-            outputs = batch.score.model(batch.x[:1])
+            outputs = batch.score.outputs(batch.x[:1])
         if batch.target is None or outputs.dim() != 2 or outputs.shape[1] < 2:
             raise InputError(
                 "random_logit compares the maps of two classes, so it needs targets and a model "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Method
+from igbench.core.outputs import repeat_target
 from igbench.errors import InputError, check_choice, check_positive, check_same_shape
 from igbench.metrics.base import BaseMetric
 
@@ -176,12 +177,11 @@ def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:
         i: Its position.
         inputs: (D, *F).
     """
-    target = batch.target_of(i)
     return replace(
         batch,
         x=inputs,
         baseline=batch.baseline[i : i + 1].expand_as(inputs),
-        target=None if target is None else target.repeat(len(inputs)),
+        target=repeat_target(batch.target_of(i), len(inputs)),
         sample_ids=(batch.sample_ids[i],) * len(inputs),
     )
 
