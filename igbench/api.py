@@ -94,7 +94,9 @@ def evaluate(
     Nothing is written; `Evaluation.save` writes the records and the report.
 
     Args:
-        model: A module in eval mode that maps (N, *F) to (N, K).
+        model: A module in eval mode that maps (N, *F) to (N, K); for a function of NumPy arrays
+            an `igbench.core.model.ArrayFunction`, for several input tensors an
+            `igbench.core.packing.PackedModel` with the packed inputs as data.
         data: Inputs (S, *F), inputs with labels (S,), or a `Data`.
         methods: Names from conf/method, or methods by name; `igbench.methods.CallableMethod` makes
             a method of any function.
@@ -193,6 +195,11 @@ def _data(data: Tensor | tuple[Tensor, Tensor], features: str | None) -> Data:
 
 
 def _model(module: nn.Module, data: Data) -> Model:
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"the model is a {type(module).__name__}; give a torch module, or wrap a function of "
+            "NumPy arrays (predict_proba) in igbench.core.model.ArrayFunction."
+        )
     check_eval_mode(module)
     return Model(
         name=type(module).__name__,

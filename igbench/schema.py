@@ -144,6 +144,7 @@ class MethodSpec:
         signed: False where the map is a magnitude.
         role: "method", "oracle" (an independent implementation) or "control".
         reduction: How a map over elements becomes a map over pixels: "sum" or "abs_max".
+        needs_gradient: Whether the model must have gradients.
     """
 
     title: str
@@ -152,6 +153,9 @@ class MethodSpec:
     signed: bool
     role: Literal["method", "oracle", "control"] = "method"
     reduction: Literal["sum", "abs_max"] = "sum"
+    # Left out of the representation, which is hashed to tell definitions apart: it does not change
+    # what a map is.
+    needs_gradient: bool = field(default=True, repr=False)
 
 
 def _cost(title: str, reference: str, min_effect: float = math.inf) -> MetricSpec:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.inference import InferenceOptions
+from igbench.core.model import is_differentiable
 from igbench.core.outputs import Output, logits, repeat_target, select
 from igbench.errors import check_choice, check_eval_mode, check_positive
 
@@ -76,6 +77,11 @@ class Score(nn.Module):
         if isinstance(model, nn.Module):
             check_eval_mode(model)
         self.training = False
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the model has gradients."""
+        return is_differentiable(self.model)
 
     @property
     def rows(self) -> int:

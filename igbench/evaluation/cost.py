@@ -126,7 +126,8 @@ def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
             start = time.perf_counter()
             score.evaluate(rows, target)
             middle = time.perf_counter()
-            input_gradient(score, rows[: score.rows], target[: score.rows])
+            if score.differentiable:
+                input_gradient(score, rows[: score.rows], target[: score.rows])
             end = time.perf_counter()
             return (middle - start) / len(rows), (end - middle) / min(score.rows, len(rows))
         except Exception as error:

@@ -15,6 +15,7 @@ from igbench.core.dataset import Data
 from igbench.core.inference import InferenceOptions
 from igbench.core.model import Model
 from igbench.core.score import Output, Score
+from igbench.errors import InputError
 from igbench.evaluation import loading
 from igbench.evaluation.loading import Loading
 from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
@@ -66,7 +67,12 @@ class Experiment:
     quick: InferenceOptions = field(default_factory=InferenceOptions)
 
     def __post_init__(self) -> None:
-        """Fill in the parameters of metrics that depend on the shape of a sample."""
+        """Fill in the parameters of metrics that depend on the shape of a sample.
+
+        Raises:
+            InputError: A method needs gradients, and the model has none.
+        """
+        check_gradients(self)
         shape = self.data.shape
         fitted = {name: metric.for_shape(shape) for name, metric in self.metrics.items()}
         object.__setattr__(self, "metrics", fitted)
@@ -99,6 +105,32 @@ class Experiment:
     def pieces(self) -> int:
         """Number of calls of `Advance` for one batch."""
         return 1 + len(self.methods) + len(observation_groups(self.metrics))
+
+
+WITHOUT_GRADIENT = ("occlusion", "random")
+"""Methods to choose for models without gradients where none of the chosen ones works."""
+
+
+def check_gradients(experiment: Experiment) -> None:
+    """Raise if a method needs gradients and the model has none.
+
+    Raises:
+        InputError: Names these methods, and those that work.
+    """
+    if experiment.model.differentiable:
+        return
+    needing = [n for n, m in experiment.methods.items() if m.spec.needs_gradient]
+    if needing:
+        working = [n for n in experiment.methods if n not in needing] or WITHOUT_GRADIENT
+        raise InputError(
+            f"the model has no gradients, which {', '.join(needing)} cannot do without; choose "
+            f"methods that evaluate it alone: {', '.join(working)}."
+        )
+    if experiment.convergence:
+        raise InputError(
+            "the model has no gradients, so there are no convergence curves of Integrated "
+            "Gradients; set convergence=0."
+        )
 
 
 def observation_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]:

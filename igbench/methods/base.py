@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.batch import Batch, Method
-from igbench.core.score import Output, Score, frozen
-from igbench.errors import check_one_per_sample
+from igbench.core.outputs import Output, Target, as_target
+from igbench.core.score import Score, frozen
 from igbench.schema import MethodSpec
 
 
@@ -21,7 +21,7 @@ class BaseMethod:
 
         label: Title in tables, a format string over the fields ("IDGI ({steps} steps)").
         reference: Paper, with the equation where there is one.
-        kind, signed, role: See `igbench.schema.MethodSpec`.
+        kind, signed, role, needs_gradient: See `igbench.schema.MethodSpec`.
     """
 
     label: str
@@ -29,12 +29,20 @@ class BaseMethod:
     kind: Literal["global", "local"] = "global"
     signed: bool = True
     role: Literal["method", "oracle", "control"] = "method"
+    needs_gradient: bool = True
 
     @property
     def spec(self) -> MethodSpec:
         """The definition that is kept on the record of every score."""
         title = self.label.format(**vars(self))
-        return MethodSpec(title, self.reference, self.kind, self.signed, self.role)
+        return MethodSpec(
+            title,
+            self.reference,
+            self.kind,
+            self.signed,
+            self.role,
+            needs_gradient=self.needs_gradient,
+        )
 
 
 def explain(
@@ -42,7 +50,7 @@ def explain(
     model: nn.Module | Callable[[Tensor], Tensor],
     inputs: Tensor,
     *,
-    target: Tensor | int | None = None,
+    target: Target = None,
     baselines: float | Tensor = 0.0,
     output: Output = "logit",
     seed: int = 0,
@@ -55,7 +63,8 @@ def explain(
         method: An object of `igbench.methods`, or anything else that maps a `Batch` to a map.
         model: Maps (N, *F) to (N,), or to (N, K) with `target`; a module must be in eval mode.
         inputs: (N, *F).
-        target: Class of each sample, (N,), or one number for all.
+        target: Class of each sample, (N,), or one number for all; for models with more axes of
+            outputs, a tuple or (N, k), see `igbench.core.outputs.as_target`.
         baselines: Where the path starts, a number or a tensor that broadcasts to the inputs.
         output: Scalar that is explained: "logit", "probability" or "log_probability".
         seed: Seed of everything random.
@@ -76,13 +85,10 @@ def explain(
     [[4.0, 8.0]]
     """
     n = len(inputs)
-    if isinstance(target, int):
-        target = torch.full((n,), target, device=inputs.device)
-    if target is not None:
-        check_one_per_sample("target", target, n)
+    own_target = as_target(target, n, inputs.device)
     start = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device)
     ids = tuple(map(str, range(n))) if sample_ids is None else tuple(sample_ids)
     score = Score(model, output, batch_size)
     with frozen(model):
-        found = method(Batch(score, inputs, start.expand_as(inputs), target, ids, seed=seed))
+        found = method(Batch(score, inputs, start.expand_as(inputs), own_target, ids, seed=seed))
     return found.detach()

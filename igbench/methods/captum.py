@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -14,6 +14,20 @@ from igbench.core.batch import Batch
 from igbench.errors import InputError, suggestion
 from igbench.methods.base import BaseMethod
 from igbench.methods.custom import one_by_one
+from igbench.schema import MethodSpec
+
+WITHOUT_GRADIENT = frozenset(
+    {
+        "FeatureAblation",
+        "FeaturePermutation",
+        "KernelShap",
+        "Lime",
+        "Occlusion",
+        "ShapleyValueSampling",
+        "ShapleyValues",
+    }
+)
+"""Classes of `captum.attr` that evaluate the model alone."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,11 @@ class Captum(BaseMethod):
     noise_tunnel: Mapping[str, Any] = field(default_factory=dict)
 
     label = "{title}"
+
+    @property
+    def spec(self) -> MethodSpec:
+        """As configured; whether gradients are needed follows from the class."""
+        return replace(super().spec, needs_gradient=self.attribution not in WITHOUT_GRADIENT)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -25,6 +25,7 @@ class Random(BaseMethod):
     label = "Random"
     reference = "control"
     role = "control"
+    needs_gradient = False
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
@@ -48,6 +49,7 @@ class Edges(BaseMethod):
     label = "Edges (Sobel)"
     reference = "control"
     role = "control"
+    needs_gradient = False
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the inputs are no images."""

@@ -32,6 +32,8 @@ class CallableMethod(BaseMethod):
         signed: False where the map is a magnitude.
         title: Name in tables.
         per_batch: Whether the function maps a `Batch`.
+        needs_gradient: False for a function that takes no gradients of the model, so that it is
+            allowed for models without any.
 
     >>> from igbench.methods import explain
     >>> doubled = CallableMethod(lambda x, target: 2 * x, kind="global")
@@ -44,6 +46,7 @@ class CallableMethod(BaseMethod):
     signed: bool = True
     title: str = "given by the caller"
     per_batch: bool = False
+    needs_gradient: bool = True
 
     label = "{title}"
     reference = "given by the caller"

@@ -1,0 +1,122 @@
+"""Functions of arrays as models, and methods that such models allow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LogisticRegression
+
+import igbench
+import igbench.metrics
+from igbench.config import compose
+from igbench.config.build import construct
+from igbench.core.model import ArrayFunction
+from igbench.core.score import Score
+from igbench.errors import InputError
+from igbench.evaluation.experiment import WITHOUT_GRADIENT
+from igbench.integration.integrate import input_gradient
+from igbench.methods import CallableMethod, Captum, IntegratedGradients, Random
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(40, 3))
+LOGISTIC = LogisticRegression().fit(ROWS, (ROWS @ [2.0, -1.0, 0.0] > 0).astype(int))
+MODEL = ArrayFunction(LOGISTIC.decision_function)
+X = torch.tensor(ROWS[:5])
+OCCLUSION = Captum(
+    "Occlusion",
+    "Occlusion",
+    "",
+    kind="global",
+    signed=True,
+    arguments={"sliding_window_shapes": (1,)},
+)
+METRICS = {
+    "completeness": igbench.metrics.Completeness(),
+    "sensitivity_n": igbench.metrics.SensitivityN(n=1, subsets="all"),
+    "deletion": igbench.metrics.Deletion(),
+    "infidelity": igbench.metrics.Infidelity(),
+    "max_sensitivity": igbench.metrics.MaxSensitivity(),
+}
+
+
+def test_the_numbers_are_those_of_the_function():
+    score = Score(ArrayFunction(LOGISTIC.predict_proba), "logit")
+    found = score.evaluate(X, torch.ones(5, dtype=torch.long))
+    assert found.numpy() == pytest.approx(LOGISTIC.predict_proba(ROWS[:5])[:, 1])
+    assert score.cost.forward == 5
+    assert not score.differentiable
+    assert Score(torch.nn.Linear(3, 1).eval()).differentiable
+
+
+def test_the_function_cannot_change_the_rows():
+    def spoils(rows: np.ndarray) -> np.ndarray:
+        rows[:] = 0
+        return rows.sum(axis=1)
+
+    before = X.clone()
+    ArrayFunction(spoils)(X)
+    assert torch.equal(X, before)
+
+
+def test_occlusion_explains_a_logistic_regression():
+    found = igbench.evaluate(MODEL, X, methods={"occlusion": OCCLUSION}, metrics=METRICS)
+    frame = found.frame.set_index("metric")["value"].groupby("metric").mean()
+    assert (found.frame["status"] == "ok").all()
+    assert frame["completeness"] == pytest.approx(0, abs=1e-6)  # Captum: float32
+    assert frame["sensitivity_n"] == pytest.approx(1)
+    assert frame["infidelity"] == pytest.approx(0, abs=1e-12)
+    assert frame["backward_rows"] == 0
+    phi = X * torch.tensor(LOGISTIC.coef_)
+    assert igbench.metrics.completeness(MODEL, X, phi).value.max() < 1e-12
+
+
+def test_methods_that_need_gradients_are_refused_in_one_line():
+    methods = {"ig": IntegratedGradients(), "occlusion": OCCLUSION, "noise": Random()}
+    with pytest.raises(InputError) as error:
+        igbench.evaluate(MODEL, X, methods=methods, metrics=["completeness"])
+    assert str(error.value) == (
+        "the model has no gradients, which ig cannot do without; choose methods that evaluate it "
+        "alone: occlusion, noise."
+    )
+    with pytest.raises(InputError, match="which ig, saliency cannot .* alone: occlusion, random"):
+        igbench.evaluate(MODEL, X, methods=["ig", "saliency"], metrics=["completeness"])
+
+
+def test_functions_of_the_caller_say_whether_they_need_gradients():
+    trees = RandomForestRegressor(5, random_state=0).fit(ROWS, ROWS[:, 0])
+    model = ArrayFunction(trees.predict)
+    own = CallableMethod(lambda x, t: x * 0 + 1, kind="local", needs_gradient=False)
+    found = igbench.evaluate(model, X, methods={"own": own}, metrics=["deletion"], target="label")
+    assert set(found.frame["status"]) == {"failed"}  # the label is needed, and there is none
+    found = igbench.evaluate(model, X, methods={"own": own}, metrics=["sparseness"])
+    assert (found.frame["status"] == "ok").all()
+    with pytest.raises(InputError, match="which own cannot do without"):
+        other = CallableMethod(lambda x, t: x, kind="local")
+        igbench.evaluate(model, X, methods={"own": other}, metrics=["deletion"])
+
+
+def test_gradients_of_such_a_model_are_an_error():
+    with pytest.raises(InputError, match="no gradient with respect to its input"):
+        input_gradient(Score(MODEL), X, None)
+
+
+def test_a_plain_function_is_no_model():
+    with pytest.raises(InputError, match=r"is a method; give a torch module, or wrap .*ArrayFunc"):
+        igbench.evaluate(LOGISTIC.predict_proba, X, methods=["random"], metrics=["deletion"])
+
+
+def test_methods_in_the_catalogue_that_need_none():
+    found = set()
+    for name in compose.choices("method"):
+        config = compose.compose(["experiment=digits_resnet", f"method=[{name}]"])
+        node = config["method"][name]
+        if not construct(node, name, data=None, pool=lambda: X).spec.needs_gradient:
+            found.add(name)
+    assert found == {"edges", "occlusion", "random"}
+    assert set(WITHOUT_GRADIENT) <= found
+
+
+def test_definitions_keep_their_representation():
+    assert "needs_gradient" not in repr(Random().spec)
