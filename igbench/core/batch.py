@@ -1,4 +1,4 @@
-"""What do the parts hand to each other?  The scalar that is explained, batches, and two protocols.
+"""Core types: `Batch`, `Attribution`, `Measurement`, and the `Method` and `Metric` protocols.
 
 Shape alphabet: S samples, N rows of a batch, *F feature axes of one sample, G features (groups),
 D draws, K classes, M methods, P points of a curve.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -30,9 +31,13 @@ class Batch:
         baseline: (N, *F) reference inputs x'.
         target: (N,) classes, fixed on the clean inputs; None for single-output models.
         sample_ids: N identifiers, stable across runs.
-        features: Name of the features ("pixel", "patch:16", ...) that metrics use by default.
+        features: The features that metrics use by default: a name ("pixel", "patch:16", ...) or
+            numbers (*F), see `igbench.core.features.resolve`; with `active` also (N, *F).
         seed: Seed of everything random.
         repeat: Number of the repeat of a measurement; 0 for the first.
+        active: (N, *F) boolean, true where an element takes part; the others (padding, special
+            tokens, constant columns) keep their value and are never removed or counted, see
+            `igbench.core.active`.  None where all take part.
     """
 
     score: Score
@@ -40,9 +45,10 @@ class Batch:
     baseline: Tensor
     target: Tensor | None
     sample_ids: tuple[str, ...]
-    features: str = "element"
+    features: str | Tensor = "element"
     seed: int = 0
     repeat: int = 0
+    active: Tensor | None = None
 
     @property
     def metric_seed(self) -> int:
@@ -55,6 +61,22 @@ class Batch:
     def target_of(self, i: int) -> Tensor | None:
         """Target of one sample, (1,), or None."""
         return None if self.target is None else self.target[i : i + 1]
+
+    def select(self, keep: slice | Tensor) -> Batch:
+        """Some of the samples, by a slice or by their positions (n,)."""
+        ids = range(len(self))[keep] if isinstance(keep, slice) else keep.tolist()
+        features, active = self.features, self.active
+        if isinstance(features, Tensor) and features.dim() == self.x.dim():
+            features = features[keep]
+        return replace(
+            self,
+            x=self.x[keep],
+            baseline=self.baseline[keep],
+            target=None if self.target is None else self.target[keep],
+            sample_ids=tuple(self.sample_ids[i] for i in ids),
+            features=features,
+            active=None if active is None else active[keep],
+        )
 
 
 @dataclass(frozen=True)
@@ -102,18 +124,18 @@ class Measurement:
 
     @property
     def reasons(self) -> list[str]:
-        """Why each value is NaN, N texts; empty where it is a number."""
+        """Reason of each NaN, N texts; empty where the value is a number."""
         return [self.reason if math.isnan(v) else "" for v in self.value.tolist()]
 
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Functions of torch take a measurement as its values."""
+        """Call functions of torch with the values."""
         return function(*_plain(args), **_plain(kwargs or {}))
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a tensor can do, its values do."""
+        """Attributes and methods of the values."""
         if name.startswith("_") or name == "value":
             raise AttributeError(name)
         return getattr(self.value, name)
@@ -144,6 +166,49 @@ class Measurement:
         shown = {"value": self.value, "std_error": self.std_error, "reason": self.reason or None}
         parts = [f"{name}={part!r}" for name, part in shown.items() if part is not None]
         return f"Measurement({', '.join(parts)})"
+
+
+def concatenate(parts: Sequence[Measurement]) -> Measurement:
+    """Measurements of samples as one, in float64.
+
+    A standard error is NaN where a part has none.  Curves whose parts have different x are defined
+    on all of these, NaN where a sample has no point.
+
+    >>> one, two = Measurement(torch.ones(1)), Measurement(torch.zeros(2), torch.ones(2))
+    >>> both = concatenate([one, two])
+    >>> both.value.tolist(), both.std_error.tolist()
+    ([1.0, 0.0, 0.0], [nan, 1.0, 1.0])
+    """
+    device = parts[0].value.device
+    error = None
+    if any(p.std_error is not None for p in parts):
+        nothing = [torch.full_like(p.value, math.nan) for p in parts]
+        pairs = zip(parts, nothing, strict=True)
+        error = _joined([n if p.std_error is None else p.std_error for p, n in pairs], device)
+    reason = next((p.reason for p in parts if p.reason), "")
+    names = dict.fromkeys(name for p in parts for name in p.curves)
+    curves = {name: _joined_curve(name, parts, device) for name in names}
+    return Measurement(_joined([p.value for p in parts], device), error, reason, curves)
+
+
+def _joined(values: Sequence[Tensor], device: torch.device) -> Tensor:
+    return torch.cat([v.double().to(device) for v in values])
+
+
+def _joined_curve(
+    name: str, parts: Sequence[Measurement], device: torch.device
+) -> tuple[list[float], Tensor]:
+    own = [list(p.curves[name][0]) if name in p.curves else [] for p in parts]
+    first = next(x for x in own if x)
+    xs = first if all(x in (first, []) for x in own) else sorted({v for x in own for v in x})
+    rows = []
+    for part, x in zip(parts, own, strict=True):
+        row = torch.full((len(part), len(xs)), math.nan, dtype=torch.float64, device=device)
+        if x:
+            columns = list(range(len(xs))) if x == xs else [xs.index(v) for v in x]
+            row[:, columns] = part.curves[name][1].double().to(device)
+        rows.append(row)
+    return xs, torch.cat(rows)
 
 
 def _plain(value: Any) -> Any:
@@ -213,6 +278,10 @@ class Metric(Protocol):
 
     def for_shape(self, shape: Sequence[int]) -> Metric:
         """The metric with the parameters that depend on the shape of a sample filled in."""
+        ...
+
+    def restricted(self, batch: Batch, i: int) -> Metric:
+        """The metric for the active elements of one sample, see `igbench.core.active`."""
         ...
 
     def leaves_out(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What do models and data sets look like to the rest?  Two plain values."""
+"""`Data`: samples that are loaded one by one, with what baselines and reports need to know."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ class Data:
             where there are no references.
         mask: Index to (H, W) boolean, true where people marked what the sample shows, None where
             nobody did; None where there are no masks at all.
+        active: Index to (*F) boolean, true where an element takes part in explanations; false for
+            padding, special tokens and constant columns, which keep their value everywhere.  None
+            where all elements take part.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Data:
     white: tuple[float, ...] = ()
     reference_labels: Callable[[], Sequence[int | None]] | None = None
     mask: Callable[[int], Tensor | None] | None = None
+    active: Callable[[int], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from igbench.core.inference import InferenceOptions
 from igbench.core.model import is_differentiable
 from igbench.core.outputs import Output, logits, repeat_target, select
-from igbench.errors import check_choice, check_eval_mode, check_positive
+from igbench.errors import InputError, check_choice, check_eval_mode, check_positive
 
 log = logging.getLogger(__name__)
 
@@ -219,6 +219,43 @@ class Score(nn.Module):
                 continue
             start = part.stop
         return torch.cat(parts) if parts else torch.zeros(0)
+
+
+class Wrapped(Score):
+    """Base of changed scalars: another function of the same model.
+
+    The model itself is the user's, so that methods find its layers by name.
+
+    Args:
+        score: The scalar to change; settings and counters are shared.
+    """
+
+    def __init__(self, score: Score) -> None:
+        super().__init__(score.model, score.output, score.rows, score.channels_last)
+        self._inner = (score,)  # in a tuple: torch would count the modules of the model twice
+        self.share(score)
+
+    @property
+    def inner(self) -> Score:
+        """The scalar before the change."""
+        return self._inner[0]
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the model is called with for rows (N, *F)."""
+        return self.inner.inputs(x)
+
+    def as_output(self, output: Output) -> Score:
+        """Itself; another readout would undo the change, so it is refused.
+
+        Raises:
+            InputError: Another output than that of the scalar.
+        """
+        if output != self.output:
+            raise InputError(
+                f"a method asks for the {output} of a function that this metric made of the "
+                f"{self.output}; it must explain batch.score as it is."
+            )
+        return self
 
 
 @contextmanager

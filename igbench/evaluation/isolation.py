@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from igbench.core import memory
-from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric, mismatch
+from igbench.core import active, memory
+from igbench.core.batch import (
+    Attribution,
+    Batch,
+    Measurement,
+    Method,
+    Metric,
+    concatenate,
+    mismatch,
+)
 from igbench.core.score import Cost, Score
 from igbench.errors import InputError, SampleError, check_one_per_sample, check_same_shape
 from igbench.schema import Status
@@ -56,29 +64,33 @@ def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
             spent.peak = memory.peak(device)
 
 
-def part(batch: Batch, i: int) -> Batch:
-    """One sample of a batch, as a batch."""
-    return replace(
-        batch,
-        x=batch.x[i : i + 1],
-        baseline=batch.baseline[i : i + 1],
-        target=batch.target_of(i),
-        sample_ids=batch.sample_ids[i : i + 1],
-    )
-
-
 def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
-    """Attribute a batch; if that fails, each sample by itself."""
+    """Attribute a batch; if that fails, each sample by itself.
+
+    Elements that take no part have an attribution of 0.
+    """
+    if batch.active is not None:
+        return _attribute_active(batch, method)
     try:
         values = method(batch)
         check_same_shape("the attribution", values, batch.x)
     except CAUGHT as error:
         if len(batch) == 1:
             return torch.full_like(batch.x, math.nan), [describe(error)]
-        parts = [attribute(part(batch, i), method) for i in range(len(batch))]
+        parts = [attribute(batch.select(slice(i, i + 1)), method) for i in range(len(batch))]
         return torch.cat([v for v, _ in parts]), [r for _, reasons in parts for r in reasons]
     finite = torch.isfinite(values).flatten(1).all(dim=1).tolist()
     return values, ["" if ok else "the attribution holds NaN or infinite values" for ok in finite]
+
+
+def _attribute_active(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
+    """Maps by `igbench.core.active`, sample by sample."""
+    maps, every = [], []
+    for i in range(len(batch)):
+        own, reasons = attribute(active.restrict(batch, i), active.lift(method, batch, i))
+        maps.append(active.elements(batch, i).place(own))
+        every += reasons
+    return torch.cat(maps), every
 
 
 @dataclass(frozen=True)
@@ -94,17 +106,21 @@ class Cell:
 def measure(
     batch: Batch, group: Mapping[str, Metric], attributions: Mapping[str, Attribution]
 ) -> dict[tuple[str, str], Cell]:
-    """Every metric of a group on every method; if the observation fails, sample by sample."""
+    """Every metric of a group on every method; if the observation fails, sample by sample.
+
+    Samples of which some elements take no part are measured by themselves too.
+    """
     try:
+        if batch.active is not None and len(batch) == 1:
+            group = {name: metric.restricted(batch, 0) for name, metric in group.items()}
+            attributions = active.restrict_maps(attributions, batch, 0)
+            batch = active.restrict(batch, 0)
+        elif batch.active is not None:
+            return _by_sample(batch, group, attributions)
         observation = next(iter(group.values())).observe(batch)
     except CAUGHT as error:
         if len(batch) > 1:
-            return _joined(
-                [
-                    measure(part(batch, i), group, attributions_of(attributions, i))
-                    for i in range(len(batch))
-                ]
-            )
+            return _by_sample(batch, group, attributions)
         return {
             (metric, method): _empty(batch, describe(error), "failed")
             for metric in group
@@ -120,6 +136,18 @@ def measure(
         for method, cell in _measure_methods(batch, metric, fitting, observation).items():
             cells[name, method] = cell
     return cells
+
+
+def _by_sample(
+    batch: Batch, group: Mapping[str, Metric], attributions: Mapping[str, Attribution]
+) -> dict[tuple[str, str], Cell]:
+    """`measure` of one sample at a time."""
+    return _joined(
+        [
+            measure(batch.select(slice(i, i + 1)), group, attributions_of(attributions, i))
+            for i in range(len(batch))
+        ]
+    )
 
 
 def _measure_methods(
@@ -139,11 +167,8 @@ def _measure_methods(
         if len(attributions) == 1 and len(batch) == 1:
             return {m: _empty(batch, describe(error), "failed") for m in attributions}
         if len(attributions) == 1:
-            apart = [
-                measure(part(batch, i), {"": metric}, attributions_of(attributions, i))
-                for i in range(len(batch))
-            ]
-            return {method: cell for (_, method), cell in _joined(apart).items()}
+            apart = _by_sample(batch, {"": metric}, attributions)
+            return {method: cell for (_, method), cell in apart.items()}
         cells: dict[str, Cell] = {}
         for method, attribution in attributions.items():
             cells |= _measure_methods(batch, metric, {method: attribution}, observation)
@@ -199,17 +224,9 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
     joined = {}
     for key in parts[0]:
         cells = [p[key] for p in parts]
-        errors = [
-            torch.full((1,), math.nan)
-            if c.measurement.std_error is None
-            else c.measurement.std_error.cpu()
-            for c in cells
-        ]
         worst: Status = "failed" if any(c.status == "failed" for c in cells) else cells[0].status
-        value = torch.cat([c.measurement.value.double().cpu() for c in cells])
-        reason = next((c.measurement.reason for c in cells if c.measurement.reason), "")
         joined[key] = Cell(
-            Measurement(value, torch.cat([e.double() for e in errors]), reason, _curves(cells)),
+            concatenate([c.measurement for c in cells]),
             [r for c in cells for r in c.reasons],
             worst,
             Spent(
@@ -218,16 +235,6 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
                 sum(c.spent.seconds for c in cells),
             ),
         )
-    return joined
-
-
-def _curves(cells: list[Cell]) -> dict[str, tuple[Sequence[float], Tensor]]:
-    """Curves of single samples as curves of their batch, NaN where a sample has none."""
-    joined: dict[str, tuple[Sequence[float], Tensor]] = {}
-    for name, (xs, _) in (c for cell in cells for c in cell.measurement.curves.items()):
-        none = (xs, torch.full((1, len(xs)), math.nan))
-        lines = [cell.measurement.curves.get(name, none)[1].double().cpu() for cell in cells]
-        joined[name] = (xs, torch.cat(lines))
     return joined
 
 

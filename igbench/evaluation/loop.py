@@ -109,7 +109,8 @@ class _Loop:
             }
             samples.append(sample)
             try:
-                kept.append((sample, *self._load(i, sample)))
+                active = self._active(i)
+                kept.append((sample, active, *self._load(i, sample, active)))
             except isolation.CAUGHT as error:
                 sample |= {"status": "failed", "reason": isolation.describe(error)}
                 log.warning("%s: %s", sample["sample_id"], error)
@@ -118,15 +119,31 @@ class _Loop:
         targets = torch.tensor([s["target"] for s, *_ in kept], device=e.device)
         return Batch(
             self.score,
-            torch.cat([x for _, x, _ in kept]),
+            torch.cat([x for *_, x, _ in kept]),
             torch.cat([b for *_, b in kept]),
             targets,
             tuple(s["sample_id"] for s, *_ in kept),
             e.data.features,
             e.seed,
+            active=None
+            if e.data.active is None
+            else torch.stack([active for _, active, *_ in kept if active is not None]),
         ), samples
 
-    def _load(self, i: int, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def _active(self, i: int) -> Tensor | None:
+        """Elements of one sample that take part, (*F)."""
+        e = self.experiment
+        if e.data.active is None:
+            return None
+        active = e.data.active(i)
+        if tuple(active.shape) != e.data.shape or active.dtype != torch.bool:
+            raise SampleError(
+                f"active has shape {tuple(active.shape)} and type {active.dtype}, expected "
+                f"booleans of shape {e.data.shape}"
+            )
+        return active.to(e.device)
+
+    def _load(self, i: int, sample: dict[str, Any], active: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input and baseline of one sample, (1, *F) each; fills in target and outputs."""
         e = self.experiment
         x = e.data.load(i)[None]
@@ -159,6 +176,8 @@ class _Loop:
             "prediction": int(outputs.argmax()),
         }
         baseline = e.baseline(x, [sample["sample_id"]], e.data, e.seed)
+        if active is not None:
+            baseline = torch.where(active, baseline, x)
         check_baseline_differs(x, baseline, [sample["sample_id"]])
         return x, baseline
 

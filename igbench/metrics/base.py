@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from igbench.core.batch import Attribution, Batch, Measurement, Method, mismatch
+from igbench.core.active import restrict, restrict_features, restrict_maps
+from igbench.core.batch import Attribution, Batch, Measurement, Method, concatenate, mismatch
 from igbench.core.features import Features, resolve
 from igbench.core.outputs import Target, as_target
 from igbench.core.score import Score, frozen
@@ -206,6 +207,14 @@ class BaseMetric:
         own = getattr(self.for_shape(batch.x.shape[1:]), "features", None)
         return resolve(batch.features if own is None else own, tuple(batch.x.shape[1:]))
 
+    def restricted(self, batch: Batch, i: int) -> Self:
+        """The same metric for the active elements of one sample, see `igbench.core.active`."""
+        own = self.for_shape(batch.x.shape[1:])
+        features = getattr(own, "features", None)
+        if features is None:
+            return own
+        return replace(own, features=restrict_features(features, batch, i))  # type: ignore[type-var]
+
     def with_features(self, features: str | Tensor) -> Self:
         """The same metric with another unit.
 
@@ -228,6 +237,14 @@ class BaseMetric:
             batch: N samples and the scalar that is explained.
             attributions: Maps (N, *F) by name of the method.
         """
+        if batch.active is not None:
+            parts = [
+                self.restricted(batch, i).score(
+                    restrict(batch, i), restrict_maps(attributions, batch, i)
+                )
+                for i in range(len(batch))
+            ]
+            return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
         own = self.for_shape(batch.x.shape[1:])
         return own.measure(batch, attributions, own.observe(batch))
 
@@ -245,6 +262,7 @@ class BaseMetric:
         sample_ids: Sequence[str] | None = None,
         explain: Callable[[Tensor, Tensor | None], Tensor] | None = None,
         method: Callable[[Batch], Tensor] | None = None,
+        active: Tensor | None = None,
     ) -> Any:
         """Score attributions of a model.
 
@@ -264,6 +282,8 @@ class BaseMetric:
             explain: For robustness metrics, the method: maps (x (1, *F), target (1,)) to a map.
             method: The method, where a metric explains another model: maps a `Batch` to a map of
                 its `score`; an object of `igbench.methods`, or a function.
+            active: (N, *F) boolean, false where an element is no feature (padding, special
+                tokens): it keeps its value, and its attribution is ignored.
 
         Returns:
             A `Measurement`, which works as a tensor (N,), NaN where undefined; a dict of them for a
@@ -284,6 +304,7 @@ class BaseMetric:
                 sample_ids=sample_ids,
                 explain=explain,
                 method=method,
+                active=active,
             )
         n = len(inputs)
         maps = {"": attributions} if isinstance(attributions, Tensor) else dict(attributions)
@@ -305,6 +326,7 @@ class BaseMetric:
             ids,
             default_features(inputs.shape[1:]),
             seed,
+            active=active,
         )
         again: Method | None = None if explain is None else CallableMethod(explain, kind)
         if method is not None:

@@ -81,6 +81,17 @@ class Masked(BaseMetric):
             )
         return replace(self, masks=dict(zip(sample_ids, self.masks, strict=True)).get)
 
+    def restricted(self, batch: Batch, i: int) -> Self:
+        """Not defined: marks are compared with whole samples.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            f"{self.title} compares whole samples with marks, and some elements of the sample "
+            f"{batch.sample_ids[i]!r} take no part; leave the metric out, or active."
+        )
+
     @property
     def sharing_key(self) -> object:
         """All localisation metrics of the same data share the masks."""

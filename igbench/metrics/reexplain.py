@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from igbench.core.active import Lifted
 from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.inference import InferenceOptions
-from igbench.core.score import Output, Score
+from igbench.core.score import Score
 from igbench.errors import InputError, check_same_shape
 from igbench.methods.custom import CallableMethod
 
@@ -21,22 +21,6 @@ def usable(values: Tensor) -> Tensor:
     """Mask of the maps that are finite and not zero everywhere, (N, *F) to (N,)."""
     flat = values.flatten(1)
     return torch.isfinite(flat).all(dim=1) & (flat != 0).any(dim=1)
-
-
-def subset(batch: Batch, keep: Tensor) -> Batch:
-    """Some samples of a batch, by their positions.
-
-    Args:
-        batch: N samples.
-        keep: (n,) positions.
-    """
-    return replace(
-        batch,
-        x=batch.x[keep],
-        baseline=batch.baseline[keep],
-        target=None if batch.target is None else batch.target[keep],
-        sample_ids=tuple(batch.sample_ids[i] for i in keep.tolist()),
-    )
 
 
 def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
@@ -56,7 +40,7 @@ def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
     found = torch.full_like(attribution.values, math.nan)
     keep = usable(attribution.values).nonzero()[:, 0]
     if len(keep):
-        maps = method(subset(batch, keep))
+        maps = method(batch.select(keep))
         check_same_shape("the attribution that was made again", maps, batch.x[keep])
         found[keep] = maps.to(found)
     return found
@@ -92,7 +76,8 @@ def method_of_batch(name: str, attribution: Attribution) -> Method:
             explaining the user's model with its own baseline.
     """
     method = method_of(name, attribution)
-    if isinstance(method, CallableMethod) and not method.per_batch:
+    plain = method.method if isinstance(method, Lifted) else method
+    if isinstance(plain, CallableMethod) and not plain.per_batch:
         raise InputError(
             f"this metric changes the model or the baseline, and {name!r} is a function of input "
             "and class alone, which does not notice; write it as a method: Batch -> map, "
@@ -109,33 +94,6 @@ def rescored(score: Score, model: nn.Module) -> Score:
         model: The other model.
     """
     return score.sibling(model, score.output, InferenceOptions())
-
-
-class Wrapped(Score):
-    """Base of changed scalars: another function of the same model.
-
-    The model itself is the user's, so that methods find its layers by name.
-
-    Args:
-        score: The scalar to change; settings and counters are shared.
-    """
-
-    def __init__(self, score: Score) -> None:
-        super().__init__(score.model, score.output, score.rows, score.channels_last)
-        self.share(score)
-
-    def as_output(self, output: Output) -> Score:
-        """Itself; another readout would undo the change, so it is refused.
-
-        Raises:
-            InputError: Another output than that of the scalar.
-        """
-        if output != self.output:
-            raise InputError(
-                f"a method asks for the {output} of a function that this metric made of the "
-                f"{self.output}; it must explain batch.score as it is."
-            )
-        return self
 
 
 def l1(values: Tensor) -> Tensor:

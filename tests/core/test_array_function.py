@@ -80,7 +80,7 @@ def test_methods_that_need_gradients_are_refused_in_one_line():
         "the model has no gradients, which ig cannot do without; choose methods that evaluate it "
         "alone: occlusion, noise."
     )
-    with pytest.raises(InputError, match="which ig, saliency cannot .* alone: occlusion, random"):
+    with pytest.raises(InputError, match=r"which ig, saliency cannot .* alone: occlusion, random"):
         igbench.evaluate(MODEL, X, methods=["ig", "saliency"], metrics=["completeness"])
 
 
@@ -92,8 +92,8 @@ def test_functions_of_the_caller_say_whether_they_need_gradients():
     assert set(found.frame["status"]) == {"failed"}  # the label is needed, and there is none
     found = igbench.evaluate(model, X, methods={"own": own}, metrics=["sparseness"])
     assert (found.frame["status"] == "ok").all()
+    other = CallableMethod(lambda x, t: x, kind="local")
     with pytest.raises(InputError, match="which own cannot do without"):
-        other = CallableMethod(lambda x, t: x, kind="local")
         igbench.evaluate(model, X, methods={"own": other}, metrics=["deletion"])
 
 

@@ -14,11 +14,11 @@ from igbench.core import features as feature_units
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
-from igbench.core.score import Score
+from igbench.core.score import Score, Wrapped
 from igbench.errors import InputError, check_choice, check_positive
 from igbench.metrics.base import BaseMetric, patches
 from igbench.metrics.monte_carlo import averaged, jackknife, repeated
-from igbench.metrics.reexplain import Wrapped, explained, l1, method_of_batch, subset
+from igbench.metrics.reexplain import explained, l1, method_of_batch
 
 REASONS = {
     "plant": "the map is zero or not finite",
@@ -205,7 +205,7 @@ class Dummy(BaseMetric):
         maps = []
         for i in range(len(batch)):
             score = Ignoring(batch.score, masks[i], batch.baseline[i])
-            part = replace(subset(batch, torch.tensor([i])), score=score)
+            part = replace(batch.select(slice(i, i + 1)), score=score)
             own = replace(attribution, values=attribution.values[i : i + 1])
             maps.append(explained(name, own, part))
         return torch.cat(maps)

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.batch import Attribution, Batch, Measurement
-from igbench.core.score import Score
+from igbench.core.score import Score, Wrapped
 from igbench.errors import InputError, check_choice
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.reexplain import (
     LOST,
-    Wrapped,
     explained,
     method_of_batch,
     relative_l1,

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
-from igbench.core.score import Score
+from igbench.core.score import Score, Wrapped
 from igbench.errors import InputError, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged, repeated
-from igbench.metrics.reexplain import LOST, Wrapped, explained, l1, method_of_batch, subset
+from igbench.metrics.reexplain import LOST, explained, l1, method_of_batch
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Linearity(BaseMetric):
         size_f, size_g = l1(own.values), l1(of_g[i : i + 1])
         b = float(size_f / size_g) if float(size_g) > 0 else 1.0
         score = Combined(batch.score, self.a, b, v)
-        both = explained(name, own, replace(subset(batch, torch.tensor([i])), score=score))
+        both = explained(name, own, replace(batch.select(slice(i, i + 1)), score=score))
         parts = self.a * own.values.double() + b * of_g[i : i + 1].double()
         return l1(both.double() - parts) / (abs(self.a) * size_f + b * size_g)
 

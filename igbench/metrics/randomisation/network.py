@@ -105,7 +105,7 @@ def network(batch: Batch, init: Init) -> Network:
             "function."
         )
     twin = copy.deepcopy(model)
-    layers = layers_in_order(twin, batch.x[:1])
+    layers = layers_in_order(twin, batch.score.inputs(batch.x[:1]))
     if not layers:
         raise InputError("the model has no layer with weights that could be made random.")
     return Network(model, twin, layers, batch.metric_seed, init)

@@ -235,7 +235,7 @@ def bare(batch: Batch) -> Data:
         sample_ids=batch.sample_ids,
         labels=(None,) * len(batch),
         load=nothing,
-        features=batch.features,
+        features="element",
         display=None,
         black=(0.0,),
         reference=None,
