@@ -23,13 +23,14 @@ from igbench.schema import MethodSpec, MetricSpec
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples to explain, and the scalar that is explained.
+    """Samples to explain, with the scalar that is explained.
 
     Attributes:
         score: The scalar f.
         x: (N, *F) inputs.
         baseline: (N, *F) reference inputs x'.
-        target: (N,) classes, fixed on the clean inputs; None for single-output models.
+        target: (N,) classes, or (N, k) indices for outputs of k axes, fixed on the clean inputs;
+            None for single-output models.
         sample_ids: N identifiers, stable across runs.
         features: The features that metrics use by default: a name ("pixel", "patch:16", ...) or
             numbers (*F), see `igbench.core.features.resolve`; with `active` also (N, *F).
@@ -81,7 +82,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Attribution:
-    """A map with the facts that metrics must know about it.
+    """A map with its definition and its method.
 
     Attributes:
         values: (N, *F).
@@ -300,7 +301,11 @@ class Metric(Protocol):
 
 
 def mismatch(needs: str, spec: MethodSpec) -> str:
-    """Why an attribution of this kind cannot be scored by a metric with these `needs`; or ""."""
+    """Reason why a metric with these `needs` cannot score an attribution of this kind; or "".
+
+    >>> mismatch("signed", MethodSpec("Saliency", "", "local", signed=False))
+    'needs a signed attribution; this one holds magnitudes'
+    """
     if "global" in needs and spec.kind != "global":
         return (
             "needs a global attribution (contributions that sum to f(x) - f(x')); this one is "

@@ -1,4 +1,4 @@
-"""What is one feature: an element, a pixel, a patch?  The unit that metrics remove together."""
+"""Features: the elements, pixels or patches that metrics remove together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from igbench.errors import InputError
 
 @dataclass(frozen=True)
 class Features:
-    """What one feature is: which elements of a sample are changed together.
+    """Elements of a sample that are changed together, as one feature.
 
     Attributes:
         name: "element", "pixel", "patch:16", ...
@@ -41,6 +41,9 @@ def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
 
     Raises:
         InputError: The name is unknown or does not fit the shape.
+
+    >>> resolve("patch:2", (1, 2, 4)).index.tolist()
+    [[[0, 0, 1, 1], [0, 0, 1, 1]]]
     """
     if isinstance(spec, Tensor):
         return _explicit(spec, shape)
@@ -78,14 +81,22 @@ def _patches(name: str, side: int, shape: tuple[int, ...]) -> Features:
 
 
 def total(values: Tensor, features: Features) -> Tensor:
-    """Sum a map over the elements of each feature, (N, *F) to (N, G), in float64."""
+    """Sum a map over the elements of each feature, (N, *F) to (N, G), in float64.
+
+    >>> total(torch.tensor([[1.0, 2.0, 4.0]]), resolve(torch.tensor([0, 1, 1]), (3,))).tolist()
+    [[1.0, 6.0]]
+    """
     flat = values.flatten(1).double()
     index = features.index.reshape(1, -1).to(flat.device).expand(len(flat), -1)
     return flat.new_zeros(len(flat), features.count).scatter_add_(1, index, flat)
 
 
 def spread(per_feature: Tensor, features: Features) -> Tensor:
-    """Give every element the value of its feature, (D, G) to (D, *F); channels may share memory."""
+    """Give every element the value of its feature, (D, G) to (D, *F); channels may share memory.
+
+    >>> spread(torch.tensor([[7, 9]]), resolve(torch.tensor([0, 1, 1]), (3,))).tolist()
+    [[7, 9, 9]]
+    """
     index = features.index
     shape = (len(per_feature), *index.shape)
     if index.dim() > 1 and index.stride(0) == 0:  # the same for all channels
@@ -109,6 +120,9 @@ def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[floa
 
     Raises:
         InputError: There are none, or one is neither.
+
+    >>> check_shares([0.1, 3])
+    (0.1, 3)
     """
     found = tuple(shares)
     if not found or any(s <= 0 or (s >= 1 and s != int(s)) for s in found):
@@ -129,6 +143,9 @@ def counts_of(shares: Sequence[float], count: int, what: str = "fractions") -> l
 
     Raises:
         InputError: One is above G.
+
+    >>> counts_of([0.01, 0.5, 3], count=10)
+    [1, 5, 3]
     """
     counts = [max(1, round(s * count)) if s < 1 else int(s) for s in shares]
     if max(counts) > count:

@@ -1,4 +1,4 @@
-"""How do forwards without gradients get faster, and what do they leave alone?
+"""Faster forwards without gradients: lower precision and compilation.
 
 Two options, for perturbed inputs alone: lower precision, and a compiled model.  Gradients, the
 scores of samples and baselines, and whatever looks into the layers of a model keep the model as it
@@ -26,7 +26,7 @@ class Compiled:
     """A module behind `torch.compile`; where that does not work it is the module itself.
 
     Compilation happens at the first call.  If a call fails and the module by itself does not, the
-    reason is said once and the module is called from then on.
+    reason is logged once and the module is called from then on.
 
     Args:
         module: What to compile; it is not changed.
@@ -70,7 +70,7 @@ class Compiled:
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """What forwards of perturbed inputs may do differently.
+    """Precision and compilation of forwards of perturbed inputs.
 
     Attributes:
         precision: "float32" (as everything else), "tf32" (10 bits of mantissa in products of
@@ -111,7 +111,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
 
 @contextmanager
 def _products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
-    """How products of matrices and convolutions in float32 are computed on CUDA."""
+    """Set the arithmetic of float32 matrix products and convolutions on CUDA."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     try:
         switches: list[tuple[Any, str, Any]] = [

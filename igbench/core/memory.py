@@ -1,4 +1,4 @@
-"""How much memory did a piece of work need at its peak, and who keeps what is freed?"""
+"""Peak memory of a piece of work, and settings of the allocator."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _MEBI = 2**20
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # from malloc.h
-_kept = False  # what this process told its allocator, which cannot be asked
+_kept = False  # the setting of this process: the allocator has no query for it
 
 
 def keep_freed() -> bool:
-    """Tell the allocator of glibc to keep freed memory for what comes next; whether that worked.
+    """Set the allocator of glibc to keep freed memory for reuse; returns whether that worked.
 
-    By default it gives the activations of every forward pass back to the system, which hands them
-    out again page by page, filled with zeros: for a small network on images that took nearly half
-    of the time.  The setting is that of the whole process, so programs make it, and the library
-    does not by itself.  Call `give_back` between pieces of work of different kinds.  Does nothing
+    By default it returns the activations of every forward pass to the system, which provides them
+    again page by page, filled with zeros: for a small network on images that took nearly half of
+    the time.  The setting is that of the whole process, so programs make it, and the library does
+    not by itself.  Call `give_back` between pieces of work of different kinds.  Does nothing
     on other systems, and where the environment (MALLOC_..., GLIBC_TUNABLES) has settings for the
     allocator.
     """
@@ -45,7 +45,7 @@ def keeps_freed() -> bool:
 
 
 def give_back() -> None:
-    """Hand memory that is free to the system, so that none is kept in pieces of the wrong size."""
+    """Return free memory to the system, so that none is kept in pieces of the wrong size."""
     libc = _libc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""How are inputs changed?  Subset masks, rankings, noise, and what fills the removed features.
+"""Perturbations of inputs: subset masks, rankings, and values in place of removed features.
 
 Pure functions of their arguments; randomness comes in as keys (see `igbench.core.rng`).
 """
@@ -25,13 +25,16 @@ OCCLUDERS = ("baseline", "zero", "mean", "blur")
 
 
 def occluded(batch: Batch, occluder: str) -> Tensor:
-    """What removed features are replaced by, (N, *F).
+    """Values in place of removed features, (N, *F).
 
     Args:
         batch: Samples.
         occluder: "baseline" (the batch's own), "zero" (in the space of the model: the mean grey of
             normalised photographs), "mean" (of each channel of the sample) or "blur" (the blur of
             RISE: an 11 x 11 kernel that is nearly a box).
+
+    Raises:
+        InputError: Unknown occluder, or one that needs images.
     """
     if occluder == "baseline":
         return batch.baseline
@@ -81,10 +84,15 @@ def remove(x: Tensor, fill: Tensor, removed: Tensor, features: Features) -> Tens
         x: (*F) the sample.
         fill: (*F) what replaces it.
         removed: (D, G), true where a feature is removed.
-        features: What each of the G features covers.
+        features: The G features.
 
     Returns:
         (D, *F).
+
+    >>> from igbench.core.features import resolve
+    >>> gone = torch.tensor([[False, True]])
+    >>> remove(torch.ones(3), torch.zeros(3), gone, resolve(torch.tensor([0, 1, 1]), (3,))).tolist()
+    [[1.0, 0.0, 0.0]]
     """
     return torch.where(feature_units.spread(removed.to(x.device), features), fill, x)
 
@@ -100,7 +108,7 @@ def removals(
         x: (*F) the sample.
         fill: (*F) what replaces removed features.
         masks: (D, G), true where a feature is removed.
-        features: What each of the G features covers.
+        features: The G features.
     """
     masks = masks.to(x.device)  # once, and not again for each chunk
     features = feature_units.on(features, x.device)
@@ -121,6 +129,9 @@ def all_subsets(count: int, size: int | None = None, limit: int = 20_000) -> Ten
 
     Raises:
         InputError: There are more than `limit` of them.
+
+    >>> all_subsets(3, size=1).int().tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     """
     n = math.comb(count, size) if size is not None else 2**count
     if n > limit:
@@ -166,6 +177,9 @@ def order(values: Tensor, seed: int, sample_id: str) -> Tensor:
         values: (..., G) one value for each feature.
         seed: Seed of the tie-break.
         sample_id: Sample of the tie-break.
+
+    >>> order(torch.tensor([0.5, 2.0, -1.0]), seed=0, sample_id="cat").tolist()
+    [1, 0, 2]
     """
     g = rng.generator(seed, "ties", sample_id)
     shuffled = torch.randperm(values.shape[-1], generator=g).to(values.device)
@@ -202,6 +216,6 @@ def rankings(
 
 
 def _inverse(orders: Tensor) -> Tensor:
-    """Where each of 0..G-1 stands in every order of them, (D, G)."""
+    """Place of each of 0..G-1 in every order of them, (D, G)."""
     at = torch.arange(orders.shape[1], device=orders.device).expand_as(orders)
     return torch.empty_like(orders).scatter_(1, orders, at)

@@ -1,7 +1,7 @@
-"""Where does randomness come from?  From generators keyed by what they are for.
+"""Random generators keyed by (seed, purpose, sample id, draw): the only source of randomness.
 
-This is the only place where a seed is made.  A generator depends on (seed, purpose, sample id,
-draw) and on nothing else: not on the position in a batch, the device, the method or the worker.
+A generator depends on its key and on nothing else: not on the position in a batch, the device,
+the method or the worker.
 Numbers are drawn on the CPU and moved, so that every device sees the same ones.
 """
 
@@ -17,7 +17,13 @@ from torch import Tensor
 
 
 def key(seed: int, purpose: str, sample_id: str, draw: int = 0) -> int:
-    """A 63-bit seed from the four parts; equal parts give equal seeds on every machine."""
+    """A 63-bit seed from the four parts; equal parts give equal seeds on every machine.
+
+    >>> key(0, "noise", "cat") in (key(0, "noise", "cat"), key(0, "ties", "cat"))
+    True
+    >>> key(0, "noise", "cat") == key(1, "noise", "cat")
+    False
+    """
     text = f"{seed}\x1f{purpose}\x1f{sample_id}\x1f{draw}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -48,7 +54,11 @@ def per_sample(
 
 
 def repeat(seed: int, number: int) -> int:
-    """The seed of a repeat of the same measurement; the first one, 0, has the seed itself."""
+    """The seed of a repeat of the same measurement; the first one, 0, has the seed itself.
+
+    >>> repeat(7, 0), repeat(7, 1) == 7
+    (7, False)
+    """
     return key(seed, "repeat", "", number) if number else seed
 
 

@@ -31,13 +31,13 @@ class Cost:
         return Cost(self.forward - before.forward, self.backward - before.backward)
 
     def snapshot(self) -> Cost:
-        """A copy."""
+        """A copy, to which `since` compares later."""
         return replace(self)
 
 
 @dataclass
 class Limit:
-    """Largest number of rows in one call of the model; a lack of memory lowers it."""
+    """Largest number of rows in one call of the model; out-of-memory errors halve it."""
 
     rows: int
 
@@ -49,12 +49,21 @@ class Score(nn.Module):
     counted, and where batches are cut into chunks.
 
     Args:
-        model: Maps (N, *F) to (N, K), (N, 1) or (N,).  Must be in eval mode.
-        output: What is made of the K outputs.  For a model with a single output, "probability"
-            is its sigmoid.
+        model: Maps (N, *F) to (N, K), (N, 1), (N,), (N, K, ...) or a value that holds such a
+            tensor, see `igbench.core.outputs.logits`.  Must be in eval mode.
+        output: Readout of the outputs, see `igbench.core.outputs.select`.
         rows: Largest number of rows in one call of the model.
         channels_last: Convert image batches to this memory format before each call.
-        quick: What `evaluate_draws` may do to be faster; nothing else is touched by it.
+        quick: Precision and compilation of `evaluate_draws` alone.
+
+    Raises:
+        InputError: Unknown output, no rows, or a model in training mode.
+
+    >>> score = Score(lambda x: x.square(), "logit")
+    >>> score(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
+    tensor([4., 9.])
+    >>> score.cost
+    Cost(forward=2, backward=0)
     """
 
     def __init__(
@@ -93,12 +102,12 @@ class Score(nn.Module):
         self.limit.rows = rows
 
     def share(self, score: Score) -> Score:
-        """Itself, with the counters of another scalar from now on, and its limit of rows."""
+        """Use the counters and the limit of rows of another scalar from now on; returns itself."""
         self.cost, self.limit = score.cost, score.limit
         return self
 
     def as_output(self, output: Output) -> Score:
-        """The same model and the same counters, read out as `output`."""
+        """The same model with another readout and the same counters."""
         if output == self.output:
             return self
         return self.sibling(self.model, output, self.quick)
@@ -114,7 +123,8 @@ class Score(nn.Module):
 
         Args:
             x: (N, *F).
-            target: (N,) class indices; ignored by models with a single output.
+            target: (N,) class indices, or (N, k) for outputs of k axes; ignored by models with a
+                single output.
         """
         return self._through(self.model, x, target)
 
@@ -139,10 +149,7 @@ class Score(nn.Module):
         self.cost.backward += len(gradient)
 
     def shrink(self, error: Exception) -> bool:
-        """Halve `rows` if `error` says that memory ran out; False if it says something else.
-
-        A single row that does not fit is not helped: then, too, the answer is False.
-        """
+        """Halve `rows` after an out-of-memory error; False for other errors, and for one row."""
         text = str(error)
         full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
         if not full or self.rows == 1:
@@ -156,7 +163,7 @@ class Score(nn.Module):
     def evaluate(self, x: Tensor, target: Tensor | None) -> Tensor:
         """f(x)[target] for every row, (N,), without gradients, in chunks of `rows`.
 
-        In full precision, whatever `quick` says.
+        Always in full precision.
         """
         return self._chunks(
             len(x), lambda part: (x[part], None if target is None else target[part]), self
@@ -171,7 +178,7 @@ class Score(nn.Module):
         device: torch.device | None = None,
         full: bool = False,
     ) -> Tensor:
-        """Outputs for D perturbed versions of one sample, built chunk by chunk, (D,).
+        """Outputs of D perturbed versions of one sample, built chunk by chunk, (D,).
 
         Chunks never mix samples, so that a sample's numbers do not depend on its neighbours.
 
@@ -179,8 +186,8 @@ class Score(nn.Module):
             draws: D.
             target: (1,) class index, or None.
             build: Maps numbers of draws (rows,) to inputs (rows, *F).
-            device: Where the numbers of draws are: give that of the inputs where `build` works
-                there, so that nothing has to be sent for each chunk.  None for the CPU.
+            device: Device of the numbers of draws: that of the inputs where `build` works there,
+                so that no chunk waits for a transfer.  None for the CPU.
             full: Keep full precision: for values that become part of a map.
         """
         numbers = torch.arange(draws, device=device)
@@ -192,7 +199,7 @@ class Score(nn.Module):
         return self._chunks(draws, rows_of, self if full else self._hurry)
 
     def _hurry(self, x: Tensor, target: Tensor | None) -> Tensor:
-        """As `quick` says; the result is in the precision of the inputs again."""
+        """f(x)[target] with the options of `quick`, in the dtype of the inputs, (N,)."""
         if not self.quick.changes:
             full: Tensor = self(x, target)
             return full
@@ -260,7 +267,7 @@ class Wrapped(Score):
 
 @contextmanager
 def frozen(model: nn.Module | Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Turn the gradients of all parameters off, and back to what they were afterwards."""
+    """Turn the gradients of all parameters off, and restore them afterwards."""
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     flags = [p.requires_grad for p in parameters]
     try:
