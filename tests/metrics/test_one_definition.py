@@ -20,7 +20,7 @@ from igbench.core.dataset import Data
 from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.integration.integrate import input_gradient
-from igbench.methods.custom import BatchMethod
+from igbench.methods.custom import CallableMethod
 from igbench.schema import MethodSpec
 from tests.helpers.contract import class_of
 
@@ -215,7 +215,7 @@ def by_configuration(name: str, arguments: Mapping[str, Any]) -> Any:
     score, x = Score(net(IMAGE)), X.clone()
     batch = Batch(score, x, torch.zeros_like(x), Y, ("0", "1"), "pixel")
     spec = MethodSpec("drawn", "", kind_of(arguments), signed=True)
-    again = BatchMethod(method, spec)
+    again = CallableMethod(method, spec.kind, per_batch=True)
     maps = {n: Attribution(values, spec, again) for n, values in MAPS.items()}
     return metric.measure(batch, maps, metric.observe(batch))["case"]
 
