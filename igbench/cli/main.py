@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from igbench.evaluation.cost import Estimate
     from igbench.run.runner import Job
 
+MARKDOWN = "--markdown"
+
 OK, REGRESSION, WRONG, USAGE, FAILED, STOPPED = 0, 1, 1, 2, 3, 130
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What the system says when files cannot be written."""
+
+Markdown = Annotated[bool, typer.Option(MARKDOWN, help="print Markdown, on a terminal too")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -41,18 +45,20 @@ def main(words: list[str], commands: Sequence[str]) -> int:
     """Hand the words to a sub-command, to Hydra (sweeps, --cfg, --info) or to a run."""
     verbose = "-v" in words
     words = [w for w in words if w != "-v"]
+    markdown = MARKDOWN in words
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         if words and words[0] in commands:
             return _command(words)
+        words = [w for w in words if w != MARKDOWN]
         if any(w.startswith("-") for w in words):
-            return _hydra(words)
+            return _hydra(words, markdown)
         if words and "=" not in words[0]:
             raise InputError(
                 f"unknown command {words[0]!r}; known: {', '.join(commands)}, or key=value pairs "
                 f"for a run.{suggestion(words[0], commands)}"
             )
-        return run(words)
+        return run(words, markdown)
     except InputError as error:
         if verbose:
             raise
@@ -84,7 +90,7 @@ def _command(words: list[str]) -> int:
     return int(status or 0)
 
 
-def _hydra(words: list[str]) -> int:
+def _hydra(words: list[str], markdown: bool) -> int:
     """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
     import hydra
 
@@ -93,7 +99,7 @@ def _hydra(words: list[str]) -> int:
     plain = [w for w in words if "=" in w and "," not in w and w[0] not in "-+"]
     board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
     worst = [OK]
-    job = sweep_job(board.absolute(), worst)
+    job = sweep_job(board.absolute(), worst, markdown)
     saved, sys.argv = sys.argv, ["igbench", *words]
     try:
         hydra.main(config_path=str(compose.FOLDER), config_name="run", version_base="1.3")(job)()
@@ -104,12 +110,15 @@ def _hydra(words: list[str]) -> int:
     return max(worst + told)
 
 
-def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
+def sweep_job(
+    board: Path, worst: list[int], markdown: bool = False
+) -> Callable[[DictConfig], None]:
     """What a launcher of Hydra calls for each run of a sweep, here or in another process.
 
     Args:
         board: Folder where each run leaves a file whose suffix is its exit status.
         worst: The same, for runs in this process.
+        markdown: Print tables as Markdown.
     """
 
     def job(config: DictConfig) -> None:
@@ -117,7 +126,7 @@ def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
 
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            status = run_config(compose.selected(plain), [])
+            status = run_config(compose.selected(plain), [], markdown)
         except InputError as error:
             sys.stderr.write(f"igbench: {error}\n")
             status = USAGE
@@ -129,20 +138,26 @@ def sweep_job(board: Path, worst: list[int]) -> Callable[[DictConfig], None]:
     return job
 
 
-def run(overrides: Sequence[str]) -> int:
+def run(overrides: Sequence[str], markdown: bool = False) -> int:
     """Compose, run, write, report."""
-    return run_config(compose.compose(overrides), overrides)
+    return run_config(compose.compose(overrides), overrides, markdown)
 
 
-def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
-    """Run one resolved configuration; the exit status says whether cells failed."""
+def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool = False) -> int:
+    """Run one resolved configuration; the exit status says whether cells failed.
+
+    Args:
+        config: From `igbench.config.compose`.
+        overrides: What it was composed of, for the record.
+        markdown: Print the table of scores as Markdown, on a terminal too.
+    """
     from igbench.core import memory
     from igbench.evaluation import cost, precision
     from igbench.records import store
     from igbench.run import runner
 
     memory.keep_freed()
-    console = Console(soft_wrap=True)
+    console = _console()
     clock = time.perf_counter()
     store.writable(Path(config["results_dir"]))
     job = runner.job(config)
@@ -161,8 +176,9 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
         overwrite=bool(config["overwrite"]),
         watch=watch,
     )
-    scores = (outcome.folder / "tables" / "scores.md").read_text(encoding="utf-8")
-    console.print(f"\n{scores}", highlight=False, markup=False)
+    console.line()
+    _show_scores(console, outcome.folder, markdown)
+    console.line()
     took = duration(time.perf_counter() - clock)
     said = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
     console.print(f"{said} in {took}. Report: {outcome.page}", highlight=False)
@@ -176,6 +192,24 @@ def run_config(config: dict[str, Any], overrides: Sequence[str]) -> int:
             highlight=False,
         )
     return FAILED if len(failed) else OK
+
+
+def _show_scores(console: Console, folder: Path, markdown: bool) -> None:
+    """The table of scores; Markdown unless there is a terminal."""
+    if markdown or not console.is_terminal:
+        text = (folder / "tables" / "scores.md").read_text(encoding="utf-8")
+        console.print(text, highlight=False, markup=False, end="")
+        return
+    from igbench.cli import tables
+    from igbench.records import store
+    from igbench.report.tables import scores_table
+
+    tables.show(console, scores_table(store.read_run(folder), store.read_summary(folder)))
+
+
+def _console() -> Console:
+    """Standard output as it is now; long lines are left to the terminal."""
+    return Console(soft_wrap=True)
 
 
 def _headline(job: Job, cost: Estimate) -> str:
@@ -213,11 +247,12 @@ def plan_(
 @app.command("list")
 def list_(
     group: Annotated[str, typer.Argument(help="experiments, methods, metrics, ...")] = "",
+    markdown: Markdown = False,
 ) -> int:
-    """What exists, one line each, with direction and paper."""
-    from igbench.cli import catalogue
+    """List what exists: methods by kind, metrics by family with the question that each asks."""
+    from igbench.cli import listing
 
-    Console(soft_wrap=True).print(catalogue.text(group), highlight=False, markup=False)
+    listing.show(_console(), group, markdown=markdown)
     return OK
 
 
@@ -241,16 +276,21 @@ def compare_(
     base: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
     new: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
     results_dir: Path = Path("results"),
-    markdown: Annotated[bool, typer.Option("--markdown", help="print markdown")] = False,
+    markdown: Markdown = False,
 ) -> int:
-    """Paired verdict for each model x method x metric."""
+    """Compare two runs: a paired verdict for each model, method and metric."""
+    from igbench.cli import tables
     from igbench.records import compare, store
 
     found = compare.compare(
         store.read(store.resolve(base, results_dir)), store.read(store.resolve(new, results_dir))
     )
-    shown = compare.format_markdown(found) if markdown else compare.format_text(found)
-    sys.stdout.write(f"{shown}\n")
+    console = _console()
+    if console.is_terminal and not markdown:
+        tables.show_comparison(console, found)
+    else:
+        shown = compare.format_markdown(found) if markdown else compare.format_text(found)
+        console.file.write(f"{shown}\n")
     return found.exit_code
 
 
@@ -281,14 +321,22 @@ def certify_(
     metrics: Annotated[
         list[str] | None, typer.Argument(help="names of metrics; all if none")
     ] = None,
+    markdown: Markdown = False,
 ) -> int:
-    """Every metric on models whose answer is known, and on a model with planted contributions."""
+    """Check metrics on models whose answer is known, and on one with planted contributions."""
     from igbench import certify
+    from igbench.cli import tables
+    from igbench.report import certificates as report
 
-    certificates, ordering = certify.certify(metrics), certify.ordering_tests(metrics)
-    text = f"{certify.table(certificates)}\n\n{certify.ordering_table(ordering)}\n"
-    sys.stdout.write(text)
-    right = all(c.ok for c in certificates) and all(one.ok for one in ordering)
+    found, ordering = certify.certify(metrics), certify.ordering_tests(metrics)
+    console = _console()
+    if console.is_terminal and not markdown:
+        names = metrics or compose.choices("metric")
+        for table in report.record_tables(certify.as_record(names, found, ordering)):
+            tables.show(console, table)
+    else:
+        console.file.write(f"{certify.table(found)}\n\n{certify.ordering_table(ordering)}\n")
+    right = all(c.ok for c in found) and all(one.ok for one in ordering)
     return OK if right else WRONG
 
 

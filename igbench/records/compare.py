@@ -318,34 +318,48 @@ def _name(change: Change) -> str:
 def format_text(comparison: Comparison) -> str:
     """Format a comparison for a terminal: headline, one line for each finding, differences."""
     c = comparison
-    lines = [_headline(c), *(f"NOT COMPARABLE {text}" for text in c.incomparable)]
+    lines = [headline(c), *(f"NOT COMPARABLE {text}" for text in c.incomparable)]
     lines += [_line(c, change) for change in _findings(c)]
-    lines += [f"differs: {text}" for text in c.differences]
-    if not c.incomparable:
-        lines.append(_sensitivity(c))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *remarks(c)]) + "\n"
 
 
 def format_markdown(comparison: Comparison) -> str:
     """Format a comparison as Markdown, with a table of the findings, for a job summary."""
     c = comparison
-    lines = [f"### {_headline(c)}", ""]
+    lines = [f"### {headline(c)}", ""]
     lines += [f"- not comparable: {_escape(text)}" for text in c.incomparable]
-    findings = _findings(c)
-    if findings:
+    rows = finding_rows(c)
+    if rows:
         lines += [
-            "| verdict | cell | base | new | difference [95 %] | p (Holm) | n | note |",
+            f"| {' | '.join(FINDING_COLUMNS)} |",
             "|---|---|---:|---:|---:|---:|---:|---|",
-            *("| " + " | ".join(_escape(v) for v in _columns(c, f)) + " |" for f in findings),
+            *("| " + " | ".join(map(_escape, row)) + " |" for row in rows),
             "",
         ]
-    lines += [f"- differs: {_escape(text)}" for text in c.differences]
-    if not c.incomparable:
-        lines.append(f"- {_sensitivity(c)}")
+    lines += [f"- {_escape(text)}" for text in remarks(c)]
     return "\n".join(lines) + "\n"
 
 
-def _headline(c: Comparison) -> str:
+FINDING_COLUMNS = (
+    "verdict", "cell", "base", "new", "difference [95 %]", "p (Holm)", "n", "note",
+)  # fmt: skip
+"""Heads of the table of findings."""
+
+
+def finding_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The findings as texts, one for each of `FINDING_COLUMNS`; the gravest first."""
+    return [_columns(comparison, change) for change in _findings(comparison)]
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What differs between the runs besides the scores, and the differences that could be seen."""
+    c = comparison
+    found = [f"differs: {text}" for text in c.differences]
+    return found if c.incomparable else [*found, _sensitivity(c)]
+
+
+def headline(c: Comparison) -> str:
+    """The verdict on the whole, with counts of cells and the names of both runs."""
     verdict = {0: "no regression", 1: "regression", 2: "not comparable", 3: "incomplete"}
     counts = Counter(change.verdict for change in c.changes)
     text = ", ".join(f"{counts[v]} {v}" for v in _LABELS if counts[v])
@@ -388,14 +402,14 @@ def _line(c: Comparison, change: Change) -> str:
     )
 
 
-def _columns(c: Comparison, change: Change) -> list[str]:
+def _columns(c: Comparison, change: Change) -> tuple[str, ...]:
     numbers = ["", "", "", "", ""]
     if change.n:
         p = "" if math.isnan(change.p_value) else f"{change.p_value:.2g}"
         numbers = [
             f"{change.base:.4g}", f"{change.new:.4g}", _interval(change), p, str(change.n)
         ]  # fmt: skip
-    return [_label(c, change), _cell_name(c, change), *numbers, _note(c, change)]
+    return (_label(c, change), _cell_name(c, change), *numbers, _note(c, change))
 
 
 def _interval(change: Change) -> str:

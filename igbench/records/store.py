@@ -191,6 +191,27 @@ def scores(folder: Path) -> pd.DataFrame:
     return _frame(read_table(Path(folder) / SCORES_FILE, Row))
 
 
+def read_run(folder: Path) -> Run:
+    """Read the description of a run alone.
+
+    Raises:
+        InputError: It is missing, damaged, or of another schema version.
+    """
+    return _read_run(Path(folder) / RUN_FILE)
+
+
+def read_summary(folder: Path) -> pd.DataFrame:
+    """Read the summary of a run, with the columns of `igbench.records.stats.summarise`.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    path = Path(folder) / SUMMARY_FILE
+    texts: dict[Any, Any] = dict.fromkeys(("model", "method", "metric", "reason"), str)
+    with _readable(path):
+        return pd.read_csv(path, converters=texts, float_precision="round_trip")
+
+
 def _read_run(path: Path) -> Run:
     with _readable(path):
         content = decode(json.loads(path.read_text(encoding="utf-8")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from igbench.cli import catalogue
+from igbench.cli import listing
 from igbench.config import build, compose
 from igbench.errors import InputError
 
