@@ -125,7 +125,7 @@ def results(tmp_path_factory) -> Path:
     from igbench.run import checkpoint, runner
 
     job = runner.job(compose.compose([*words, "seed=1"]))
-    checkpoint.execute(job.experiment, job.shards[0], job.pieces)
+    checkpoint.execute(job.experiment, job.shards[0], job.shard_dir)
     if before is None:
         del os.environ["IGBENCH_CACHE"]
     return where

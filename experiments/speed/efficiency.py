@@ -107,7 +107,7 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
     model = alone(job.experiment)
     spent: dict[str, Any] = {"forwards": [0, 0.0], "gradients": [0, 0.0], "outside": 0.0}
 
-    def probe(piece: str) -> None:
+    def probe(stage: str, samples: int) -> None:
         start = time.perf_counter()
         with frozen(model.score.model):
             for name, many in zip(("forwards", "gradients"), rows, strict=True):
@@ -116,7 +116,7 @@ def probed(folder: Path, rows: tuple[int, int], out: Path) -> None:
         spent["outside"] += time.perf_counter() - start
 
     @contextmanager
-    def watch(pieces: int) -> Iterator[Callable[[str], None]]:
+    def watch(work: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
         cost.estimate(job.experiment)
         yield probe
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from igbench.cli.progress import duration, progress
+from igbench.cli.progress import duration, shown
 from igbench.config import compose
 from igbench.errors import InputError, suggestion
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from igbench.evaluation.cost import Estimate
+    from igbench.evaluation.experiment import Advance
     from igbench.run.runner import Job
 
 MARKDOWN = "--markdown"
@@ -153,6 +154,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     """
     from igbench.core import memory
     from igbench.evaluation import cost, precision
+    from igbench.evaluation.forecast import Progress
     from igbench.records import store
     from igbench.run import runner
 
@@ -164,11 +166,13 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     gc.freeze()  # what start-up made stays
     gc.enable()
 
-    def watch(pieces: int) -> AbstractContextManager[Callable[[str], None]]:
-        console.print(_headline(job, cost.estimate(job.experiment)), highlight=False)
+    def watch(work: Mapping[str, int]) -> AbstractContextManager[Advance]:
+        estimate = cost.estimate(job.experiment)
+        seconds = estimate.seconds_of(work) + cost.REPORT
+        console.print(_headline(job, estimate, seconds), highlight=False, markup=False)
         if told := precision.words(job.precision):
-            console.print(told, highlight=False)
-        return progress(console, pieces)
+            console.print(told, highlight=False, markup=False)
+        return shown(console, Progress(work, estimate.per_sample()))
 
     outcome = runner.finish(
         job,
@@ -212,12 +216,11 @@ def _console() -> Console:
     return Console(soft_wrap=True)
 
 
-def _headline(job: Job, cost: Estimate) -> str:
+def _headline(job: Job, cost: Estimate, seconds: float) -> str:
     from igbench.run import checkpoint
 
     experiment = job.experiment
-    found = checkpoint.count(job.pieces, job.shards)
-    share = 1 - found / len(job.shards)
+    found = checkpoint.count(job.shard_dir, job.shards)
     resumed = f"; {found} of {len(job.shards)} shards are done already" if found else ""
     return (
         f"igbench {experiment.name}: {experiment.model.name} ({experiment.model.source}) on "
@@ -225,7 +228,7 @@ def _headline(job: Job, cost: Estimate) -> str:
         f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
         f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
         f"estimated cost {cost.forward:,} forwards and {cost.backward:,} gradients, about "
-        f"{duration(cost.seconds * share)} in the model, up to {experiment.rows} rows a call"
+        f"{duration(seconds)} in all, up to {experiment.rows} rows a call"
         f"{resumed}"
     )
 
@@ -233,14 +236,15 @@ def _headline(job: Job, cost: Estimate) -> str:
 @app.command("plan")
 def plan_(
     words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
+    markdown: Markdown = False,
 ) -> int:
-    """What a run would do and cost, and what of it is done already; runs nothing."""
+    """Show what a run would do and cost, and what of it is done already; runs nothing."""
     from igbench.cli import plan
     from igbench.core import memory
     from igbench.run import runner
 
     memory.keep_freed()
-    sys.stdout.write(plan.text(runner.job(compose.compose(words or []))) + "\n")
+    plan.show(_console(), runner.job(compose.compose(words or [])), markdown=markdown)
     return OK
 
 

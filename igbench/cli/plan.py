@@ -1,58 +1,77 @@
-"""What would a run do, and what of it is done already?  In words, before it starts."""
+"""Show what a run would do and cost, and what of it is done already."""
 
 from __future__ import annotations
 
+from collections import Counter
+
+from rich.console import Console
+
+from igbench.cli import tables
 from igbench.cli.progress import duration
-from igbench.evaluation.cost import Estimate, estimate
+from igbench.evaluation import cost
+from igbench.evaluation.cost import Estimate
+from igbench.report.table import Cell, Table
 from igbench.run import checkpoint, reuse
 from igbench.run.runner import Job
 
 
-def text(job: Job) -> str:
-    """Cells, shards, model rows by stage, time, and what is on disk; writes nothing."""
-    e, cost = job.experiment, estimate(job.experiment)
+def show(console: Console, job: Job, *, markdown: bool = False) -> None:
+    """Print cells, shards, model rows and seconds by stage, and what is on disk; writes nothing."""
+    estimate = cost.estimate(job.experiment)
+    console.print(f"{_size(job)}\n", markup=False, highlight=False)
+    tables.show(console, stages(estimate), markdown=markdown)
+    console.print(f"\n{_whole(job, estimate)}", markup=False, highlight=False)
+
+
+def _size(job: Job) -> str:
+    e = job.experiment
     samples, methods, metrics = len(e.data), len(e.methods), len(e.metrics)
-    lines = [
-        f"{e.name}: {e.model.name} on {e.device}, {samples} samples of {e.data.name}",
+    return (
+        f"{e.name}: {e.model.name} on {e.device}, {samples} samples of {e.data.name}\n"
         f"cells      {samples * methods * metrics:,} = {samples} samples x {methods} methods x "
-        f"{metrics} metrics",
-        f"shards     {len(job.shards)} of up to {e.batch} samples, up to {e.rows} rows a call",
-        "",
-        *_stages(cost),
-        "",
-        f"in all     {cost.forward:,} forwards, {cost.backward:,} of them with a gradient; about "
-        f"{duration(cost.seconds)} in the model, the rest comes on top",
-        _state(job, cost),
-    ]
-    return "\n".join(lines)
+        f"{metrics} metrics\n"
+        f"shards     {len(job.shards)} of up to {e.batch} samples, up to {e.rows} rows a call"
+    )
 
 
-def _stages(cost: Estimate) -> list[str]:
+def stages(estimate: Estimate) -> Table:
     """A line for each method and each group of metrics that shares its model work."""
-    width = max((len(name) for name in cost.stages), default=5)
-    head = f"{'one sample':<{width}}  {'forwards':>9}  {'gradients':>9}  {'seconds':>8}"
-    return [
-        head,
-        *(
-            f"{name:<{width}}  {forward:>9,}  {backward:>9,}  {cost.price(forward, backward):>8.2f}"
-            for name, (forward, backward) in cost.stages.items()
+    seconds = estimate.per_sample()
+    return Table(
+        name="plan",
+        caption="",
+        columns=("one sample", "forwards", "gradients", "seconds"),
+        rows=tuple(estimate.stages),
+        cells=tuple(
+            (Cell(f"{forward:,}"), Cell(f"{backward:,}"), Cell(f"{seconds[stage]:.2f}"))
+            for stage, (forward, backward) in estimate.stages.items()
         ),
-    ]
+    )
 
 
-def _state(job: Job, cost: Estimate) -> str:
+def _whole(job: Job, estimate: Estimate) -> str:
+    return (
+        f"in all     {estimate.forward:,} forwards, {estimate.backward:,} of them with a gradient; "
+        f"about {duration(estimate.seconds + cost.REPORT)}, report included\n"
+        f"done       {_state(job, estimate)}"
+    )
+
+
+def _state(job: Job, estimate: Estimate) -> str:
     finished = job.finished()
     if finished:
-        return f"done       finished: {finished} (overwrite=true runs it again)"
-    found = checkpoint.count(job.pieces, job.shards)
+        return f"finished: {finished} (overwrite=true runs it again)"
+    found = checkpoint.count(job.shard_dir, job.shards)
     ready = () if job.restarted else reuse.available_metrics(job.home, job.shards)
     if ready:
         verb = "is" if len(ready) == 1 else "are"
-        return f"done       {', '.join(ready)} {verb} found in finished runs"
+        return f"{', '.join(ready)} {verb} found in finished runs"
     if not found:
-        return "done       nothing yet"
-    left = cost.seconds * (1 - found / len(job.shards))
+        return "nothing yet"
+    work: Counter[str] = Counter()
+    for shard in checkpoint.incomplete(job.shard_dir, job.shards):
+        work.update(shard.progress_steps(job.experiment))
+    left = estimate.seconds_of(work) + cost.REPORT
     return (
-        f"done       {found} of {len(job.shards)} shards; about {duration(left)} in the model "
-        f"left (in {job.partial})"
+        f"{found} of {len(job.shards)} shards; about {duration(left)} left (in {job.partial})"
     )

@@ -1,60 +1,96 @@
-"""How far is it, and how long will it take?  A bar on a terminal, a line a minute elsewhere."""
+"""Show how far a run is and how long it will take: a bar on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
-    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from igbench.cli.tables import plain
+from igbench.evaluation.experiment import Advance
+from igbench.evaluation.forecast import Progress
 
 INTERVAL = 60.0
 """Seconds between lines where there is no terminal."""
 
+WIDTH = 28
+"""Characters for the name of the last stage."""
+
 
 @contextmanager
-def progress(console: Console, total: int) -> Iterator[Callable[[str], None]]:
-    """Yield a function to be called after each of `total` pieces of work with its name."""
+def shown(console: Console, progress: Progress) -> Iterator[Advance]:
+    """Show the progress of a run while the context is open.
+
+    Yields:
+        To be called after each step with its stage and its number of samples.
+    """
     if console.is_terminal:
-        with Progress(
-            TextColumn("{task.description:<24}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-        ) as bar:
-            task = bar.add_task("start", total=total)
-            yield lambda text: bar.update(task, advance=1, description=text[:24])
+        with _bar(console, progress) as bar:
+            task = bar.add_task("start", total=1.0)
+
+            def advance(stage: str, samples: int) -> None:
+                progress.advance(stage, samples)
+                bar.update(task, completed=progress.share(), description=_short(stage))
+
+            yield advance
     else:
-        yield _lines(console, total, time.monotonic)
+        yield _lines(console, progress)
 
 
-def _lines(console: Console, total: int, clock: Callable[[], float]) -> Callable[[str], None]:
-    """A line with the share done and the time left, at most once a minute."""
-    start = last = clock()
-    done = 0
+def _bar(console: Console, progress: Progress) -> Bar:
+    return Bar(
+        TextColumn(f"{{task.description:<{WIDTH}}}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        _Left(progress),
+        console=console,
+    )
 
-    def advance(text: str) -> None:
-        nonlocal last, done
-        done += 1
-        now = clock()
-        if now - last >= INTERVAL or done == total:
-            last = now
-            left = (now - start) / done * (total - done)
+
+class _Left(ProgressColumn):
+    """The time left, counted down between two steps."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+
+    def render(self, task: Task) -> Text:
+        if self.progress.finished:
+            return Text("done")
+        return Text(f"about {duration(self.progress.left())} left")
+
+
+def _short(stage: str) -> str:
+    text = plain(stage).plain
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+def _lines(console: Console, progress: Progress) -> Advance:
+    """A line with the share done and the time left, at most once a minute, and one at the end."""
+    last = progress.start
+
+    def advance(stage: str, samples: int) -> None:
+        nonlocal last
+        progress.advance(stage, samples)
+        if progress.last - last >= INTERVAL or progress.finished:
+            last = progress.last
             console.print(
-                f"{done}/{total} ({done / total:.0%}) after {duration(now - start)}, "
-                f"about {duration(left)} left; last: {text}",
+                f"{progress.share():.0%} after {duration(progress.elapsed)}, about "
+                f"{duration(progress.left())} left; last step: {stage}",
                 highlight=False,
+                markup=False,
             )
 
     return advance

@@ -1,23 +1,33 @@
-"""What will a run cost?  Counted on a stand-in model, timed on two calls of the real one."""
+"""Estimate the cost of a run: rows counted on a stand-in model, seconds timed on the real one."""
 
 from __future__ import annotations
 
 import logging
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from igbench.core.score import Score
+from igbench.core.score import Score, frozen
 from igbench.evaluation import isolation, loading, loop
-from igbench.evaluation.experiment import Experiment
+from igbench.evaluation.experiment import CURVES, LOADING, Experiment
 from igbench.evaluation.loading import Loading
 from igbench.integration.convergence import gradients_for_curve
 from igbench.integration.integrate import input_gradient
 
 log = logging.getLogger(__name__)
+
+ROUNDS = 5
+"""Most calls of the model that are timed, for forwards and for gradients; the median counts."""
+
+PATIENCE = 2.0
+"""Seconds after which no further call is timed."""
+
+REPORT = 8.0
+"""Seconds to draw a report, roughly: most of it goes into figures, whatever the size of the run."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,9 @@ class Estimate:
     Attributes:
         forward: Model rows evaluated.
         backward: Model rows differentiated.
-        seconds: Wall time in the model; the rest comes on top.
+        seconds: Wall time of all stages; the report comes on top.
         stages: Rows evaluated and differentiated for one sample, by stage.
+        outside: Seconds outside the model for one sample, by stage.
         per_forward: Seconds of one row evaluated.
         per_gradient: Seconds of one row differentiated, its evaluation included.
     """
@@ -37,12 +48,22 @@ class Estimate:
     backward: int
     seconds: float
     stages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    outside: Mapping[str, float] = field(default_factory=dict)
     per_forward: float = 0.0
     per_gradient: float = 0.0
 
-    def price(self, forward: int, backward: int) -> float:
-        """Seconds in the model for so many rows evaluated, of which some are differentiated."""
-        return max(0, forward - backward) * self.per_forward + backward * self.per_gradient
+    def per_sample(self) -> dict[str, float]:
+        """Seconds of one sample by stage."""
+        return {stage: self._price(*rows, stage) for stage, rows in self.stages.items()}
+
+    def _price(self, forward: int, backward: int, stage: str) -> float:
+        model = max(0, forward - backward) * self.per_forward + backward * self.per_gradient
+        return model + self.outside.get(stage, 0.0)
+
+    def seconds_of(self, work: Mapping[str, int]) -> float:
+        """Seconds of so many samples in each stage, see `Experiment.progress_steps`."""
+        found = self.per_sample()
+        return sum(samples * found.get(stage, 0.0) for stage, samples in work.items())
 
 
 class StandIn(nn.Module):
@@ -74,42 +95,63 @@ class StandIn(nn.Module):
 def estimate(experiment: Experiment) -> Estimate:
     """Rows of the whole run from a dry run of one sample, and seconds from the real model.
 
-    A method that does not work on the stand-in (a layer of the real model, say) counts as nothing.
+    What the dry run takes on the CPU is the time outside the model, since the stand-in costs next
+    to nothing; on other devices that time is not known, and left out.  A method that does not work
+    on the stand-in (it needs a layer of the real model, say) counts as nothing.
     """
+    start = time.perf_counter()
     loadable = loading.first(experiment.data, experiment.loading)
+    load_seconds = time.perf_counter() - start
     if loadable is None:
         return Estimate(0, 0, 0.0)
-    index, x = loadable
-    data = experiment.data
-    one = replace(
-        data,
-        sample_ids=data.sample_ids[index : index + 1],
-        labels=(None,),
-        load=lambda i: x,
-        display=None,
+    found = _dry_run(experiment, *loadable)
+    stages = {
+        name: (round(cost["forward"]), round(cost["backward"])) for name, cost in found.items()
+    }
+    outside = {name: cost["seconds"] for name, cost in found.items()}
+    if experiment.device.type != "cpu":
+        outside = {}
+    curve = gradients_for_curve()
+    stages = {LOADING: (1, 0)} | stages
+    outside[LOADING] = load_seconds
+    if experiment.convergence:
+        stages[CURVES] = (curve, curve)
+    per_forward, per_gradient = _time(experiment, loadable[1])
+    n = len(experiment.data)
+    work = dict.fromkeys(stages, n) | {CURVES: min(experiment.convergence, n)}
+    counted = [(work[stage], *rows) for stage, rows in stages.items() if stage != LOADING]
+    whole = Estimate(
+        sum(samples * forward for samples, forward, _ in counted),
+        sum(samples * backward for samples, _, backward in counted),
+        0.0,
+        stages,
+        outside,
+        per_forward,
+        per_gradient,
     )
+    return replace(whole, seconds=whole.seconds_of(work))
+
+
+def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[str, float]]:
+    """Rows and seconds by stage of one sample on the stand-in, on the CPU."""
+    data = experiment.data
     stand_in = StandIn(len(experiment.model.class_names) or 2, experiment.model.cam_layer)
     dry = replace(
         experiment,
         model=replace(experiment.model, module=stand_in),
-        data=one,
+        data=replace(
+            data,
+            sample_ids=data.sample_ids[index : index + 1],
+            labels=(None,),
+            load=lambda i: x,
+            display=None,
+        ),
         target="prediction",
         device=torch.device("cpu"),
         convergence=0,
         loading=Loading(),
     )
-    score = Score(stand_in, rows=experiment.rows)
-    dry_results = loop.run(dry, score=score)
-    n = len(data)
-    curves = gradients_for_curve() * min(experiment.convergence, n)
-    forward, backward = score.cost.forward * n + curves, score.cost.backward * n + curves
-    per_forward, per_gradient = _time(experiment, x)
-    stages = {
-        name: (round(cost["forward"]), round(cost["backward"]))
-        for name, cost in dry_results.stages.items()
-    }
-    whole = Estimate(forward, backward, 0.0, stages, per_forward, per_gradient)
-    return replace(whole, seconds=whole.price(forward, backward))
+    return loop.run(dry, score=Score(stand_in, rows=experiment.rows)).stages
 
 
 def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
@@ -120,17 +162,39 @@ def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
     rows = x.to(experiment.device, experiment.dtype).expand(experiment.rows, *x.shape).clone()
     target = torch.zeros(len(rows), dtype=torch.int64, device=experiment.device)
     score = experiment.score()
+
+    def forward() -> int:
+        score.evaluate_draws(
+            len(rows), target[:1], lambda draw: rows[: len(draw)], device=rows.device
+        )
+        return len(rows)
+
+    def gradient() -> int:
+        n = min(score.rows, len(rows))
+        input_gradient(score, rows[:n], target[:n])
+        return n
+
     while True:
         try:
-            score.evaluate(rows, target)  # warm up
-            start = time.perf_counter()
-            score.evaluate(rows, target)
-            middle = time.perf_counter()
-            if score.differentiable:
-                input_gradient(score, rows[: score.rows], target[: score.rows])
-            end = time.perf_counter()
-            return (middle - start) / len(rows), (end - middle) / min(score.rows, len(rows))
+            with frozen(score.model):
+                per_forward = _typical(forward, rows.device)
+                per_gradient = _typical(gradient, rows.device) if score.differentiable else 0.0
+                return per_forward, per_gradient
         except Exception as error:
             if not score.shrink(error):
                 log.warning("no estimate of the time: %s", isolation.describe(error))
                 return 0.0, 0.0
+
+
+def _typical(call: Callable[[], int], device: torch.device) -> float:
+    """Median seconds per row of some calls, after one that is not counted."""
+    call()
+    found: list[float] = []
+    first = time.perf_counter()
+    while len(found) < ROUNDS and time.perf_counter() - first < PATIENCE:
+        start = time.perf_counter()
+        rows = call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append((time.perf_counter() - start) / rows)
+    return statistics.median(found)

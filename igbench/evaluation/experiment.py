@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -20,8 +20,21 @@ from igbench.evaluation import loading
 from igbench.evaluation.loading import Loading
 from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
 
-Advance = Callable[[str], None]
-"""Called after each piece of work with what it was."""
+Advance = Callable[[str, int], None]
+"""Called after each step of a batch with its stage and its number of samples."""
+
+LOADING, CURVES = "loading", "convergence curves"
+"""Stages besides those of the methods and metrics."""
+
+
+def method_stage(name: str) -> str:
+    """Name of the stage in which a method attributes."""
+    return f"method {name}"
+
+
+def metric_stage(names: Iterable[str]) -> str:
+    """Name of the stage in which metrics that share an observation score all methods."""
+    return f"metric {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -102,9 +115,19 @@ class Experiment:
             quick=self.quick,
         )
 
-    def pieces(self) -> int:
-        """Number of calls of `Advance` for one batch."""
-        return 1 + len(self.methods) + len(observation_groups(self.metrics))
+    def progress_steps(self, positions: range) -> dict[str, int]:
+        """Stages that a batch goes through, in order, each with its number of samples.
+
+        `Advance` is called once for each of them.
+        """
+        stages = [
+            LOADING,
+            *map(method_stage, self.methods),
+            *map(metric_stage, observation_groups(self.metrics)),
+        ]
+        steps = dict.fromkeys(stages, len(positions))
+        curves = sum(i < self.convergence for i in positions)
+        return steps | ({CURVES: curves} if curves else {})
 
 
 WITHOUT_GRADIENT = ("occlusion", "random")

@@ -21,7 +21,15 @@ from igbench.core.outputs import logits
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
 from igbench.evaluation import isolation
-from igbench.evaluation.experiment import Advance, Experiment, observation_groups
+from igbench.evaluation.experiment import (
+    CURVES,
+    LOADING,
+    Advance,
+    Experiment,
+    method_stage,
+    metric_stage,
+    observation_groups,
+)
 from igbench.evaluation.results import Results, add_owners
 from igbench.integration.convergence import gap_by_steps
 from igbench.schema import Point, Row, Status
@@ -32,7 +40,7 @@ log = logging.getLogger(__name__)
 def run(
     experiment: Experiment,
     run_id: str = "",
-    advance: Advance = lambda text: None,
+    advance: Advance = lambda stage, samples: None,
     only: Sequence[int] | None = None,
     score: Score | None = None,
 ) -> Results:
@@ -41,7 +49,7 @@ def run(
     Args:
         experiment: What to run.
         run_id: Identifier for the rows.
-        advance: Told after each piece of work.
+        advance: Called after each step of a batch.
         only: Numbers of the batches to run; all by default.
         score: The scalar with its counters; made from the experiment by default.
     """
@@ -71,25 +79,28 @@ class _Loop:
 
     def batch(self, positions: range) -> Results:
         results = Results()
+        steps = self.experiment.progress_steps(positions)
         batch, results.samples = self._admit(positions)
-        self.advance("load")
+        self.advance(LOADING, steps.pop(LOADING))
         for sample in results.samples:
             if sample["status"] != "ok":
                 results.rows += self._failed_sample(sample)
         if batch is None:
-            for _ in range(self.experiment.pieces() - 1):
-                self.advance("skipped")
+            for stage, samples in steps.items():
+                self.advance(stage, samples)
             return results
         attributions: dict[str, Attribution] = {}
         bad: dict[str, list[str]] = {}
         for name, method in self.experiment.methods.items():
             values, bad[name] = self._attribute(batch, name, method, results)
             attributions[name] = Attribution(values, method.spec, explain=method)
-            self.advance(name)
+            self.advance(method_stage(name), len(positions))
         for group in observation_groups(self.experiment.metrics):
             self._score(batch, group, attributions, bad, results)
-            self.advance(", ".join(group))
+            self.advance(metric_stage(group), len(positions))
         self._keep(batch, positions, attributions, results)
+        if CURVES in steps:
+            self.advance(CURVES, steps[CURVES])
         if self.score.rows < self.experiment.rows:
             for sample in results.samples:
                 sample["rows_in_a_call"] = self.score.rows
@@ -196,7 +207,7 @@ class _Loop:
         """The map of one method, NaN where it failed, and the reason for each sample."""
         with isolation.measured(self.score, peak=True) as spent:
             values, reasons = isolation.attribute(batch, method)
-        results.stages[f"method {name}"] = _stage(spent)
+        results.stages[method_stage(name)] = _stage(spent)
         for i, sample_id in enumerate(batch.sample_ids):
             if reasons[i]:
                 log.warning("%s on %s: %s", name, sample_id, reasons[i])
@@ -223,7 +234,7 @@ class _Loop:
         """Observe once, then score every fitting method with every metric of the group."""
         with isolation.measured(self.score) as spent:
             cells = isolation.measure(batch, group, attributions)
-        results.stages[f"metric {', '.join(group)}"] = _stage(spent)
+        results.stages[metric_stage(group)] = _stage(spent)
         for (metric, method), cell in cells.items():
             for i, sample_id in enumerate(batch.sample_ids):
                 value = float(cell.measurement.value[i])
@@ -292,7 +303,7 @@ class _Loop:
                     batch.baseline[curved],
                     None if batch.target is None else batch.target[curved],
                 )
-            results.stages["convergence curves"] = _stage(spent)
+            results.stages[CURVES] = _stage(spent)
             for rule, (steps, gaps) in curves.items():
                 for row, i in zip(gaps.tolist(), curved, strict=True):
                     for n, gap in zip(steps, row, strict=True):

@@ -95,7 +95,10 @@ class DamagedShard:
 
 
 def execute(
-    experiment: Experiment, shard: Shard, folder: Path, advance: Advance = lambda text: None
+    experiment: Experiment,
+    shard: Shard,
+    folder: Path,
+    advance: Advance = lambda stage, samples: None,
 ) -> None:
     """Evaluate the metrics of a shard and save the results.
 
@@ -262,11 +265,18 @@ def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
 
 def count(folder: Path, shards: Sequence[Shard]) -> int:
     """Number of finished shards; trusts the manifests."""
-    manifests = index(folder)
-    found = ((shard, *find(shard, manifests, check=False)) for shard in shards)
-    return sum(
-        not damaged and not remaining(shard, saved).metrics for shard, saved, damaged in found
-    )
+    return len(shards) - len(incomplete(folder, shards))
+
+
+def incomplete(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
+    """The shards that are not on disk, with the metrics that they lack; trusts the manifests."""
+    left, manifests = [], index(folder)
+    for shard in shards:
+        saved, damaged = find(shard, manifests, check=False)
+        rest = remaining(shard, saved)
+        if damaged or rest.metrics:
+            left.append(rest)
+    return left
 
 
 def seconds(folder: Path, shards: Iterable[Shard]) -> float:

@@ -10,6 +10,7 @@ import logging
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -72,7 +73,7 @@ class Job:
         return self.home / f".{self.identity[:16]}.partial"
 
     @property
-    def pieces(self) -> Path:
+    def shard_dir(self) -> Path:
         """Folder of the finished shards."""
         return self.partial / "shards"
 
@@ -129,7 +130,7 @@ def finish(
     *,
     command: str = "",
     overwrite: bool = False,
-    watch: Callable[[int], AbstractContextManager[Advance]] | None = None,
+    watch: Callable[[Mapping[str, int]], AbstractContextManager[Advance]] | None = None,
     make: Callable[[Mapping[str, Any]], Experiment] = build.experiment,
 ) -> Outcome:
     """Return the finished run of a job, after evaluating what is missing.
@@ -138,7 +139,8 @@ def finish(
         job: The job to run.
         command: The command line, for the record.
         overwrite: Run it again from the start; an earlier run stays beside it.
-        watch: Maps the number of progress steps to a context that is called after each of them.
+        watch: Maps the number of samples in each stage to a context, whose value is called after
+            each progress step.
         make: Builds the experiment from the configuration, in other processes.
 
     Raises:
@@ -156,10 +158,10 @@ def finish(
             shutil.rmtree(job.partial, ignore_errors=True)
             return _found(folder)
         left = _prepare(job, overwrite)
-        earlier = checkpoint.seconds(job.pieces, job.shards)
+        earlier = checkpoint.seconds(job.shard_dir, job.shards)
         _work(job, engine, left, watch, make)
         run_id = store.next_id(job.home, started)
-        whole = checkpoint.join(job.pieces, job.shards, run_id, list(job.experiment.methods))
+        whole = checkpoint.join(job.shard_dir, job.shards, run_id, list(job.experiment.methods))
         took = time.perf_counter() - clock + earlier
         run = provenance.make_run(
             job.experiment,
@@ -192,17 +194,17 @@ def finish(
 def _prepare(job: Job, overwrite: bool) -> list[Shard]:
     """Remove half-written files, import what other runs have, and return the missing shards."""
     if overwrite:
-        shutil.rmtree(job.pieces, ignore_errors=True)
+        shutil.rmtree(job.shard_dir, ignore_errors=True)
         (job.partial / RESTARTED).touch()
-    for leftover in job.pieces.glob("*.tmp"):
+    for leftover in job.shard_dir.glob("*.tmp"):
         leftover.unlink(missing_ok=True)
     for leftover in job.partial.glob(".*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
-    left = checkpoint.missing(job.pieces, job.shards)
+    left = checkpoint.missing(job.shard_dir, job.shards)
     if job.restarted or not left:
         return left
-    reuse.import_from(job.home, job.pieces, foundation(job.shards), left)
-    return checkpoint.missing(job.pieces, left)
+    reuse.import_from(job.home, job.shard_dir, foundation(job.shards), left)
+    return checkpoint.missing(job.shard_dir, left)
 
 
 def _tidy(job: Job) -> None:
@@ -240,18 +242,20 @@ def _work(
     job: Job,
     engine: Engine,
     left: Sequence[Shard],
-    watch: Callable[[int], AbstractContextManager[Advance]] | None,
+    watch: Callable[[Mapping[str, int]], AbstractContextManager[Advance]] | None,
     make: Callable[[Mapping[str, Any]], Experiment],
 ) -> None:
     if not left:
         return
     e = job.experiment
-    pieces = sum(shard.part_of(e).pieces() for shard in left)
+    work: Counter[str] = Counter()
+    for shard in left:
+        work.update(shard.progress_steps(e))
     # Pass the resolved batch size and device on, so that all workers split batches identically.
     config = {**job.config, "batch_size": e.rows, "device": e.device.type}
-    quiet: AbstractContextManager[Advance] = nullcontext(lambda text: None)
-    with quiet if watch is None else watch(pieces) as advance:
-        engine.run(Work(e, make, config, left, job.pieces), advance)
+    quiet: AbstractContextManager[Advance] = nullcontext(lambda stage, samples: None)
+    with quiet if watch is None else watch(work) as advance:
+        engine.run(Work(e, make, config, left, job.shard_dir), advance)
 
 
 @contextmanager
@@ -261,7 +265,7 @@ def _interruptible(job: Job, overwrite: bool) -> Iterator[None]:
         with _sigterm_as_interrupt():
             yield
     except KeyboardInterrupt as stop:
-        done = checkpoint.count(job.pieces, job.shards)
+        done = checkpoint.count(job.shard_dir, job.shards)
         saved = (
             f"{done} of {len(job.shards)} shards are saved. Run the same command again "
             f"{'without overwrite=true ' if overwrite else ''}to resume."
@@ -270,7 +274,7 @@ def _interruptible(job: Job, overwrite: bool) -> Iterator[None]:
         )
         raise Stopped(f"Interrupted. {saved}") from stop
     finally:
-        if not checkpoint.count(job.pieces, job.shards) and not (job.partial / lock.NAME).exists():
+        if not checkpoint.count(job.shard_dir, job.shards) and not (job.partial / lock.NAME).exists():
             shutil.rmtree(job.partial, ignore_errors=True)
 
 

@@ -51,6 +51,11 @@ class Shard:
         gone = set(names)
         return replace(self, metrics=tuple(m for m in self.metrics if m[0] not in gone))
 
+    def progress_steps(self, experiment: Experiment) -> dict[str, int]:
+        """Stages that its batch goes through, each with its number of samples."""
+        positions = range(self.first, self.last + 1)
+        return self.part_of(experiment).progress_steps(positions)
+
     def part_of(self, experiment: Experiment) -> Experiment:
         """The experiment with only the metrics of this shard."""
         return replace(

@@ -175,7 +175,7 @@ def test_the_serial_engine_loads_across_shards(tmp_path, monkeypatch):
         pieces = shards(e)
         folder = tmp_path / str(workers)
         # A run that goes on: its first shard is done.
-        Serial().run(Work(e, build.experiment, {}, pieces[1:], folder), lambda text: None)
+        Serial().run(Work(e, build.experiment, {}, pieces[1:], folder), lambda stage, samples: None)
         tables = {}
         for path in sorted(folder.glob("*.parquet")):
             frame = pq.read_table(path).to_pandas()

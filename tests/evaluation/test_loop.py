@@ -28,11 +28,11 @@ def by_cell(results):
 def test_every_cell_has_a_row():
     e = experiment()
     seen = []
-    results = loop.run(e, "run", seen.append)
+    results = loop.run(e, "run", lambda *step: seen.append(step))
     cells = by_cell(results)
     assert len(cells) == len(results.rows) == N * 2 * (4 + len(COSTS))
     assert all(r.status == "ok" and math.isfinite(r.value) for r in results.rows)
-    assert len(seen) == len(e.batches()) * e.pieces()
+    assert seen == [step for b in e.batches() for step in e.progress_steps(b).items()]
     assert cells["ig", "forward_rows", "s0"].value == 8
     assert cells["ig", "backward_rows", "s0"].value == 8
     assert {p.curve for p in results.points} == {"sensitivity_n", "deletion", "srg_lif", "srg_mif"}
@@ -81,9 +81,9 @@ def test_a_corrupt_sample_is_rows_with_a_reason():
 def test_all_samples_corrupt():
     e = experiment(data=data(broken=set(range(N))))
     seen = []
-    results = loop.run(e, "", seen.append)
+    results = loop.run(e, "", lambda *step: seen.append(step))
     assert {r.status for r in results.rows} == {"failed"}
-    assert len(seen) == len(e.batches()) * e.pieces()
+    assert seen == [step for b in e.batches() for step in e.progress_steps(b).items()]
 
 
 class NaNAt(nn.Module):

@@ -32,11 +32,11 @@ def test_serial_sets_threads_and_puts_them_back(tmp_path):
     seen = []
     before = torch.get_num_threads()
     job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
-    work = Work(job.experiment, runner.build.experiment, job.config, job.shards[:1], job.pieces)
+    work = Work(job.experiment, runner.build.experiment, job.config, job.shards[:1], job.shard_dir)
     Serial(threads=before + 1).run(work, lambda text: seen.append(torch.get_num_threads()))
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
-    assert checkpoint.count(job.pieces, job.shards) == 1
+    assert checkpoint.count(job.shard_dir, job.shards) == 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
@@ -131,6 +131,6 @@ def test_a_shard_that_always_kills_its_worker(cluster, tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_a_worker_that_cannot_be_built(cluster, tmp_path):
     job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
-    work = Work(job.experiment, faults.broken, job.config, job.shards, job.pieces)
+    work = Work(job.experiment, faults.broken, job.config, job.shards, job.shard_dir)
     with pytest.raises(InputError, match="no such file here; copy it"):
-        ray_engine.Ray(workers=1).run(work, lambda text: None)
+        ray_engine.Ray(workers=1).run(work, lambda stage, samples: None)

@@ -113,8 +113,8 @@ class Ray:
             )
             pool = _Pool(ray, lambda: make.remote(*arguments), min(workers, len(work.shards)))
             for shard in pool.run(work.shards):
-                for _ in range(shard.part_of(work.experiment).pieces()):
-                    advance(f"samples {shard.first} to {shard.last}")
+                for stage, samples in shard.progress_steps(work.experiment).items():
+                    advance(stage, samples)
             if pool.lost:
                 first = pool.lost[0]
                 raise InputError(
