@@ -24,7 +24,7 @@ Keys everyone needs:
   baseline=NAME   limit=8   seed=0   device=auto   batch_size=auto   results_dir=results
   preset=NAME             metrics as a paper or a library has them
   precision=bf16          perturbed inputs without gradient; the error is told   compile=true
-  engine=serial|ray   engine.workers=4   overwrite=true (a finished run is not run again)
+  executor=serial|ray   executor.workers=4   overwrite=true (a finished run is not run again)
   method.ig.n_steps=100   (any key of a chosen file in conf/)
   -m key=a,b              a run for each value     --cfg job   show the configuration
   -v                      traceback of an error

@@ -133,7 +133,7 @@ def evaluate(
         output=output,
         target=target,
         seed=seed,
-        rows=batch_size,
+        batch_size=batch_size,
         device=next((p.device for p in wrapped.module.parameters()), source.load(0).device),
         dtype=next((p.dtype for p in wrapped.module.parameters()), source.load(0).dtype),
     )

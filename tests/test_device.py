@@ -96,7 +96,7 @@ def test_methods_stay_on_the_device(config, name):
     near, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
     if name in PIECEWISE_LINEAR:  # thousands of small steps: one sample, in few calls
         near = take(near, [1])
-        near.score.rows = 512
+        near.score.batch_size = 512
     with pretended():
         found = m(far(near))
         assert isinstance(found, Far)
@@ -121,7 +121,7 @@ def test_metrics_stay_on_the_device(config, name):
 def waits_of(m: Metric, rows: int) -> Counter[str]:
     """What makes the host wait while a metric observes and measures two maps."""
     near = batch()
-    near.score.rows = rows
+    near.score.batch_size = rows
     g = torch.Generator().manual_seed(0)
     values = torch.randn(2, *near.x.shape, generator=g, dtype=near.x.dtype)
     with pretended() as waits:
@@ -165,7 +165,7 @@ def test_metrics_do_not_wait_inside_loops(config, name):
 @pytest.mark.parametrize("n_steps", [8, 32])
 def test_integration_asks_the_device_once(rows, n_steps):
     near = batch()
-    near.score.rows = rows
+    near.score.batch_size = rows
     with pretended() as waits:
         b = far(near)
         waits.clear()
@@ -178,7 +178,7 @@ def test_other_paths_do_not_wait_for_each_call_of_the_model(config, name):
     counts = []
     for rows in (3, 64):
         near = batch()
-        near.score.rows = rows
+        near.score.batch_size = rows
         with pretended() as waits:
             there = far(near)
             waits.clear()

@@ -119,7 +119,7 @@ def results(tmp_path_factory) -> Path:
     before = os.environ.get("IGBENCH_CACHE")
     os.environ.setdefault("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     words = ["experiment=digits_resnet", "limit=2", "convergence=1", "keep_maps=2", "batch_size=4"]
-    words += ["method=[random]", "metric=[deletion]", f"results_dir={where}", "samples_at_once=1"]
+    words += ["method=[random]", "metric=[deletion]", f"results_dir={where}", "shard_size=1"]
     assert main(words) == 0
     from igbench.config import compose
     from igbench.run import checkpoint, runner
@@ -195,7 +195,7 @@ def test_a_record_constructs_nothing(tmp_path, monkeypatch, capsys):
         run = replace(
             make_run(samples=8), config={"model": node, "method": {"ig": node}, "seed": 0}
         )
-        run = replace(run, environment={**run.environment, "precision": node, "engine": node})
+        run = replace(run, environment={**run.environment, "precision": node, "executor": node})
         folders.append(tmp_path / "out" / "synthetic" / f"run{seed}")
         rows, points = make_rows(seed, samples=8, run=run), make_points(samples=8, run=run)
         store.write(folders[-1], run, rows, points, {})

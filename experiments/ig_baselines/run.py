@@ -50,7 +50,7 @@ def maps_of(photographs: int) -> tuple[dict[str, Tensor], pd.DataFrame, list[np.
         data, module = experiment.data, experiment.model.module
         x = torch.stack([data.load(i) for i in range(photographs)])
         pictures = [data.display(one) for one in x] if data.display else []
-        score = Score(module, rows=experiment.rows, channels_last=True)
+        score = Score(module, batch_size=experiment.batch_size, channels_last=True)
         with frozen(module):
             with torch.inference_mode():
                 target = module(x).argmax(dim=1)

@@ -70,7 +70,7 @@ def digits(count: int) -> list[dict[str, object]]:
     experiment = build.experiment(compose.compose(words))
     x = torch.stack([experiment.data.load(i) for i in range(count)]).double()
     module = experiment.model.module.double()
-    score = Score(module, rows=256)
+    score = Score(module, batch_size=256)
     with frozen(module):
         target = module(x).argmax(dim=1)
         exact = exact_integrated_gradients(score, x, torch.zeros_like(x), target)
@@ -101,7 +101,7 @@ def photographs(count: int) -> list[dict[str, object]]:
     experiment = build.experiment(compose.compose([f"limit={count}"]))
     x = torch.stack([experiment.data.load(i) for i in range(count)])
     module = experiment.model.module
-    score = Score(module, rows=experiment.rows, channels_last=True)
+    score = Score(module, batch_size=experiment.batch_size, channels_last=True)
     with frozen(module):
         with torch.inference_mode():
             target = module(x).argmax(dim=1)

@@ -45,7 +45,7 @@ def load(count: int) -> tuple[Batch, Tensor]:
     data = photographs(model, limit=count)
     x = torch.stack([data.load(i) for i in range(len(data))]).double()
     batch = Batch(
-        Score(module, rows=256), x, torch.zeros_like(x), None, data.sample_ids, "pixel", 0
+        Score(module, batch_size=256), x, torch.zeros_like(x), None, data.sample_ids, "pixel", 0
     )
     truth = integrated_gradients(batch.score, x, batch.baseline, None, n_steps=64)
     total = truth.flatten(1).sum(dim=1)

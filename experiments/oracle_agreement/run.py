@@ -51,7 +51,7 @@ def load(count: int) -> tuple[Batch, Tensor, Explain]:
     with torch.no_grad():
         target = module(x).argmax(dim=1)
     batch = Batch(
-        Score(module, rows=64), x, torch.zeros_like(x), target, data.sample_ids, "pixel", 0
+        Score(module, batch_size=64), x, torch.zeros_like(x), target, data.sample_ids, "pixel", 0
     )
 
     def explain(z: Tensor, own: Tensor | None) -> Tensor:

@@ -31,11 +31,11 @@ SHARDS = 16
 WORDS = (
     "experiment=digits_resnet",
     f"limit={SHARDS}",
-    "samples_at_once=1",
+    "shard_size=1",
     "convergence=2",
     "keep_maps=2",
     "batch_size=16",
-    "engine.threads=1",
+    "executor.threads=1",
     "method=[ig,random]",
     "metric=[completeness,deletion]",
 )
@@ -122,7 +122,7 @@ def chain(
             attempt.finish()
         if not killed:
             run = only_run(results)
-            recorded = run and run.run.environment["engine"]["found"]
+            recorded = run and run.run.environment["executor"]["found"]
             # Attempts that only drew the report of a finished run record nothing.
             tally.miscounted += attempt.saw_no_run and recorded != len(before)
             return

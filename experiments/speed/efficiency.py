@@ -59,7 +59,7 @@ class Alone:
 
     def rate(self, rows: int, seconds: float, *, gradient: bool) -> tuple[int, float]:
         """Rows evaluated (and differentiated) in at least so many seconds, and the seconds."""
-        self.score.rows = rows
+        self.score.batch_size = rows
         many = self.x.expand(rows, *self.x.shape[1:]).contiguous()
         target = torch.zeros(rows, dtype=torch.int64)
         call = input_gradient if gradient else Score.evaluate
@@ -165,9 +165,9 @@ def workers() -> pd.DataFrame:
     lines = []
     for count in (1, 2):
         words = [
-            *("limit=16", "samples_at_once=1", "batch_size=4"),
+            *("limit=16", "shard_size=1", "batch_size=4"),
             *("method=[ig,saliency,random]", "metric=[completeness,srg]"),
-            *("engine=ray", f"engine.workers={count}"),
+            *("executor=ray", f"executor.workers={count}"),
         ]
         with tempfile.TemporaryDirectory() as folder:
             command = ["-m", "igbench", *words, f"results_dir={folder}"]

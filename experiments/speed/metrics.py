@@ -87,7 +87,9 @@ def load(photographs: int) -> tuple[Batch, dict[str, Attribution], nn.Module]:
     x = torch.stack([experiment.data.load(i) for i in range(photographs)])
     with torch.no_grad():
         target = torch.cat([module(one[None]).argmax(dim=1) for one in x])
-    score = Score(module, rows=experiment.rows, channels_last=experiment.model.channels_last)
+    score = Score(
+        module, batch_size=experiment.batch_size, channels_last=experiment.model.channels_last
+    )
     ids = experiment.data.sample_ids
     batch = Batch(score, x, torch.zeros_like(x), target, ids, "pixel", 0)
     spec = MethodSpec("given", "", "global", signed=True)
@@ -398,8 +400,8 @@ def main() -> None:
     frame.to_csv(HERE / "metrics.csv", index=False)
     text = [
         f"{len(maps)} methods, {len(batch)} photographs, EfficientNet-Lite0, float32, "
-        f"{torch.get_num_threads()} threads, {batch.score.rows} rows in a call of ours, torch "
-        f"{torch.__version__}. Medians of {options.repeats} runs in turn (one with None).",
+        f"{torch.get_num_threads()} threads, {batch.score.batch_size} rows in a call of ours, "
+        f"torch {torch.__version__}. Medians of {options.repeats} runs in turn (one with None).",
         frame.to_markdown(index=False, floatfmt=".3g"),
     ]
     (HERE / "metrics.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")

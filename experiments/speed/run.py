@@ -54,11 +54,13 @@ def equal_nodes(experiment: Experiment, x: Tensor, target: Tensor, repeats: int)
     """Wall time of 50 Gauss-Legendre nodes on 4 photographs, ours and Captum's by chunk size."""
     few, own = x[:4], target[:4]
     module = experiment.model.module
-    score = Score(module, rows=experiment.rows, channels_last=experiment.model.channels_last)
+    score = Score(
+        module, batch_size=experiment.batch_size, channels_last=experiment.model.channels_last
+    )
     zero = torch.zeros_like(few)
     captum = IntegratedGradients(module)
     sides: dict[str, Callable[[], Tensor]] = {
-        f"ours, {experiment.rows} rows": lambda: integrated_gradients(
+        f"ours, {experiment.batch_size} rows": lambda: integrated_gradients(
             score, few, zero, own, n_steps=50
         )
     }
@@ -95,7 +97,9 @@ def gap_and_error(found: Tensor, truth: Tensor, change: Tensor) -> tuple[float, 
 def until_complete(experiment: Experiment, x: Tensor, target: Tensor, limit: float) -> pd.DataFrame:
     """For each photograph, gradients, wall time and error until the gap is at most `limit`."""
     module = experiment.model.module
-    score = Score(module, rows=experiment.rows, channels_last=experiment.model.channels_last)
+    score = Score(
+        module, batch_size=experiment.batch_size, channels_last=experiment.model.channels_last
+    )
     captum = IntegratedGradients(module)
     lines: list[dict[str, Any]] = []
     for i, sample in enumerate(experiment.data.sample_ids):
@@ -154,7 +158,9 @@ def until_complete(experiment: Experiment, x: Tensor, target: Tensor, limit: flo
 def to_tolerance(experiment: Experiment, x: Tensor, target: Tensor) -> pd.DataFrame:
     """Gradients and largest error under a given `tolerance`."""
     module = experiment.model.module
-    score = Score(module, rows=experiment.rows, channels_last=experiment.model.channels_last)
+    score = Score(
+        module, batch_size=experiment.batch_size, channels_last=experiment.model.channels_last
+    )
     zero = torch.zeros_like(x)
     truth = integrated_gradients(score, x, zero, target, rule="log_middle", n_steps=REFERENCE)
     lines = []

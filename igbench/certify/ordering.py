@@ -97,7 +97,7 @@ def planted(samples: int = 12, seed: int = 0) -> tuple[Batch, dict[str, Tensor]]
     maps = {"random": noise, "input": x.abs(), "truth": truth}
     total = truth.flatten(1).sum(dim=1).view(-1, 1, 1, 1)
     maps = {k: m * total / m.flatten(1).sum(dim=1).view(-1, 1, 1, 1) for k, m in maps.items()}
-    batch = Batch(Score(model, rows=256), x, torch.zeros_like(x), None, ids, "pixel", seed)
+    batch = Batch(Score(model, batch_size=256), x, torch.zeros_like(x), None, ids, "pixel", seed)
     return batch, maps
 
 

@@ -228,7 +228,7 @@ def _headline(job: Job, cost: Estimate, seconds: float) -> str:
         f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
         f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
         f"estimated cost {cost.forward:,} forwards and {cost.backward:,} gradients, about "
-        f"{duration(seconds)} in all, up to {experiment.rows} rows a call"
+        f"{duration(seconds)} in all, up to {experiment.batch_size} rows a call"
         f"{resumed}"
     )
 

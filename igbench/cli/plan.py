@@ -30,7 +30,8 @@ def _size(job: Job) -> str:
         f"{e.name}: {e.model.name} on {e.device}, {samples} samples of {e.data.name}\n"
         f"cells      {samples * methods * metrics:,} = {samples} samples x {methods} methods x "
         f"{metrics} metrics\n"
-        f"shards     {len(job.shards)} of up to {e.batch} samples, up to {e.rows} rows a call"
+        f"shards     {len(job.shards)} of up to {e.shard_size} samples, up to {e.batch_size} rows "
+        "a call"
     )
 
 
@@ -72,6 +73,4 @@ def _state(job: Job, estimate: Estimate) -> str:
     for shard in checkpoint.incomplete(job.shard_dir, job.shards):
         work.update(shard.progress_steps(job.experiment))
     left = estimate.seconds_of(work) + cost.REPORT
-    return (
-        f"{found} of {len(job.shards)} shards; about {duration(left)} left (in {job.partial})"
-    )
+    return f"{found} of {len(job.shards)} shards; about {duration(left)} left (in {job.partial})"

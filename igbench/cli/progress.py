@@ -1,4 +1,4 @@
-"""Show how far a run is and how long it will take: a bar on a terminal, a line a minute elsewhere."""
+"""Show the progress of a run: a bar on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 

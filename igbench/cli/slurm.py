@@ -13,7 +13,7 @@ from igbench.errors import InputError, check_positive, suggestion
 
 TEMPLATE = Path(__file__).with_name("slurm.sbatch.j2")
 PREFIX = "slurm."
-ENGINE = ("engine=ray", "engine.address=auto")
+EXECUTOR = ("executor=ray", "executor.address=auto")
 """What the script adds to the words of the run."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:+@%/=-]+")
@@ -82,19 +82,20 @@ def script(words: Sequence[str]) -> str:
             checked and quoted.
 
     Raises:
-        InputError: A key or a value that does not exist, or an engine, which the script chooses.
+        InputError: A key or a value that does not exist, or an executor, which the script chooses.
     """
     asked = [word for word in words if word.startswith(PREFIX)]
-    rest = [word for word in words if not word.startswith(PREFIX)]
+    rest = [compose.settled(word) for word in words if not word.startswith(PREFIX)]
     settings = _settings(asked)
     for word in rest:
-        if word.startswith("-") or word.partition("=")[0] in ("engine", "engine.address"):
+        if word.startswith("-") or word.partition("=")[0] in ("executor", "executor.address"):
             raise InputError(
-                f"{word!r} does not go into a script for Slurm, which sets {' and '.join(ENGINE)}."
+                f"{word!r} does not go into a script for Slurm, which sets "
+                f"{' and '.join(EXECUTOR)}."
             )
         if "\n" in word or "\r" in word:
             raise InputError(f"{word!r} has more than one line.")
-    compose.compose([*rest, *ENGINE])
+    compose.compose([*rest, *EXECUTOR])
     return _render(settings, words, rest)
 
 
@@ -127,5 +128,5 @@ def _render(settings: Slurm, words: Sequence[str], rest: Sequence[str]) -> str:
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = ["igbench", "slurm", *(w for w in words if not w.startswith(f"{PREFIX}setup="))]
-    run = shlex.join(["python", "-u", "-m", "igbench", *rest, *ENGINE])
+    run = shlex.join(["python", "-u", "-m", "igbench", *rest, *EXECUTOR])
     return template.render(s=settings, command=shlex.join(shown), run=run)

@@ -16,6 +16,9 @@ from igbench.records import compare
 from igbench.report import render
 from igbench.report.table import Cell, Table
 
+HEAD = 16
+"""Characters of a head that are not broken, even where the cells are narrower."""
+
 GAP = 2
 """Spaces between two columns on a terminal: one of padding, one in the place of a rule."""
 
@@ -66,7 +69,10 @@ def show_comparison(console: Console, comparison: compare.Comparison) -> None:
 def to_text(table: Table) -> str:
     """Columns aligned by spaces, and footnotes, as plain text; no heads where all are empty."""
     heads = [table.columns] if any(table.columns) else []
-    lines = [*heads, *zip(table.rows, *zip(*map(_texts, table.cells), strict=True))]
+    lines = [
+        *heads,
+        *((row, *_texts(cells)) for row, cells in zip(table.rows, table.cells, strict=True)),
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = [
         "  ".join(
@@ -124,7 +130,7 @@ class Column:
     def __init__(self, head: str, cells: Sequence[Text]) -> None:
         self.cells = cells
         widest = max((cell.cell_len for cell in cells), default=0)
-        self.head = _broken(printable(head), widest)
+        self.head = _broken(printable(head), max(widest, HEAD))
         self.width = max([widest, *(Text(line).cell_len for line in self.head.split("\n"))])
 
 
@@ -175,7 +181,7 @@ def plain(text: str, style: str = "") -> Text:
 
 
 def printable(text: str) -> str:
-    """Text in which every character that cannot be printed is a question mark.
+    r"""Text in which every character that cannot be printed is a question mark.
 
     >>> printable("red \x1b[31m")
     'red ?[31m'

@@ -68,8 +68,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         output=config["output"],
         target=config["target"],
         seed=seed,
-        rows=_rows(config, model, data, device),
-        batch=_whole(config, "samples_at_once", least=1) or 1,
+        batch_size=_batch_size(config, model, data, device),
+        shard_size=_whole(config, "shard_size", least=1) or 1,
         device=device,
         dtype=DTYPES[config["dtype"]],
         keep_maps=_whole(config, "keep_maps", least=0) or 0,
@@ -177,7 +177,7 @@ def _whole(
     return value
 
 
-def _rows(config: Mapping[str, Any], model: Model, data: Data, device: torch.device) -> int:
+def _batch_size(config: Mapping[str, Any], model: Model, data: Data, device: torch.device) -> int:
     """Rows per call: as configured, or the number measured to be fastest on this device."""
     if config["batch_size"] != "auto":
         return _whole(config, "batch_size", least=1) or 1

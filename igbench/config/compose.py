@@ -18,7 +18,7 @@ FOLDER = (
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset", "engine")
+GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset", "executor")
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -92,6 +92,27 @@ AMBIGUOUS = ("sensitivity-n", "sensitivityn", "sensitivity n")
 _said: set[str] = set()
 
 
+RENAMED = {"engine": "executor", "samples_at_once": "shard_size"}
+"""Former keys of the configuration, which are still understood."""
+
+
+def renamed(override: str) -> str:
+    """An override with the present name of its key; a former name is reported once.
+
+    >>> renamed("shard_size=4")
+    'shard_size=4'
+    """
+    key = override.lstrip("+~")
+    former = re.split(r"[.=]", key, maxsplit=1)[0]
+    if former not in RENAMED or key == former:
+        return override
+    if former not in _said:
+        _said.add(former)
+        log.warning("the key %s is called %s now", former, RENAMED[former])
+    signs = override[: len(override) - len(key)]
+    return f"{signs}{RENAMED[former]}{key.removeprefix(former)}"
+
+
 _PARAMETER = re.compile(r"(method|metric)\.([^.=]+)\.[^.=]+=")
 """An override of a parameter, `metric.deletion.step=1`, with the group and the name."""
 
@@ -99,12 +120,13 @@ _PARAMETER = re.compile(r"(method|metric)\.([^.=]+)\.[^.=]+=")
 def settled(override: str) -> str:
     """An override as Hydra needs it.
 
-    Names of metrics are settled, see `settle`.  A parameter of a method or metric is overridden
+    Its key has the present name, see `renamed`, and names of metrics are settled, see `settle`.  A parameter of a method or metric is overridden
     whether or not its file mentions it, since its default is in the class.
 
     >>> settled("metric.deletion.step=1")
     '++metric.deletion.step=1'
     """
+    override = renamed(override)
     if _PARAMETER.match(override):
         return f"++{override}"
     group, equals, value = override.partition("=")

@@ -39,7 +39,7 @@ class Cost:
 class Limit:
     """Largest number of rows in one call of the model; out-of-memory errors halve it."""
 
-    rows: int
+    batch_size: int
 
 
 class Score(nn.Module):
@@ -52,7 +52,7 @@ class Score(nn.Module):
         model: Maps (N, *F) to (N, K), (N, 1), (N,), (N, K, ...) or a value that holds such a
             tensor, see `igbench.core.outputs.logits`.  Must be in eval mode.
         output: Readout of the outputs, see `igbench.core.outputs.select`.
-        rows: Largest number of rows in one call of the model.
+        batch_size: Largest number of rows in one call of the model.
         channels_last: Convert image batches to this memory format before each call.
         quick: Precision and compilation of `evaluate_draws` alone.
 
@@ -70,18 +70,18 @@ class Score(nn.Module):
         self,
         model: nn.Module | Callable[[Tensor], Tensor],
         output: Output = "logit",
-        rows: int = 32,
+        batch_size: int = 32,
         channels_last: bool = False,
         quick: InferenceOptions = InferenceOptions(),  # noqa: B008  frozen
     ) -> None:
         super().__init__()
         check_choice("output", output, ("logit", "probability", "log_probability"))
-        check_positive("rows", rows)
+        check_positive("batch_size", batch_size)
         self.model = model
         self.output: Output = output
         self.channels_last = channels_last
         self.quick = quick
-        self.cost, self.limit = Cost(), Limit(rows)
+        self.cost, self.limit = Cost(), Limit(batch_size)
         self.eval_checked = False
         if isinstance(model, nn.Module):
             check_eval_mode(model)
@@ -93,13 +93,13 @@ class Score(nn.Module):
         return is_differentiable(self.model)
 
     @property
-    def rows(self) -> int:
+    def batch_size(self) -> int:
         """Largest number of rows in one call of the model."""
-        return self.limit.rows
+        return self.limit.batch_size
 
-    @rows.setter
-    def rows(self, rows: int) -> None:
-        self.limit.rows = rows
+    @batch_size.setter
+    def batch_size(self, batch_size: int) -> None:
+        self.limit.batch_size = batch_size
 
     def share(self, score: Score) -> Score:
         """Use the counters and the limit of rows of another scalar from now on; returns itself."""
@@ -116,7 +116,7 @@ class Score(nn.Module):
         self, model: nn.Module | Callable[[Tensor], Tensor], output: Output, quick: InferenceOptions
     ) -> Score:
         """The scalar of another function, with the same settings and the same counters."""
-        return Score(model, output, self.rows, self.channels_last, quick).share(self)
+        return Score(model, output, self.batch_size, self.channels_last, quick).share(self)
 
     def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
         """f(x)[target] for every row, (N,); differentiable; counts rows both ways.
@@ -149,19 +149,19 @@ class Score(nn.Module):
         self.cost.backward += len(gradient)
 
     def shrink(self, error: Exception) -> bool:
-        """Halve `rows` after an out-of-memory error; False for other errors, and for one row."""
+        """Halve `batch_size` after an out-of-memory error; False for other errors, and for one row."""
         text = str(error)
         full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
-        if not full or self.rows == 1:
+        if not full or self.batch_size == 1:
             return False
-        self.rows //= 2
-        log.warning("out of memory; from now on %d model rows in one call", self.rows)
+        self.batch_size //= 2
+        log.warning("out of memory; from now on %d model rows in one call", self.batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return True
 
     def evaluate(self, x: Tensor, target: Tensor | None) -> Tensor:
-        """f(x)[target] for every row, (N,), without gradients, in chunks of `rows`.
+        """f(x)[target] for every row, (N,), without gradients, in chunks of `batch_size`.
 
         Always in full precision.
         """
@@ -217,7 +217,7 @@ class Score(nn.Module):
         parts: list[Tensor] = []
         start = 0
         while start < count:
-            part = slice(start, min(start + self.rows, count))
+            part = slice(start, min(start + self.batch_size, count))
             try:
                 parts.append(call(*rows_of(part)))
             except RuntimeError as error:

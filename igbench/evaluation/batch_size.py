@@ -22,22 +22,22 @@ from igbench.integration.integrate import input_gradient
 
 log = logging.getLogger(__name__)
 
-MOST = 512
+MAX_ROWS = 512
 """Largest number of rows that is tried."""
 
-GAIN = 1.03
+MIN_SPEEDUP = 1.03
 """How much faster per row a larger call must be to be worth its memory."""
 
-SPACE = 2**28
+MAX_ELEMENTS = 2**28
 """Largest number of input elements in one call, whatever the speed: 1 GiB in float32."""
 
 ROUNDS = 3
 """How often each number of rows is timed, in turn, as machines have slow moments."""
 
-LASTING = 0.05
+MIN_SECONDS = 0.05
 """Least seconds of each timing: short bursts are faster than what lasts."""
 
-LONG = 0.3
+LONG_CALL = 0.3
 """Seconds of a forward and a gradient that make what a call costs by itself small: beyond it,
 larger ones are not tried."""
 
@@ -81,7 +81,7 @@ def best_rows(
 
 
 def _search(score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], float]) -> int:
-    kept = score.rows
+    kept = score.batch_size
     try:
         with frozen(score.model):
             seconds = {rows: [first] for rows, first in _growing(score, x, target, clock)}
@@ -89,9 +89,9 @@ def _search(score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], 
                 for rows, found in seconds.items():
                     found.append(_seconds_per_row(score, x, target, rows, clock))
     finally:
-        score.rows = kept
+        score.batch_size = kept
     typical = {rows: statistics.median(found) for rows, found in seconds.items()}
-    bound = GAIN * min(typical.values())
+    bound = MIN_SPEEDUP * min(typical.values())
     return min(rows for rows, found in typical.items() if found <= bound)
 
 
@@ -100,13 +100,13 @@ def _growing(
 ) -> Iterator[tuple[int, float]]:
     """1, 2, 4, ... rows and the seconds for each, as long as more rows may be worth it."""
     best, worse, rows = math.inf, 0, 1
-    while rows <= MOST and rows * x.numel() <= SPACE and worse < 2:
+    while rows <= MAX_ROWS and rows * x.numel() <= MAX_ELEMENTS and worse < 2:
         # Twice, as the first call of a size is slower: it takes new memory, and chooses kernels.
         found = min(_seconds_per_row(score, x, target, rows, clock) for _ in range(2))
         yield rows, found
-        if rows * found > LONG:
+        if rows * found > LONG_CALL:
             return
-        worse = 0 if GAIN * found < best else worse + 1
+        worse = 0 if MIN_SPEEDUP * found < best else worse + 1
         best = min(best, found)
         rows *= 2
 
@@ -117,10 +117,10 @@ def _seconds_per_row(
     """For a forward and a gradient; infinite where they do not fit into memory."""
     many = x.expand(rows, *x.shape[1:]).contiguous()
     targets = repeat_target(target, rows)
-    score.rows = rows
+    score.batch_size = rows
     passes, start = 0, clock()
     try:
-        while passes == 0 or clock() - start < LASTING:
+        while passes == 0 or clock() - start < MIN_SECONDS:
             with torch.inference_mode():
                 score(many, targets)
             if score.differentiable:

@@ -151,7 +151,7 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         convergence=0,
         loading=Loading(),
     )
-    return loop.run(dry, score=Score(stand_in, rows=experiment.rows)).stages
+    return loop.run(dry, score=Score(stand_in, batch_size=experiment.batch_size)).stages
 
 
 def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
@@ -159,7 +159,7 @@ def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
 
     The rows of a call are halved until they fit into memory.
     """
-    rows = x.to(experiment.device, experiment.dtype).expand(experiment.rows, *x.shape).clone()
+    rows = x.to(experiment.device, experiment.dtype).expand(experiment.batch_size, *x.shape).clone()
     target = torch.zeros(len(rows), dtype=torch.int64, device=experiment.device)
     score = experiment.score()
 
@@ -170,7 +170,7 @@ def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
         return len(rows)
 
     def gradient() -> int:
-        n = min(score.rows, len(rows))
+        n = min(score.batch_size, len(rows))
         input_gradient(score, rows[:n], target[:n])
         return n
 

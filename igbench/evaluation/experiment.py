@@ -51,8 +51,8 @@ class Experiment:
         output: Scalar that is explained.
         target: "prediction" (of the clean input) or "label".
         seed: Seed of everything random.
-        rows: Largest number of rows in one call of the model.
-        batch: Samples that are held at a time.
+        batch_size: Largest number of rows in one call of the model.
+        shard_size: Samples that are held at a time, and kept together.
         device: Where the model runs.
         dtype: Precision of model and samples.
         keep_maps: Number of samples whose maps are kept for the report.
@@ -70,8 +70,8 @@ class Experiment:
     output: Output = "logit"
     target: Literal["prediction", "label"] = "prediction"
     seed: int = 0
-    rows: int = 32
-    batch: int = 8
+    batch_size: int = 32
+    shard_size: int = 8
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     keep_maps: int = 8
@@ -93,15 +93,15 @@ class Experiment:
     def batches(self) -> list[range]:
         """Positions of the samples of each batch: fixed by the plan, not by who runs it."""
         return [
-            range(start, min(start + self.batch, len(self.data)))
-            for start in range(0, len(self.data), self.batch)
+            range(start, min(start + self.shard_size, len(self.data)))
+            for start in range(0, len(self.data), self.shard_size)
         ]
 
     @contextmanager
     def loaded(self, order: Sequence[int]) -> Iterator[Experiment]:
         """Load the samples in a known order, see `igbench.evaluation.loading`."""
         with loading.opened(
-            self.data, order, self.loading, device=self.device, batch=self.batch
+            self.data, order, self.loading, device=self.device, batch=self.shard_size
         ) as data:
             yield replace(self, data=data)
 
@@ -110,7 +110,7 @@ class Experiment:
         return Score(
             self.model.module.to(self.device, self.dtype),
             self.output,
-            self.rows,
+            self.batch_size,
             channels_last=self.model.channels_last,
             quick=self.quick,
         )

@@ -101,9 +101,9 @@ class _Loop:
         self._keep(batch, positions, attributions, results)
         if CURVES in steps:
             self.advance(CURVES, steps[CURVES])
-        if self.score.rows < self.experiment.rows:
+        if self.score.batch_size < self.experiment.batch_size:
             for sample in results.samples:
-                sample["rows_in_a_call"] = self.score.rows
+                sample["rows_in_a_call"] = self.score.batch_size
         return results
 
     # -- loading ---------------------------------------------------------------------------

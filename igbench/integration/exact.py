@@ -194,8 +194,8 @@ def _pieces(
 def _patterns(score: Score, line: Line, target: Tensor | None, a: np.ndarray) -> np.ndarray:
     """Activation patterns at positions on one line, (len(a), bytes)."""
     tables = []
-    for start in range(0, len(a), score.rows):
-        part = torch.from_numpy(a[start : start + score.rows]).to(line.x.device)
+    for start in range(0, len(a), score.batch_size):
+        part = torch.from_numpy(a[start : start + score.batch_size]).to(line.x.device)
         points = line.points(torch.zeros(len(part), dtype=torch.int64, device=part.device), part)
         with Patterns(len(part)) as mode:
             score(points, repeat_target(target, len(part)))

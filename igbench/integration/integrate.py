@@ -83,9 +83,9 @@ def take(target: Tensor | None, rows: Tensor | slice) -> Tensor | None:
 def gradients(
     score: Score, count: int, rows: Callable[[slice], tuple[Tensor, Tensor | None]]
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield the values (n,) and gradients (n, *F) of many rows, in chunks of `score.rows`.
+    """Yield the values (n,) and gradients (n, *F) of many rows, in chunks of `score.batch_size`.
 
-    Memory does not grow with their number.  When a chunk does not fit into memory, `score.rows` is
+    Memory does not grow with their number.  When a chunk does not fit into memory, `score.batch_size` is
     halved, for good.
 
     Args:
@@ -95,7 +95,7 @@ def gradients(
     """
     start = 0
     while start < count:
-        part = slice(start, min(start + score.rows, count))
+        part = slice(start, min(start + score.batch_size, count))
         try:
             value, gradient = value_and_gradient(score, *rows(part))
         except RuntimeError as error:

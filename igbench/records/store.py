@@ -49,6 +49,11 @@ _STAMP = "%Y%m%d-%H%M%S"
 _SUMMARISED = [
     "model", "method", "metric", "sample_id", "value", "status", "reason", "std_error",
 ]  # fmt: skip
+_RENAMED = {
+    "identity": {"rows": "batch_size", "samples_at_once": "shard_size"},
+    "environment": {"engine": "executor"},
+}
+"""Former names of entries of a run."""
 _ID = re.compile(r"(\d{8}-\d{6})-[0-9a-f]{8}")
 
 
@@ -226,6 +231,8 @@ def _read_run(path: Path) -> Run:
                 f"{path} has the unknown schema version {version!r}, this igbench reads "
                 f"{SCHEMA_VERSION}; run the experiment again."
             )
+        for part, names in _RENAMED.items():
+            content[part] = {names.get(k, k): v for k, v in content[part].items()}
         content["metrics"] = {k: MetricSpec(**v) for k, v in content["metrics"].items()}
         content["methods"] = {k: MethodSpec(**v) for k, v in content["methods"].items()}
         return Run(**{f.name: content.pop(f.name) for f in fields(Run)}, **content)

@@ -47,7 +47,7 @@ def make_run(
     created: datetime,
     seconds: float,
     key: str = "",
-    engine: Mapping[str, Any] | None = None,
+    executor: Mapping[str, Any] | None = None,
     reuse: Mapping[str, Any] | None = None,
     certificates: Mapping[str, Any] | None = None,
     precision: Mapping[str, Any] | None = None,
@@ -64,7 +64,7 @@ def make_run(
         created: Start.
         seconds: Wall time.
         key: Hash of everything that decides its rows, see `igbench.run.shards`; "" if unknown.
-        engine: The engine, and how many shards were finished before.
+        executor: The executor, and how many shards were finished before.
         reuse: Keys under which other runs can reuse its rows, see `igbench.run.reuse`.
         certificates: Results of its metrics on models with known answers, see `igbench.certify`.
         precision: Precision of forwards of perturbed inputs, see `igbench.evaluation.precision`.
@@ -100,15 +100,15 @@ def make_run(
             "dtype": str(experiment.dtype).removeprefix("torch."),
             "precision": experiment.quick.precision,
             "compile": experiment.quick.backend,
-            "rows": experiment.rows,
-            "samples_at_once": experiment.batch,
+            "batch_size": experiment.batch_size,
+            "shard_size": experiment.shard_size,
         },
         environment={
             "python": platform.python_version(),
             "platform": platform.platform(),
             "threads": torch.get_num_threads(),
             "identity": key,
-            "engine": dict(engine or {}),
+            "executor": dict(executor or {}),
             "reuse": dict(reuse or {}),
             "certificates": dict(certificates or {}),
             "precision": dict(precision or {}),
@@ -124,7 +124,7 @@ def make_run(
         totals={
             "seconds": seconds,
             "peak_memory": _peak_memory(experiment, table),
-            "rows_in_a_call": _smallest(experiment.rows, samples),
+            "rows_in_a_call": _smallest(experiment.batch_size, samples),
             "stages": stages,
             "status": counts,
         },

@@ -29,7 +29,7 @@ from igbench.evaluation import isolation, precision
 from igbench.evaluation.experiment import Advance, Experiment
 from igbench.records import store
 from igbench.run import checkpoint, lock, provenance, reuse
-from igbench.run.executors.base import Engine, Work
+from igbench.run.executors.base import Executor, Work
 from igbench.run.executors.serial import Serial
 from igbench.run.shards import Shard, foundation, identity, shards
 
@@ -91,11 +91,11 @@ class Job:
         """Precision and error of forwards of perturbed inputs; measured once."""
         return precision.report(self.experiment)
 
-    def engine(self) -> Engine:
-        """The configured engine, or the serial one."""
-        node = self.config.get("engine")
-        engine: Engine = build.construct(node, "engine") if node else Serial()
-        return engine
+    def executor(self) -> Executor:
+        """The configured executor, or the serial one."""
+        node = self.config.get("executor")
+        executor: Executor = build.construct(node, "executor") if node else Serial()
+        return executor
 
 
 def job(config: Mapping[str, Any]) -> Job:
@@ -150,7 +150,7 @@ def finish(
     if not overwrite and (folder := job.finished()):
         _tidy(job)
         return _found(folder)
-    engine = job.engine()
+    executor = job.executor()
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
     with _interruptible(job, overwrite), lock.held(job.partial):
@@ -159,7 +159,7 @@ def finish(
             return _found(folder)
         left = _prepare(job, overwrite)
         earlier = checkpoint.seconds(job.shard_dir, job.shards)
-        _work(job, engine, left, watch, make)
+        _work(job, executor, left, watch, make)
         run_id = store.next_id(job.home, started)
         whole = checkpoint.join(job.shard_dir, job.shards, run_id, list(job.experiment.methods))
         took = time.perf_counter() - clock + earlier
@@ -173,8 +173,8 @@ def finish(
             created=started,
             seconds=took,
             key=job.identity,
-            engine={
-                "name": repr(engine),
+            executor={
+                "name": repr(executor),
                 "shards": len(job.shards),
                 "found": len(job.shards) - len(left),
             },
@@ -240,7 +240,7 @@ def _found(folder: Path) -> Outcome:
 
 def _work(
     job: Job,
-    engine: Engine,
+    executor: Executor,
     left: Sequence[Shard],
     watch: Callable[[Mapping[str, int]], AbstractContextManager[Advance]] | None,
     make: Callable[[Mapping[str, Any]], Experiment],
@@ -252,10 +252,10 @@ def _work(
     for shard in left:
         work.update(shard.progress_steps(e))
     # Pass the resolved batch size and device on, so that all workers split batches identically.
-    config = {**job.config, "batch_size": e.rows, "device": e.device.type}
+    config = {**job.config, "batch_size": e.batch_size, "device": e.device.type}
     quiet: AbstractContextManager[Advance] = nullcontext(lambda stage, samples: None)
     with quiet if watch is None else watch(work) as advance:
-        engine.run(Work(e, make, config, left, job.shard_dir), advance)
+        executor.run(Work(e, make, config, left, job.shard_dir), advance)
 
 
 @contextmanager
@@ -274,7 +274,10 @@ def _interruptible(job: Job, overwrite: bool) -> Iterator[None]:
         )
         raise Stopped(f"Interrupted. {saved}") from stop
     finally:
-        if not checkpoint.count(job.shard_dir, job.shards) and not (job.partial / lock.NAME).exists():
+        if (
+            not checkpoint.count(job.shard_dir, job.shards)
+            and not (job.partial / lock.NAME).exists()
+        ):
             shutil.rmtree(job.partial, ignore_errors=True)
 
 

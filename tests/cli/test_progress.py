@@ -121,9 +121,7 @@ def test_a_line_a_minute_with_the_time_left():
     for _ in simulation.run(advance):
         pass
     lines = out.getvalue().splitlines()
-    assert lines[0] == (
-        "30% after 2 min 56 s, about 6 min 59 s left; last step: metric deletion"
-    )
+    assert lines[0] == ("30% after 2 min 56 s, about 6 min 59 s left; last step: metric deletion")
     assert lines[-1] == "100% after 9 min 55 s, about 0 s left; last step: metric deletion"
     assert len(lines) == 4, "a minute passes in the deletion of each batch alone"
     half = re.search(r"about (\d+) min (\d+) s left", lines[1])

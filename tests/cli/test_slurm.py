@@ -86,7 +86,7 @@ def test_ray_is_started_with_the_words_as_they_were_given(tmp_path):
     assert host
     assert not host.startswith("127.")
     assert port == "26789", "from the number of the job"
-    run = ["python", "-u", "-m", "igbench", *words, "engine=ray", "engine.address=auto"]
+    run = ["python", "-u", "-m", "igbench", *words, "executor=ray", "executor.address=auto"]
     assert call[cut + 1 :] == run
     assert not (tmp_path / "harmed").exists()
 
@@ -100,7 +100,8 @@ def test_ray_is_started_with_the_words_as_they_were_given(tmp_path):
         ("slurm.time=soon", r"slurm\.time='soon' is no time"),
         ("slurm.partition=gpu\n#SBATCH --uid=0", r"slurm\.partition=.*does not go into a script"),
         ("slurm.name=$(id)", r"slurm\.name=.*does not go into a script"),
-        ("engine=serial", "which sets engine=ray and engine.address=auto"),
+        ("executor=serial", "which sets executor=ray and executor.address=auto"),
+        ("engine=serial", "which sets executor=ray and executor.address=auto"),
         ("-m", "'-m' does not go into a script"),
         ("name=a\nrm -r x", "more than one line"),
         ("experiment=imagenet", "unknown experiment 'imagenet'"),
@@ -133,7 +134,7 @@ def test_help_is_quick():
     ("address", "expected"),
     [("auto", {"address": "auto"}), (None, {"address": None, "num_cpus": 6})],
 )
-def test_the_engine_joins_the_cluster_that_it_is_told_of(monkeypatch, address, expected):
+def test_the_executor_joins_the_cluster_that_it_is_told_of(monkeypatch, address, expected):
     """Ray refuses resources when it connects to a cluster that exists."""
     calls = []
     fake = types.ModuleType("ray")

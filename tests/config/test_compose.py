@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import yaml
+from rich.console import Console
 
 from igbench.cli import listing
 from igbench.config import build, compose
 from igbench.errors import InputError
+from igbench.metrics import Deletion
 
 PLAIN = compose.compose([])
 
@@ -39,7 +43,7 @@ def test_experiment_composes_and_changes_something(name):
         build.construct(config["metric"][entry], f"metric.{entry}")
 
 
-@pytest.mark.parametrize("group", ["model", "data", "baseline", "engine"])
+@pytest.mark.parametrize("group", ["model", "data", "baseline", "executor"])
 def test_single_choices_compose(group):
     for name in compose.choices(group):
         node = compose.compose([f"{group}={name}"])[group]
@@ -113,14 +117,39 @@ def test_targets_that_do_not_exist():
         build.construct({"n_steps": 3}, "method.x")
 
 
-def test_catalogue_lists_everything():
-    text = catalogue.text()
+def text_of(group: str = "") -> str:
+    console = Console(file=io.StringIO(), width=100)
+    listing.show(console, group)
+    return console.file.getvalue()
+
+
+def test_everything_is_listed():
+    text = text_of()
     for group in compose.GROUPS:
         for name in compose.choices(group):
             assert f"  {name} " in text
-    assert "↑" in catalogue.text("metrics")
     with pytest.raises(InputError, match="unknown group"):
-        catalogue.text("metrcs")
+        text_of("metrcs")
+
+
+def test_metrics_are_listed_by_family_with_the_question_that_they_ask():
+    blocks = text_of("metrics").split("\n\n")
+    faithfulness = next(b for b in blocks if b.startswith("metrics, faithfulness\n"))
+    line = next(line for line in faithfulness.splitlines() if line.startswith("  deletion "))
+    assert "↓" in line
+    assert Deletion().spec.explains in line
+    assert Deletion().spec.reference in line
+    assert "  completeness " not in faithfulness
+    assert any(b.startswith("metrics, axiomatic\n") and "  completeness " in b for b in blocks)
+
+
+def test_methods_are_listed_by_kind():
+    blocks = {b.split("\n")[0]: b for b in text_of("methods").split("\n\n")}
+    starts = {title.split(":")[0]: block for title, block in blocks.items()}
+    assert "  ig " in starts["methods, global"]
+    assert "  saliency " in starts["methods, local"]
+    assert "  ig_captum " in starts["methods, oracles"]
+    assert "  random " in starts["methods, controls"]
 
 
 def test_reference_runs_can_be_read():

@@ -69,7 +69,7 @@ class Stalling(Timed):
 @pytest.mark.parametrize("call", range(1, 30))
 def test_a_slow_moment_of_the_machine_changes_nothing(tmp_path, monkeypatch, call):
     """Each timing is one forward and one gradient here, and the median is of three."""
-    monkeypatch.setattr(batch_size, "LASTING", 0.0)
+    monkeypatch.setattr(batch_size, "MIN_SECONDS", 0.0)
     assert best(Stalling({call}), tmp_path) == 2
 
 
@@ -145,26 +145,26 @@ def test_memory_that_runs_out_later_counts_against_a_size(tmp_path):
 
 def test_running_out_of_memory_halves_the_rows_for_good(caplog):
     model = Timed(1.0, lambda n: n, limit=5)
-    score = Score(model, rows=32)
+    score = Score(model, batch_size=32)
     x = torch.arange(12.0, dtype=torch.float64).view(3, 4) + 1
     found = integrated_gradients(score, x, torch.zeros_like(x), rule="middle", n_steps=10)
     torch.testing.assert_close(found, x**2)
-    assert score.rows == 4
+    assert score.batch_size == 4
     assert "4 model rows" in caplog.text
     model.calls.clear()
     score.evaluate(x, None)
     assert model.calls == [3]
-    score.rows = 32
+    score.batch_size = 32
     assert len(score.evaluate(torch.ones(9, 4), None)) == 9
-    assert score.rows == 4
+    assert score.batch_size == 4
 
 
 def test_running_out_of_memory_holds_for_all_readings_of_a_model():
-    score = Score(Timed(1.0, lambda n: n, limit=5), rows=32)
+    score = Score(Timed(1.0, lambda n: n, limit=5), batch_size=32)
     other = score.as_output("probability")
     other.evaluate(torch.ones(9, 4), None)
-    assert score.rows == other.rows == 4
-    assert score.as_output("log_probability").rows == 4
+    assert score.batch_size == other.batch_size == 4
+    assert score.as_output("log_probability").batch_size == 4
 
 
 def test_other_errors_are_not_swallowed():

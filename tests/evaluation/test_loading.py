@@ -156,7 +156,7 @@ def plain(results):
 @pytest.mark.parametrize("only", [None, [1]])
 def test_rows_are_the_same_whoever_loads(only):
     """With closures that fail, in whole runs and for one shard."""
-    base = experiment(data=data(broken={1, 5}), batch=2)
+    base = experiment(data=data(broken={1, 5}), shard_size=2)
     expected = plain(loop.run(base, only=only))
     assert "truncated" in str(expected[0]) or only
     for settings in (Loading(0, 1, 60), Loading(1, 1, 60), Loading(2, 2, 60), Loading(2)):
@@ -171,7 +171,7 @@ def test_the_serial_engine_loads_across_shards(tmp_path, monkeypatch):
     )
     found = {}
     for workers in (0, 1, 2):
-        e = experiment(data=data(broken={3}), batch=2, loading=Loading(workers, 1, 60))
+        e = experiment(data=data(broken={3}), shard_size=2, loading=Loading(workers, 1, 60))
         pieces = shards(e)
         folder = tmp_path / str(workers)
         # A run that goes on: its first shard is done.
@@ -229,7 +229,7 @@ def hold_everything():
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_load_that_hangs_is_a_failed_sample(workers):
     begun = time.monotonic()
-    e = experiment(data=troubled(sleep_for_ever), batch=4, loading=Loading(workers, 1, 0.5))
+    e = experiment(data=troubled(sleep_for_ever), shard_size=4, loading=Loading(workers, 1, 0.5))
     results = loop.run(e)
     assert {r.sample_id: r.reason for r in results.rows if r.status == "failed"} == {
         "s2": "loading took longer than 0.5 s"
@@ -454,7 +454,7 @@ def test_samples_do_not_pile_up(settings):
             return x
 
     e = experiment(
-        data=given, methods={"watch": Watch()}, metrics={}, batch=batch, loading=settings
+        data=given, methods={"watch": Watch()}, metrics={}, shard_size=batch, loading=settings
     )
     order = range(samples)
     stream = Seen(load, order, settings, device=CPU, batch=batch)
@@ -537,7 +537,7 @@ def stuck_digits(model, *, limit, marker, at):
 def start(tmp_path, workers, *more):
     """A run that will hang at its last sample, in a process group of its own."""
     words = [
-        "experiment=digits_resnet", "limit=4", "samples_at_once=2", "convergence=0",
+        "experiment=digits_resnet", "limit=4", "shard_size=2", "convergence=0",
         "batch_size=4", "method=[saliency]", "metric=[completeness]",
         "data._target_=tests.evaluation.test_loading.stuck_digits", "+data.at=3",
         f"+data.marker={tmp_path / 'marker'}", f"results_dir={tmp_path / 'results'}",

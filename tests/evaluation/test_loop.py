@@ -43,7 +43,7 @@ def test_every_cell_has_a_row():
 def test_batches_shards_and_seeds():
     double = {"model": model(cf.small_net()), "dtype": torch.float64}
     whole = by_cell(loop.run(experiment(**double)))
-    small = by_cell(loop.run(experiment(**double, batch=1, rows=3)))
+    small = by_cell(loop.run(experiment(**double, shard_size=1, batch_size=3)))
     e = experiment(**double)
     shards = by_cell(loop.run(e, only=[1])) | by_cell(loop.run(e, only=[0]))
     other = by_cell(loop.run(experiment(**double, seed=1)))

@@ -54,7 +54,7 @@ def draws(score: Score, x: Tensor, **how: bool) -> Tensor:
 
 def float_batch(quick: InferenceOptions, smooth: bool = True) -> Batch:
     b = contract_batch(smooth)
-    score = Score(b.score.model.float(), rows=64, quick=quick)
+    score = Score(b.score.model.float(), batch_size=64, quick=quick)
     return replace(b, score=score, x=b.x.float(), baseline=b.baseline.float())
 
 
@@ -180,7 +180,7 @@ def test_what_looks_inside_uses_the_model_itself(monkeypatch):
     quick = float_batch(
         InferenceOptions(compiled=Compiled(plain.score.model, "inductor")), smooth=False
     )
-    quick = replace(quick, score=Score(plain.score.model, rows=64, quick=quick.score.quick))
+    quick = replace(quick, score=Score(plain.score.model, batch_size=64, quick=quick.score.quick))
     for m in (GradCam("features"), ExactIntegratedGradients(), IDGI(4)):
         assert torch.equal(m(quick), m(plain))
     quick.score.evaluate(quick.x, quick.target)
@@ -226,9 +226,9 @@ def test_running_out_of_memory_halves_the_rows(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", lambda module, backend: fits)
     compiled = Compiled(scale(), "inductor")
-    score = Score(compiled.module, rows=8, quick=InferenceOptions(compiled=compiled))
+    score = Score(compiled.module, batch_size=8, quick=InferenceOptions(compiled=compiled))
     assert draws(score, torch.ones(5, 1)).tolist() == [1.0] * 5
-    assert score.rows == 2
+    assert score.batch_size == 2
     assert not compiled.broken
 
 

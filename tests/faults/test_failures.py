@@ -162,13 +162,13 @@ def test_an_image_that_is_none(tmp_path, out, capsys, at_shard, how):
     photos.mkdir()
     for number, photo in enumerate(sorted(PHOTOS.glob("*.jpg"))[:4]):
         Image.open(photo).resize((24, 16)).save(photos / f"p{number}.png")
-    words = [w for w in RUN if not w.startswith(("limit", "samples_at_once", "batch_size"))]
+    words = [w for w in RUN if not w.startswith(("limit", "shard_size", "batch_size"))]
     words += [
         "data=photographs",
         f"data.path={photos}",
         "model._target_=tests.helpers.faults.photo_net",
         "limit=4",
-        "samples_at_once=2",
+        "shard_size=2",
         "batch_size=16",
     ]
     assert main([*words, f"results_dir={tmp_path / 'good'}"]) == 0

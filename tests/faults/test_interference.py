@@ -101,7 +101,7 @@ def test_the_clock_goes_back(out, whole, monkeypatch):
     assert newest.name[:15] == "20310101-000001", "sorts after the other"
     second = store.read(newest)
     assert second.run.created == "2011-01-01T00:00:00+00:00", "what the clock said is on record"
-    assert second.run.environment["engine"]["found"] == 2
+    assert second.run.environment["executor"]["found"] == 2
     assert_same(second, whole)
     assert runner.job(compose.compose(words)).finished() == newest
 
@@ -118,7 +118,7 @@ def test_other_weights_between_attempts(tmp_path, out, whole, monkeypatch):
     save_file(state, path)
     assert main(words) == 0
     (mine,) = [store.read(folder) for folder in store.runs(out / "digits_resnet")]
-    assert mine.run.environment["engine"]["found"] == 0
+    assert mine.run.environment["executor"]["found"] == 0
     assert mine.run.comparability["weights"] != whole.run.comparability["weights"]
     assert main([*RUN, f"results_dir={tmp_path / 'fresh'}"]) == 0
     assert_same(mine, only_run(tmp_path / "fresh"))
@@ -131,7 +131,7 @@ def test_another_configuration_between_attempts(tmp_path, out, whole, monkeypatc
     assert main(words) == 0
     (folder,) = store.runs(out / "digits_resnet")
     mine = store.read(folder)
-    assert mine.run.environment["engine"]["found"] == 0
+    assert mine.run.environment["executor"]["found"] == 0
     assert_same(mine, whole)
 
 

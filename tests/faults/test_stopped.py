@@ -92,6 +92,6 @@ def test_a_run_beside_a_finished_one_is_stopped(out, whole, capsys, monkeypatch)
     assert main(words) == 0
     newest = store.read(store.latest(out, "digits_resnet"))
     assert newest.folder != first.folder
-    assert newest.run.environment["engine"]["found"] == 2, "its own shards, not the other run"
+    assert newest.run.environment["executor"]["found"] == 2, "its own shards, not the other run"
     assert_same(newest, whole)
     assert len(list((out / "digits_resnet").iterdir())) == 2

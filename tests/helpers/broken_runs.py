@@ -19,7 +19,7 @@ SHARDS = 4
 RUN = [
     "experiment=digits_resnet",
     "limit=8",
-    f"samples_at_once={8 // SHARDS}",
+    f"shard_size={8 // SHARDS}",
     "convergence=1",
     "keep_maps=1",
     "batch_size=16",
@@ -49,7 +49,7 @@ def goes_on(words: list[str], out: Path, whole: store.Records, found: int | None
     mine = only_run(out)
     assert_same(mine, whole)
     if found is not None:
-        assert mine.run.environment["engine"]["found"] == found
+        assert mine.run.environment["executor"]["found"] == found
 
 
 def stopped(words: list[str], monkeypatch, shards: int = 2) -> None:

@@ -62,7 +62,7 @@ def batch(smooth: bool = True) -> Batch:
     g = torch.Generator().manual_seed(11)
     x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64)
     return Batch(
-        Score(cf.SmallNet(channels=1, smooth=smooth).double(), rows=7),
+        Score(cf.SmallNet(channels=1, smooth=smooth).double(), batch_size=7),
         x,
         torch.zeros_like(x),
         torch.tensor([0, 1, 2, 3, 1]),

@@ -11,7 +11,7 @@ from igbench.records import store
 SMALL = [
     "experiment=digits_resnet",
     "limit=8",
-    "samples_at_once=2",
+    "shard_size=2",
     "convergence=3",
     "keep_maps=3",
     "batch_size=16",

@@ -15,7 +15,7 @@ from tests.helpers import closed_form as cf
 
 def adaptive(f, x, baseline=0.0, target=None, **options):
     b = torch.as_tensor(baseline, dtype=x.dtype).expand_as(x)
-    return adaptive_integrated_gradients(Score(f, rows=16), x, b, target, **options)
+    return adaptive_integrated_gradients(Score(f, batch_size=16), x, b, target, **options)
 
 
 def test_linear_stops_at_the_second_level():
@@ -127,7 +127,7 @@ def test_examples_stop_by_themselves_and_do_not_depend_on_each_other():
 def test_stops_at_max_steps_and_says_so():
     net = cf.mlp(5)
     x = torch.ones(2, 20, dtype=torch.float64)
-    score = Score(net, rows=16)
+    score = Score(net, batch_size=16)
     found = adaptive_integrated_gradients(
         score, x, torch.zeros_like(x), torch.tensor([0, 1]), tolerance=1e-9, max_steps=40
     )

@@ -15,7 +15,7 @@ from tests.helpers import closed_form as cf
 
 def exact(f, x, baseline=0.0, target=None, **options):
     b = torch.as_tensor(baseline, dtype=x.dtype).expand_as(x)
-    return exact_integrated_gradients(Score(f, rows=64), x, b, target, **options)
+    return exact_integrated_gradients(Score(f, batch_size=64), x, b, target, **options)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,9 @@ def test_random_relu_networks_are_complete(seed):
     assert int(found.pieces.min()) > 5
     # Completeness is one number; every entry must be the limit of a fine rule as well.  The middle
     # rule errs in at most one cell for each kink.
-    fine = integrated_gradients(Score(net, rows=512), x, b, target, rule="middle", n_steps=4000)
+    fine = integrated_gradients(
+        Score(net, batch_size=512), x, b, target, rule="middle", n_steps=4000
+    )
     error = (fine - found.attribution).abs().sum() / found.attribution.abs().sum()
     assert 0 < float(error) < int(found.pieces.max()) / 4000
 

@@ -25,13 +25,15 @@ DIAGONAL = torch.diag(torch.tensor([1.0, 2, 3], dtype=torch.float64))
 
 def eg(f, x, pool, target=None, rows=32, ids=None, **options):
     ids = [f"s{i}" for i in range(len(x))] if ids is None else ids
-    return expected_gradients(Score(f, rows=rows), x, pool, target, sample_ids=ids, **options)
+    return expected_gradients(Score(f, batch_size=rows), x, pool, target, sample_ids=ids, **options)
 
 
 def smooth(f, x, target=None, rows=32, baseline=0.0, **options):
     ids = [f"s{i}" for i in range(len(x))]
     b = torch.full_like(x, baseline)
-    return smooth_integrated_gradients(Score(f, rows=rows), x, b, target, sample_ids=ids, **options)
+    return smooth_integrated_gradients(
+        Score(f, batch_size=rows), x, b, target, sample_ids=ids, **options
+    )
 
 
 def two_point_pool() -> Tensor:

@@ -15,7 +15,7 @@ from tests.helpers import closed_form as cf
 
 def guided(f, x, b=None, target=None, rows=5, **options):
     b = torch.zeros_like(x) if b is None else b
-    return guided_integrated_gradients(Score(f, rows=rows), x, b, target, **options)
+    return guided_integrated_gradients(Score(f, batch_size=rows), x, b, target, **options)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 20])

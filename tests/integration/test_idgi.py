@@ -14,7 +14,7 @@ TIGHT = {"rtol": 0, "atol": 1e-13}
 
 def idgi(f, x, b=None, target=None, steps=50, rows=7):
     b = torch.zeros_like(x) if b is None else b
-    return important_direction(Score(f, rows=rows), x, b, target, steps=steps)
+    return important_direction(Score(f, batch_size=rows), x, b, target, steps=steps)
 
 
 @pytest.mark.parametrize("steps", [1, 6, 50])

@@ -22,7 +22,7 @@ def ig(
     f, x: Tensor, baseline: Tensor | float = 0.0, rule="gauss_legendre", n=20, rows=32
 ) -> Tensor:
     b = torch.as_tensor(baseline, dtype=x.dtype).expand_as(x)
-    return integrated_gradients(Score(f, rows=rows), x, b, rule=rule, n_steps=n)
+    return integrated_gradients(Score(f, batch_size=rows), x, b, rule=rule, n_steps=n)
 
 
 def close(found: Tensor, *expected: float, **tolerance) -> None:
@@ -184,8 +184,8 @@ def test_nested_weights_are_the_rules():
 def test_chunks_do_not_matter(rows):
     x, b = cf.images(5), cf.images(5, seed=4)
     target = torch.tensor([0, 1, 2, 3, 0])
-    whole = integrated_gradients(Score(cf.small_net(), rows=64), x, b, target, n_steps=9)
-    cut = integrated_gradients(Score(cf.small_net(), rows=rows), x, b, target, n_steps=9)
+    whole = integrated_gradients(Score(cf.small_net(), batch_size=64), x, b, target, n_steps=9)
+    cut = integrated_gradients(Score(cf.small_net(), batch_size=rows), x, b, target, n_steps=9)
     torch.testing.assert_close(cut, whole, rtol=1e-9, atol=1e-14)
 
 

@@ -21,7 +21,7 @@ torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                     nn.Linear(8, 1)).eval()
 x, device = torch.randn(2, 3, 96, 96), torch.device("cpu")
-score, zero = Score(net, rows=8), torch.zeros_like(x)
+score, zero = Score(net, batch_size=8), torch.zeros_like(x)
 with frozen(net):
     integrated_gradients(score, x, zero, n_steps=20)
     for n in (20, 2000):

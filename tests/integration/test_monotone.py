@@ -18,7 +18,7 @@ ZERO = cf.row(0, 0)
 
 
 def path(f, curve: Curve, steps=50, rows=7) -> Tensor:
-    return along(Score(f, rows=rows), curve, steps=steps)
+    return along(Score(f, batch_size=rows), curve, steps=steps)
 
 
 def pow3(x: Tensor) -> Curve:
@@ -91,9 +91,9 @@ def test_chunks_and_neighbours_do_not_matter():
     x, b, target = cf.images(5), cf.images(5, seed=4), torch.tensor([0, 1, 2, 3, 0])
     net = cf.small_net()
     for make in (lambda i: Power(x[i], b[i], 1.7), lambda i: blur_path(x[i], sigma=3.0)):
-        whole = along(Score(net, rows=64), make(slice(None)), target, steps=6)
+        whole = along(Score(net, batch_size=64), make(slice(None)), target, steps=6)
         for i in range(5):
-            one = along(Score(net, rows=4), make(slice(i, i + 1)), target[i : i + 1], steps=6)
+            one = along(Score(net, batch_size=4), make(slice(i, i + 1)), target[i : i + 1], steps=6)
             torch.testing.assert_close(one, whole[i : i + 1], rtol=1e-9, atol=1e-14)
 
 

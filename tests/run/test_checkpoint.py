@@ -42,7 +42,7 @@ def plain(table):
 def kept(tmp_path):
     x = cf.images(N, dtype=torch.float32)
     x[1, 0, 0, 0] = torch.nan  # rows of all kinds
-    e = experiment(data=data(x), batch=2, keep_maps=3, convergence=1)
+    e = experiment(data=data(x), shard_size=2, keep_maps=3, convergence=1)
     plan = shards(e)
     for shard in reversed(plan):
         checkpoint.execute(e, shard, tmp_path)
@@ -115,7 +115,7 @@ def test_a_shard_under_another_name_does_not_count(kept):
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    e = experiment(batch=2)
+    e = experiment(shard_size=2)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as if 100 bytes were left
     try:

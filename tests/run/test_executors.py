@@ -41,15 +41,15 @@ def test_serial_sets_threads_and_puts_them_back(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
 def test_without_ray_one_line_says_what_to_install(tmp_path, capsys):
-    assert main([*SMALL, "engine=ray", f"results_dir={tmp_path}"]) == 2
+    assert main([*SMALL, "executor=ray", f"results_dir={tmp_path}"]) == 2
     assert "pip install 'igbench[ray]'" in capsys.readouterr().err
 
 
 def test_numbers_that_make_no_sense():
     for wrong in ({"workers": 0}, {"threads": 0}):
-        with pytest.raises(InputError, match=f"engine.{next(iter(wrong))}"):
+        with pytest.raises(InputError, match=f"executor.{next(iter(wrong))}"):
             ray_engine.Ray(**wrong)
-    with pytest.raises(InputError, match=r"engine\.threads"):
+    with pytest.raises(InputError, match=r"executor\.threads"):
         Serial(threads=0)
 
 
@@ -79,7 +79,7 @@ def serial(tmp_path_factory):
     marker = where / "marker"
     marker.touch()
     words = [*SMALL, trouble("kill", 3, marker)]
-    assert main([*words, "engine.threads=1", f"results_dir={where / 'out'}"]) == 0
+    assert main([*words, "executor.threads=1", f"results_dir={where / 'out'}"]) == 0
     return words, marker, only_run(where / "out")
 
 
@@ -109,7 +109,7 @@ def test_ray_gives_the_same_rows(serial, cluster, tmp_path, killed):
     words, marker, expected = serial
     if killed:
         marker.unlink()
-    out = [*words, "engine=ray", "engine.workers=2", f"results_dir={tmp_path}"]
+    out = [*words, "executor=ray", "executor.workers=2", f"results_dir={tmp_path}"]
     assert main(out) == 0
     assert marker.exists()
     assert_same(only_run(tmp_path), expected)
@@ -119,7 +119,13 @@ def test_ray_gives_the_same_rows(serial, cluster, tmp_path, killed):
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
 def test_a_shard_that_always_kills_its_worker(cluster, tmp_path, capsys):
-    words = [*SMALL, trouble("kill", 3), "engine=ray", "engine.workers=2", "engine.restarts=1"]
+    words = [
+        *SMALL,
+        trouble("kill", 3),
+        "executor=ray",
+        "executor.workers=2",
+        "executor.restarts=1",
+    ]
     assert main([*words, f"results_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     assert "samples 2 to 3" in said.splitlines()[-1]

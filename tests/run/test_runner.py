@@ -47,7 +47,7 @@ def test_a_stopped_run_goes_on(tmp_path, capsys, how, at):
     assert main([*words, f"results_dir={tmp_path / 'whole'}"]) == 0
     resumed = only_run(tmp_path / "stopped")
     assert_same(resumed, only_run(tmp_path / "whole"))
-    assert resumed.run.environment["engine"]["found"] == at // 2
+    assert resumed.run.environment["executor"]["found"] == at // 2
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +94,15 @@ def test_two_at_once(finished, tmp_path, capsys):
 def test_engines_are_told_what_was_measured(tmp_path):
     given = []
 
-    class Engine:
+    class Recorder:
         def run(self, work, advance):
             given.append(work)
 
     words = [w for w in SMALL if not w.startswith("batch_size")]
     job = runner.job(compose.compose([*words, f"results_dir={tmp_path}"]))
     assert job.config["batch_size"] == "auto"
-    runner._work(job, Engine(), job.shards[1:], None, runner.build.experiment)
-    assert given[0].config["batch_size"] == job.experiment.rows
+    runner._work(job, Recorder(), job.shards[1:], None, runner.build.experiment)
+    assert given[0].config["batch_size"] == job.experiment.batch_size
     again = runner.job({**given[0].config})
     assert [s.key for s in again.shards] == [s.key for s in job.shards]
 

@@ -21,7 +21,7 @@ def keys(**options):
 
 
 def test_shards_cover_the_samples_once():
-    e = experiment(batch=4)
+    e = experiment(shard_size=4)
     found = shards(e)
     assert [(s.number, s.first, s.last) for s in found] == [(0, 0, 3), (1, 4, 5)]
     assert sum((s.sample_ids for s in found), ()) == e.data.sample_ids
@@ -36,7 +36,7 @@ def test_shards_cover_the_samples_once():
         {"name": "other"},
         {"output": "probability"},
         {"target": "label"},
-        {"rows": 16},
+        {"batch_size": 16},
         {"baseline": baselines.Blur(1.0)},
         {"model": replace(model(), weights_hash="1")},
         {"methods": {"ig": IntegratedGradients(n_steps=9), "random": Random()}},

@@ -104,7 +104,7 @@ class TargetReadings(Score):
         super().__init__(
             score.model,
             "probability",
-            score.rows,
+            score.batch_size,
             score.channels_last,
             score.quick.uncompiled(),
         )

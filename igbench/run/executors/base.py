@@ -33,7 +33,7 @@ class Work:
     folder: Path
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Evaluates shards."""
 
     def run(self, work: Work, advance: Advance) -> None:

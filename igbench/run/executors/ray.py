@@ -21,7 +21,7 @@ from igbench.run.shards import Shard
 
 log = logging.getLogger(__name__)
 
-MISSING = "engine=ray needs Ray: pip install 'igbench[ray]', or use engine=serial."
+MISSING = "executor=ray needs Ray: pip install 'igbench[ray]', or use executor=serial."
 
 
 class Worker:
@@ -88,7 +88,7 @@ class Ray:
         """Check the numbers of workers and threads."""
         for name in ("workers", "threads"):
             if getattr(self, name) is not None:
-                check_positive(f"engine.{name}", getattr(self, name))
+                check_positive(f"executor.{name}", getattr(self, name))
 
     def run(self, work: Work, advance: Advance) -> None:
         """Evaluate all shards, see `igbench.run.executors.base`."""
@@ -158,7 +158,7 @@ def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
     if fit < 1:
         raise InputError(
             f"the cluster has no room for a worker with {threads} threads and {gpus:g} GPUs; lower "
-            "engine.threads or engine.gpus_per_worker."
+            "executor.threads or executor.gpus_per_worker."
         )
     return fit
 

@@ -25,7 +25,7 @@ class Serial:
     def __post_init__(self) -> None:
         """Check the number of threads."""
         if self.threads is not None:
-            check_positive("engine.threads", self.threads)
+            check_positive("executor.threads", self.threads)
 
     def run(self, work: Work, advance: Advance) -> None:
         """Evaluate all shards, see `igbench.run.executors.base`."""

@@ -171,7 +171,7 @@ class TestMonotonicityCorrelation:
     def test_other_formula_on_a_network(self):
         net, x, phi = cf.small_net(), cf.images(2), cf.images(2, seed=5) - 0.5
         target = torch.tensor([1, 3])
-        batch = Batch(Score(net, rows=9), x, 0 * x, target, ("a", "b"), "patch:2", 2)
+        batch = Batch(Score(net, batch_size=9), x, 0 * x, target, ("a", "b"), "patch:2", 2)
         metric = MonotonicityCorrelation(draws=6, features="patch:2")
         observed = metric.observe(batch)
         found = metric.measure(batch, {"m": Attribution(phi, GLOBAL)}, observed)["m"]

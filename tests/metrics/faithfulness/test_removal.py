@@ -39,7 +39,7 @@ def photographs(n: int = 3, rows: int = 32) -> Batch:
     x = cf.images(n)
     target = torch.tensor([0, 1, 2, 3])[:n]
     ids = tuple("abcd"[:n])
-    return Batch(Score(cf.small_net(), rows=rows), x, 0 * x, target, ids, "pixel", 4)
+    return Batch(Score(cf.small_net(), batch_size=rows), x, 0 * x, target, ids, "pixel", 4)
 
 
 class TestByHand:
