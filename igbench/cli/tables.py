@@ -164,7 +164,7 @@ def _block(names: Column, columns: Sequence[Column], *, numeric: bool) -> RichTa
 
 def _cell(cell: Cell) -> Text:
     style = "bold" if cell.best else "underline" if cell.tied else ""
-    text = plain(cell.text, style)
+    text = Text().append(printable(cell.text), style)
     # A footnote says why there is no value: its letter is enough, and keeps the column narrow.
     note = f" ({cell.note})" if cell.note and not (cell.mark and math.isnan(cell.value)) else ""
     mark = f" [{cell.mark}]" if cell.mark else ""

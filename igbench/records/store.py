@@ -214,7 +214,7 @@ def read_summary(folder: Path) -> pd.DataFrame:
     path = Path(folder) / SUMMARY_FILE
     texts: dict[Any, Any] = dict.fromkeys(("model", "method", "metric", "reason"), str)
     with _readable(path):
-        return pd.read_csv(path, converters=texts, float_precision="round_trip")
+        return pd.read_csv(path, converters=texts)
 
 
 def _read_run(path: Path) -> Run:

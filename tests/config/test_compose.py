@@ -175,6 +175,31 @@ def test_a_bare_sensitivity_n_is_that_of_ancona_and_says_so_once(name, caplog, m
     assert "max_sensitivity_n" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("engine=ray", "executor=ray"),
+        ("engine.threads=3", "executor.threads=3"),
+        ("samples_at_once=5", "shard_size=5"),
+        ("++samples_at_once=5", "++shard_size=5"),
+    ],
+)
+def test_former_keys_are_understood_and_the_new_one_is_named_once(
+    former, present, caplog, monkeypatch
+):
+    monkeypatch.setattr(compose, "_said", set())
+    assert compose.compose([former]) == compose.compose([present])
+    compose.compose([former])
+    (message,) = [r.getMessage() for r in caplog.records]
+    old, new = (word.lstrip("+").partition("=")[0].partition(".")[0] for word in (former, present))
+    assert message == f"the key {old} is called {new} now"
+
+
+def test_keys_that_only_begin_like_a_former_one_stay():
+    assert compose.renamed("engines=1") == "engines=1"
+    assert compose.renamed("method.x.engine=1") == "method.x.engine=1"
+
+
 def test_names_that_are_not_ambiguous_stay(caplog):
     assert list(compose.compose(["metric=[max_sensitivity_n]"])["metric"]) == ["max_sensitivity_n"]
     assert not caplog.records

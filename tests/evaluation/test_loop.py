@@ -248,6 +248,25 @@ def test_estimate_counts_what_the_run_needs():
     assert guess.seconds > 0
 
 
+def test_estimate_prices_every_step_of_the_run():
+    e = experiment(convergence=2)
+    guess = cost.estimate(e)
+    seconds = guess.per_sample()
+    assert set(seconds) == {stage for b in e.batches() for stage in e.progress_steps(b)}
+    assert all(s > 0 for s in seconds.values())
+    assert guess.seconds_of({"metric deletion": 3}) == 0.0, "it shares the work of srg"
+    halves = [guess.seconds_of(e.progress_steps(b)) for b in e.batches()]
+    assert sum(halves) == pytest.approx(guess.seconds)
+
+
+def test_forwards_and_gradients_are_priced_apart():
+    guess = cost.Estimate(
+        0, 0, 0.0, {"a": (10, 4), "b": (3, 0)}, {"b": 0.5}, per_forward=1.0, per_gradient=3.0
+    )
+    assert guess.per_sample() == {"a": 6 * 1.0 + 4 * 3.0, "b": 3 * 1.0 + 0.5}
+    assert guess.seconds_of({"a": 2, "b": 1, "c": 9}) == 2 * 18.0 + 3.5
+
+
 def test_specs_name_the_unit():
     _, metrics = specs(experiment())
     assert metrics["deletion"].unit == "pixel"

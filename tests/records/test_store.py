@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from igbench.errors import InputError
-from igbench.records import stats, store
+from igbench.records import compare, stats, store
 from igbench.schema import SCHEMA_VERSION, Point, Row
 from tests.helpers import synthetic
 
@@ -100,6 +100,24 @@ def test_summary_file_is_the_summary(folder: Path) -> None:
     assert list(from_disk.columns) == list(stats.SUMMARY_COLUMNS)
     assert from_disk["mean"].to_numpy() == pytest.approx(wanted["mean"].to_numpy(), nan_ok=True)
     assert from_disk["best"].tolist() == wanted["best"].tolist()
+
+    pd.testing.assert_frame_equal(store.read_summary(folder), wanted)
+    assert store.read_run(folder) == got.run
+
+
+def test_former_names_are_translated(tmp_path: Path) -> None:
+    before = small(
+        tmp_path / "before",
+        identity={"rows": 4, "samples_at_once": 8, "dtype": "float32"},
+        environment={"engine": {"name": "Serial()"}, "git": ""},
+    )
+    after = small(
+        tmp_path / "after", identity={"batch_size": 4, "shard_size": 8, "dtype": "float32"}
+    )
+    old, new = store.read(before), store.read(after)
+    assert old.run.identity == new.run.identity
+    assert old.run.environment == {"executor": {"name": "Serial()"}, "git": ""}
+    assert compare.compare(old, new, resamples=100).differences == []
 
 
 def test_a_run_without_rows_or_maps(tmp_path: Path) -> None:
