@@ -1,4 +1,4 @@
-"""What does the first word ask for?  A sub-command, or else a run composed by Hydra."""
+"""Entry point: help and version at once, everything else through `igbench.cli.main`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Keys everyone needs:
   executor=serial|ray   executor.workers=4   overwrite=true (a finished run is not run again)
   method.ig.n_steps=100   (any key of a chosen file in conf/)
   -m key=a,b              a run for each value     --cfg job   show the configuration
-  -v                      traceback of an error
+  --markdown              print tables as Markdown     -v   traceback of an error
 
-A run that was stopped goes on where it was when the same command is given again.
+An interrupted run resumes where it was when the same command is given again.
 Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage or configuration,
-3 finished with failed cells, 130 stopped.
+3 finished with failed cells, 130 interrupted.
 """
 
 

@@ -1,4 +1,4 @@
-"""What is installed and at hand, and what to do about the rest?"""
+"""Report versions, device and available weights, with advice on what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONAL = {
 
 
 def text() -> str:
-    """A report in lines; nothing is changed and nothing is downloaded."""
+    """Return the report; nothing is changed and nothing is downloaded."""
     lines = [f"python {platform.python_version()} on {platform.platform()}", ""]
     lines += [f"{name:<14}{version}" for name, version in provenance.versions().items()]
     for package, advice in OPTIONAL.items():

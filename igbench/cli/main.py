@@ -35,7 +35,7 @@ MARKDOWN = "--markdown"
 OK, REGRESSION, WRONG, USAGE, FAILED, STOPPED = 0, 1, 1, 2, 3, 130
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the system says when files cannot be written."""
+"""Error numbers of files that cannot be written."""
 
 Markdown = Annotated[bool, typer.Option(MARKDOWN, help="print Markdown, on a terminal too")]
 
@@ -43,7 +43,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 
 def main(words: list[str], commands: Sequence[str]) -> int:
-    """Hand the words to a sub-command, to Hydra (sweeps, --cfg, --info) or to a run."""
+    """Dispatch to a sub-command, to Hydra (sweeps, --cfg, --info) or to a run."""
     verbose = "-v" in words
     words = [w for w in words if w != "-v"]
     markdown = MARKDOWN in words
@@ -66,15 +66,17 @@ def main(words: list[str], commands: Sequence[str]) -> int:
         sys.stderr.write(f"igbench: {error}\n")
         return USAGE
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"igbench: {stop or 'stopped; repeat the command to go on.'}\n")
+        sys.stderr.write(
+            f"igbench: {stop or 'Interrupted. Run the same command again to resume.'}\n"
+        )
         return STOPPED
     except OSError as error:
         if verbose or error.errno not in _NO_ROOM:
             raise
         where = f" ({error.filename})" if error.filename else ""
         sys.stderr.write(
-            f"igbench: {error.strerror}{where}; make room or set results_dir=PATH, and repeat the "
-            "command: what was done is kept.\n"
+            f"igbench: {error.strerror}{where}; make room or set results_dir=PATH, and run "
+            "the same command again: what was done is kept.\n"
         )
         return USAGE
 
@@ -104,17 +106,17 @@ def _hydra(words: list[str], markdown: bool) -> int:
     saved, sys.argv = sys.argv, ["igbench", *words]
     try:
         hydra.main(config_path=str(compose.FOLDER), config_name="run", version_base="1.3")(job)()
-        told = [int(path.suffix[1:]) for path in board.glob("*.*")]
+        statuses = [int(path.suffix[1:]) for path in board.glob("*.*")]
     finally:
         sys.argv = saved
         shutil.rmtree(board, ignore_errors=True)
-    return max(worst + told)
+    return max(worst + statuses)
 
 
 def sweep_job(
     board: Path, worst: list[int], markdown: bool = False
 ) -> Callable[[DictConfig], None]:
-    """What a launcher of Hydra calls for each run of a sweep, here or in another process.
+    """Make the function that a launcher of Hydra calls for each run of a sweep, in any process.
 
     Args:
         board: Folder where each run leaves a file whose suffix is its exit status.
@@ -170,8 +172,8 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
         estimate = cost.estimate(job.experiment)
         seconds = estimate.seconds_of(work) + cost.REPORT
         console.print(_headline(job, estimate, seconds), highlight=False, markup=False)
-        if told := precision.words(job.precision):
-            console.print(told, highlight=False, markup=False)
+        if message := precision.words(job.precision):
+            console.print(message, highlight=False, markup=False)
         return shown(console, Progress(work, estimate.per_sample()))
 
     outcome = runner.finish(
@@ -184,8 +186,8 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     _show_scores(console, outcome.folder, markdown)
     console.line()
     took = duration(time.perf_counter() - clock)
-    said = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
-    console.print(f"{said} in {took}. Report: {outcome.page}", highlight=False)
+    state = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
+    console.print(f"{state} in {took}. Report: {outcome.page}", highlight=False)
     frame = store.scores(outcome.folder)
     failed = frame[frame["status"] == "failed"]
     if len(failed):
@@ -265,7 +267,7 @@ def report_(
     runs: Annotated[list[str], typer.Argument(help="run folders, or names of experiments")],
     results_dir: Path = Path("results"),
 ) -> int:
-    """Tables, plots and HTML again, from records alone."""
+    """Make tables, plots and HTML again, from records alone."""
     from igbench import report
     from igbench.records import store
 
@@ -304,7 +306,7 @@ def slurm_(
         list[str] | None, typer.Argument(help="key=value, as for a run, and slurm.key=value")
     ] = None,
 ) -> int:
-    """A script for sbatch that runs an experiment on the nodes of a cluster; runs nothing."""
+    """Print a script for sbatch that runs an experiment on a cluster; runs nothing."""
     from igbench.cli import slurm
 
     sys.stdout.write(slurm.script(words or []))
@@ -313,7 +315,7 @@ def slurm_(
 
 @app.command("doctor")
 def doctor_() -> int:
-    """What is installed, which device, which weights and data are at hand."""
+    """Report what is installed, the device, and the weights that are available."""
     from igbench.cli import doctor
 
     sys.stdout.write(doctor.text() + "\n")

@@ -1,4 +1,4 @@
-"""How does a run get onto a cluster with Slurm?  As a script for sbatch that starts Ray for it."""
+"""Write scripts for sbatch that run igbench on a cluster with Slurm and Ray."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 
 @dataclass(frozen=True)
 class Slurm:
-    """What is asked of Slurm.  Numbers are for each node.
+    """Resources to request from Slurm; numbers are for each node.
 
     Attributes:
         nodes: Nodes.
@@ -84,9 +84,9 @@ def script(words: Sequence[str]) -> str:
     Raises:
         InputError: A key or a value that does not exist, or an executor, which the script chooses.
     """
-    asked = [word for word in words if word.startswith(PREFIX)]
+    requested = [word for word in words if word.startswith(PREFIX)]
     rest = [compose.settled(word) for word in words if not word.startswith(PREFIX)]
-    settings = _settings(asked)
+    settings = _settings(requested)
     for word in rest:
         if word.startswith("-") or word.partition("=")[0] in ("executor", "executor.address"):
             raise InputError(
@@ -118,7 +118,7 @@ def _settings(words: Sequence[str]) -> Slurm:
 
 
 def _render(settings: Slurm, words: Sequence[str], rest: Sequence[str]) -> str:
-    import jinja2  # not needed to list what can be asked
+    import jinja2  # imported late: checking the words needs no jinja2
 
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,

@@ -1,4 +1,4 @@
-"""How many rows in one call of the model are fastest?  Measured once, then remembered."""
+"""Measure the batch size at which a model is fastest, and remember it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides the numbers of a run, and what does a run find?  Two values."""
+"""`Experiment`: everything that decides the numbers of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does one bad sample, method or metric not take the others down?
+"""Isolate samples, methods and metrics that fail, so that the others go on.
 
 Each is tried together with the others first, and by itself when that fails; what still fails
 becomes a reason.  Everything here is also measured: model rows, seconds, peak memory.
@@ -31,7 +31,7 @@ from igbench.errors import InputError, SampleError, check_one_per_sample, check_
 from igbench.schema import Status
 
 CAUGHT = (Exception, SystemExit)
-"""What may come out of a plugin; one that calls `sys.exit` does not end the run."""
+"""Exceptions of plugins that become reasons; one that calls `sys.exit` does not end the run."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Spent:
 
 @contextmanager
 def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
-    """Count model rows and seconds of a block, and its peak memory if that is asked for."""
+    """Count model rows and seconds of a block, and optionally its peak memory."""
     spent, before, start = Spent(), score.cost.snapshot(), time.perf_counter()
     device = next((p.device for p in score.parameters()), torch.device("cpu"))
     if peak:
@@ -187,9 +187,9 @@ def _check_measurements(
     attributions: Mapping[str, Attribution],
     n: int,
 ) -> None:
-    """Raise unless a metric says something of every method and sample, in the shapes agreed on.
+    """Raise unless a metric measured every method and sample, in the expected shapes.
 
-    A metric says itself which methods it leaves out.
+    `leaves_out` names the methods that a metric may omit.
     """
     out = metric.leaves_out()
     if found.keys() - out != attributions.keys() - out:

@@ -1,4 +1,4 @@
-"""Who loads samples while the model is at work?  A thread that can be given up, or processes."""
+"""Workers that load samples while the model computes: a thread with a time limit, or processes."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def attempt(load: Callable[[int], Tensor], i: int) -> Loaded:
 
 
 def too_long(timeout: float) -> str:
-    """The reason of a sample that was given up."""
+    """The reason recorded for a sample that timed out."""
     return f"loading took longer than {timeout:g} s"
 
 
 class Limited(Dataset[Loaded]):
     """Index to what was loaded, within a limit of time; failures are values.
 
-    With a limit, a thread of its own does it, which is given up with a load that does not end.
+    With a limit, a thread of its own does it, which is abandoned with a load that does not end.
 
     Args:
         load: Index to sample.
@@ -127,7 +127,7 @@ class LoaderWorkers:
     """Processes that load samples in order, from the beginning on.
 
     A thread receives what they send: should one of them stop in the middle of a message, this
-    thread is given up with it.  It starts them as well, for processes that the main thread starts
+    thread is abandoned with it.  It starts them as well, for processes that the main thread starts
     have a lost one raise an error in the main thread, wherever that is.
 
     Args:

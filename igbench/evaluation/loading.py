@@ -1,4 +1,4 @@
-"""How do samples reach the loop: in time, in bounded memory, and whatever happens to one of them?
+"""Load samples ahead of the evaluation loop, with bounded memory, timeouts and per-sample errors.
 
 Nothing here decides a number: a sample is the same tensor whoever loads it.
 """
@@ -35,7 +35,7 @@ class Loading:
             "auto": 0 where the model runs on the CPU, which processes would compete for, and up to
             4 for a GPU.
         prefetch: Batches that processes load ahead of the one at work.
-        timeout: Seconds after which a sample is given up.  None: never, and without processes
+        timeout: Seconds after which a load times out.  None: never, and without processes
             samples are loaded in the calling thread.
 
     Raises:
@@ -92,7 +92,7 @@ def opened(
 
     Args:
         data: Any; data that are opened already are given back as they are.
-        order: Positions of the samples, in the order in which they will be asked for.
+        order: Positions of the samples, in the order in which they will be requested.
         settings: Who loads, how far ahead, how long at most.
         device: Where the samples will go; for CUDA, processes hand over pinned memory.
         batch: Samples in one batch.
@@ -101,7 +101,7 @@ def opened(
         Data whose `load` raises `SampleError`, for whatever reason a sample is missing.
 
     Raises:
-        InputError: Processes are asked for and cannot be started.
+        InputError: Processes are requested and cannot be started.
     """
     if isinstance(data.load, Stream):
         yield data
@@ -126,7 +126,7 @@ def first(data: Data, settings: Loading) -> tuple[int, Tensor] | None:
 
 
 class Stream:
-    """Index to sample, for samples that are asked for in a known order.
+    """Index to sample, for samples that are requested in a known order.
 
     Processes, if there are any, start at once.  They hold no more samples than fit into the batches
     ahead, rounded up to a multiple of their number.

@@ -1,4 +1,4 @@
-"""The only loop: load samples, observe, attribute, score, and hand out rows.
+"""The evaluation loop: load samples, attribute, observe, score, and return rows.
 
 Whatever fails becomes a row with a reason; whatever else is in the batch goes on.
 """

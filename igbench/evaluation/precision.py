@@ -1,4 +1,4 @@
-"""How far off are perturbed inputs that are evaluated in another way?  Measured before each run."""
+"""Measure the error of reduced precision and compilation on perturbed inputs before a run."""
 
 from __future__ import annotations
 

@@ -213,8 +213,10 @@ def read_summary(folder: Path) -> pd.DataFrame:
     """
     path = Path(folder) / SUMMARY_FILE
     texts: dict[Any, Any] = dict.fromkeys(("model", "method", "metric", "reason"), str)
+    numbers = ("mean", "low", "high", "median", "std", "mc_error")
+    empty = {name: [""] for name in numbers}
     with _readable(path):
-        return pd.read_csv(path, converters=texts)
+        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
 
 
 def _read_run(path: Path) -> Run:
