@@ -12,7 +12,7 @@ from igbench.cli import tables
 from igbench.records import compare, stats
 from igbench.report.table import Cell, Table
 from igbench.report.tables import scores_table
-from tests import synthetic
+from tests.helpers import synthetic
 
 BOLD, UNDERLINED, END = "\x1b[1m", "\x1b[4m", "\x1b[0m"
 

@@ -60,6 +60,6 @@ def experiment(**options):
             "srg": SymmetricRelevanceGain(8, occluder="baseline", scalar="score"),
         },
         "baseline": baselines.Zero(),
-        "batch": 4,
+        "shard_size": 4,
     }
     return Experiment(**(defaults | options))

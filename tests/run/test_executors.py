@@ -33,7 +33,7 @@ def test_serial_sets_threads_and_puts_them_back(tmp_path):
     before = torch.get_num_threads()
     job = runner.job(compose.compose([*SMALL, f"results_dir={tmp_path}"]))
     work = Work(job.experiment, runner.build.experiment, job.config, job.shards[:1], job.shard_dir)
-    Serial(threads=before + 1).run(work, lambda text: seen.append(torch.get_num_threads()))
+    Serial(threads=before + 1).run(work, lambda *step: seen.append(torch.get_num_threads()))
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
     assert checkpoint.count(job.shard_dir, job.shards) == 1
