@@ -120,8 +120,9 @@ _PARAMETER = re.compile(r"(method|metric)\.([^.=]+)\.[^.=]+=")
 def settled(override: str) -> str:
     """An override as Hydra needs it.
 
-    Its key has the present name, see `renamed`, and names of metrics are settled, see `settle`.  A parameter of a method or metric is overridden
-    whether or not its file mentions it, since its default is in the class.
+    Its key has the present name, see `renamed`, and names of metrics are settled, see `settle`.  A
+    parameter of a method or metric is overridden whether or not its file mentions it, since its
+    default is in the class.
 
     >>> settled("metric.deletion.step=1")
     '++metric.deletion.step=1'

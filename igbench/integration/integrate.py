@@ -85,8 +85,8 @@ def gradients(
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield the values (n,) and gradients (n, *F) of many rows, in chunks of `score.batch_size`.
 
-    Memory does not grow with their number.  When a chunk does not fit into memory, `score.batch_size` is
-    halved, for good.
+    Memory does not grow with their number.  When a chunk does not fit into memory,
+    `score.batch_size` is halved, for good.
 
     Args:
         score: f.

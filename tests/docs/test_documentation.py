@@ -110,8 +110,6 @@ def test_shell_commands_are_understood(page, line):
             return
     words = words[: words.index(">")] if ">" in words else words
     words = [w for w in words if not w.startswith(("slurm.", "-"))]
-    if "executor" not in compose.GROUPS:  # the key before it was renamed
-        words = [w.replace("executor", "engine") for w in words]
     config = compose.compose([re.sub(r"=(\d+),[\d,]+$", r"=\1", w) for w in words])
     assert config["method"]
     assert config["metric"]

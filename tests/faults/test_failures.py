@@ -128,7 +128,7 @@ def test_out_of_memory(out, tmp_path, caplog):
     assert main([*RUN, *model, "batch_size=4", f"results_dir={few}"]) == 0
     mine, other = only_run(out), only_run(few)
     assert mine.run.state == "finished"
-    assert mine.run.identity["rows"] > 4
+    assert mine.run.identity["batch_size"] > 4
     assert mine.run.totals["rows_in_a_call"] == other.run.totals["rows_in_a_call"] == 4
     surviving(mine, other, set())
 
