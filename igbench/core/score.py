@@ -149,7 +149,7 @@ class Score(nn.Module):
         self.cost.backward += len(gradient)
 
     def shrink(self, error: Exception) -> bool:
-        """Halve `batch_size` after an out-of-memory error; False for other errors, and for one row."""
+        """Halve `batch_size` after an out-of-memory error; False for other errors and one row."""
         text = str(error)
         full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
         if not full or self.batch_size == 1:
@@ -238,7 +238,7 @@ class Wrapped(Score):
     """
 
     def __init__(self, score: Score) -> None:
-        super().__init__(score.model, score.output, score.rows, score.channels_last)
+        super().__init__(score.model, score.output, score.batch_size, score.channels_last)
         self._inner = (score,)  # in a tuple: torch would count the modules of the model twice
         self.share(score)
 
