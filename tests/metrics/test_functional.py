@@ -37,12 +37,12 @@ def explain(x, target):
 def test_plain(name):
     x, target = cf.images(3), torch.tensor([0, 1, 2])
     call = getattr(metrics, name)
-    common = {"target": target, "features": "pixel"}
-    found = call(cf.small_net(), x, explain(x, target), **common, **PLAIN[name])
+    phi = explain(x, target)
+    found = call(cf.small_net(), x, phi, target=target, features="pixel", **PLAIN[name])
     assert found.shape == (3,)
     assert bool(torch.isfinite(found).all())
-    both = call(cf.small_net(), x, {"a": explain(x, target)}, **common, **PLAIN[name])
-    torch.testing.assert_close(both["a"], found, rtol=1e-9, atol=1e-12)
+    both = call(cf.small_net(), x, {"a": phi}, target=target, features="pixel", **PLAIN[name])
+    torch.testing.assert_close(both["a"].value, found.value, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", AGAIN)
@@ -59,9 +59,10 @@ def test_with_the_method_itself(name):
 def test_every_metric_with_a_configuration_has_a_function():
     from igbench.config import compose
 
-    # aopc(order="difference"); compares methods of a run; measure(Quantus(...)).
-    without = {"abpc", "difference_from_ig"}
-    without |= {name for name in compose.choices("metric") if name.startswith("quantus_")}
+    # It compares methods of a run; classes of Quantus have no function each.
+    without = {"difference_from_ig"} | {
+        name for name in compose.choices("metric") if name.startswith("quantus_")
+    }
     assert set(compose.choices("metric")) - without <= set(metrics.__all__)
 
 

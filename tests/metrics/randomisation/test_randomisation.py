@@ -507,5 +507,7 @@ def test_functional_forms():
         ("random_logit", RandomLogit()),
     ]:
         own = {"draws": 2} if name == "smooth_mprt" else {}
+        if name.endswith("mprt") and name != "efficient_mprt":
+            own["stages"] = None
         found = getattr(metrics, name)(batch.score.model, batch.x, phi, **own, **common)
-        torch.testing.assert_close(found, scored(metric, batch, Gradient()).value)
+        torch.testing.assert_close(found.value, scored(metric, batch, Gradient()).value)
