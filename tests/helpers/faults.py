@@ -253,7 +253,7 @@ def _places() -> dict[str, tuple[object, str, object]]:
         "before the lock": (cost, "estimate", die),
         "while a file of a shard is written": (Path, "replace", die),
         "between files of a shard": (checkpoint, "write_whole", _after(checkpoint.write_whole, 5)),
-        "after the last shard": (checkpoint, "joined", die),
+        "after the last shard": (checkpoint, "join", die),
         "while the run folder is written": (stats, "summarise", die),
         "when the run folder is there": (store, "write", _after(store.write)),
         "while the report is drawn": (report, "write_report", die),
