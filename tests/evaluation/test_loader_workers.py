@@ -116,7 +116,7 @@ def test_a_process_whose_connection_is_gone_before_it_is(monkeypatch):
         answers.put(ConnectionResetError(104, "Connection reset by peer"))
 
     monkeypatch.setattr(loader_workers, "_receive", receive)
-    members = loader_workers.Crew(
+    members = loader_workers.LoaderWorkers(
         loader_workers.Limited(data().load, 60),
         range(N),
         processes=1,

@@ -99,9 +99,11 @@ def test_rows_are_the_same_whoever_loads(only):
 
 def test_the_serial_engine_loads_across_shards(tmp_path, monkeypatch):
     started = []
-    real = loading.Crew
+    real = loading.LoaderWorkers
     monkeypatch.setattr(
-        loading, "LoaderWorkers", lambda load, order, **o: started.append(order) or real(load, order, **o)
+        loading,
+        "LoaderWorkers",
+        lambda load, order, **o: started.append(order) or real(load, order, **o),
     )
     found = {}
     for workers in (0, 1, 2):

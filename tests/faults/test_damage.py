@@ -59,7 +59,7 @@ def test_damaged_shard(out, whole, monkeypatch, caplog, how, suffix):
         goes_on(words, out, whole, found=1)
     # Without its manifest a shard was never finished: nothing to warn of.
     told = (how, suffix) != ("lost", checkpoint.MANIFEST)
-    assert ("samples 0 to 1 are done again" in caplog.text) == told
+    assert ("samples 0 to 1 are evaluated again" in caplog.text) == told
 
 
 @pytest.mark.parametrize("whose", ["another", "own"])

@@ -22,6 +22,7 @@ from tests.helpers.broken_runs import (
     SHARDS,
     goes_on,
     line,
+    page,
 )
 from tests.helpers.runs import assert_same, only_run
 
@@ -96,11 +97,11 @@ def test_power_cut(out, whole, capsys, monkeypatch):
 
 def test_full_disk_while_the_report_is_drawn(out, whole, capsys, monkeypatch, disk, drawn):
     words = [*RUN, f"results_dir={out}"]
-    page = html.page
+    draw = html.page
 
     def no_room(*args):
         disk.fill()
-        return page(*args)
+        return draw(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(html, "page", no_room)

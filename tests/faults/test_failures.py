@@ -92,7 +92,8 @@ def test_a_method_that_fails(out, whole, how, reason, sample):
 )
 def test_a_metric_that_fails(out, whole, how, reason, sample):
     bad = (
-        f"_target_:tests.helpers.faults.BadMetric,how:{how},sample:'{sample}',step:8,features:pixel"
+        f"_target_:tests.helpers.faults.BadMetric,how:{how},sample:'{sample}',"
+        "step:8,features:pixel,occluder:baseline,scalar:score"
     )
     words = [*RUN, f"+metric.bad={{{bad}}}"]
     assert main([*words, f"results_dir={out}"]) == 3
