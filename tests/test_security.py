@@ -75,16 +75,16 @@ def test_no_call_runs_what_a_file_says():
 
 
 def test_names_become_objects_in_one_place():
-    """`_target_` is resolved by igbench/build.py alone; other imports by name are constants."""
+    """`_target_` is resolved by config/build.py alone; other names that are imported are constants."""
     places = []
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = isinstance(node, ast.Call) and ast.unparse(node.func)
             if called and called.endswith("import_module"):
-                if isinstance(node.args[0], ast.Constant):
-                    continue
+                if isinstance(node.args[0], ast.Constant) or path == PACKAGE / "__init__.py":
+                    continue  # the public names of the package itself
                 places.append(str(path.relative_to(PACKAGE)))
-    assert places == ["build.py"]
+    assert set(places) == {"config/build.py"}
 
 
 class Bomb:

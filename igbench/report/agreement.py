@@ -55,6 +55,7 @@ def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     means = means.reindex(index=methods, columns=metrics).dropna(axis="columns", thresh=3)
     names = [str(m) for m in means]
     signs = {m: 1.0 if run.metrics[m].direction == "higher" else -1.0 for m in names}
-    present = means.notna().astype(int)
+    present = means.notna().to_numpy().astype(int)
+    counts = pd.DataFrame(present.T @ present, index=means.columns, columns=means.columns)
     oriented = means * pd.Series(signs, dtype=float)
-    return oriented.corr(method="kendall", min_periods=3), present.T @ present
+    return oriented.corr(method="kendall", min_periods=3), counts

@@ -218,7 +218,10 @@ class TestRemovalCurves:
         x, net = cf.images(3), cf.small_net()
         phi, target = cf.images(3, seed=5).abs(), torch.tensor([0, 1, 2])
         for metric in (metrics.deletion, metrics.insertion, metrics.srg):
-            a, b = (metric(net, x, p, target=target, step=5) for p in (phi, torch.exp(phi)))
+            a, b = (
+                metric(net, x, p, target=target, step=5, features="element")
+                for p in (phi, torch.exp(phi))
+            )
             assert torch.equal(a, b)
 
     def test_ties_do_not_favour_a_corner(self):
