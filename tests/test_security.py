@@ -75,7 +75,7 @@ def test_no_call_runs_what_a_file_says():
 
 
 def test_names_become_objects_in_one_place():
-    """`_target_` is resolved by config/build.py alone; other names that are imported are constants."""
+    """config/build.py alone resolves `_target_`; other names that are imported are constants."""
     places = []
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
