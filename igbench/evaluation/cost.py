@@ -67,17 +67,21 @@ class Estimate:
 
 
 class StandIn(nn.Module):
-    """A model that costs next to nothing, with the outputs and the one layer that methods need.
+    """A model that costs next to nothing, with the outputs and the layers that methods need.
 
     Args:
         classes: K.
-        layer: Dotted name of the layer.
+        layer: Dotted name of the layer of activation maps.
+        weighted: Number of layers with weights, which randomisation tests change one by one.
     """
 
-    def __init__(self, classes: int, layer: str) -> None:
+    def __init__(self, classes: int, layer: str, weighted: int = 0) -> None:
         super().__init__()
         self.classes = classes
         self.layer = layer
+        self.weighted = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(weighted)))
+        for parameter in self.weighted.parameters():
+            nn.init.ones_(parameter)
         parent: nn.Module = self
         for name in filter(None, layer.split(".")):
             child = nn.Identity()
@@ -88,7 +92,7 @@ class StandIn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, *F) to (N, K): multiples of the mean of the input."""
         seen = self.get_submodule(self.layer)(x) if self.layer else x
-        mean = seen.flatten(1).mean(dim=1, keepdim=True)
+        mean = self.weighted(seen.flatten(1).mean(dim=1, keepdim=True))
         return mean * torch.arange(1, self.classes + 1, device=x.device, dtype=x.dtype)
 
 
@@ -135,10 +139,14 @@ def estimate(experiment: Experiment) -> Estimate:
 def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[str, float]]:
     """Rows and seconds by stage of one sample on the stand-in, on the CPU."""
     data = experiment.data
-    stand_in = StandIn(len(experiment.model.class_names) or 2, experiment.model.cam_layer)
+    model = experiment.model
+    weighted = sum(
+        any(p.dim() > 1 for p in m.parameters(recurse=False)) for m in model.module.modules()
+    )
+    stand_in = StandIn(len(model.class_names) or 2, model.cam_layer, weighted).to(experiment.dtype)
     dry = replace(
         experiment,
-        model=replace(experiment.model, module=stand_in),
+        model=replace(model, module=stand_in),
         data=replace(
             data,
             sample_ids=data.sample_ids[index : index + 1],

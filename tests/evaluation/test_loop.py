@@ -15,7 +15,9 @@ from igbench.evaluation.experiment import specs
 from igbench.methods.captum import Captum
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
+from igbench.metrics.axiomatic.invariance import ImplementationInvariance
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.randomisation.mprt import Mprt
 from igbench.schema import COSTS, MethodSpec
 from tests.helpers import closed_form as cf
 from tests.helpers.experiments import N, data, experiment, model
@@ -246,6 +248,15 @@ def test_estimate_counts_what_the_run_needs():
     # Convergence curves also look at their end points.
     assert guess.forward == pytest.approx(forward, abs=2 * 2)
     assert guess.seconds > 0
+
+
+def test_estimate_counts_explanations_of_changed_networks():
+    metrics = {"mprt": Mprt(), "rewritten": ImplementationInvariance()}
+    e = experiment(methods={"ig": IntegratedGradients("left", 4)}, metrics=metrics)
+    guess, stages = cost.estimate(e), loop.run(e).stages
+    assert guess.backward == sum(s["backward"] for s in stages.values())
+    # 4 gradients for each map: of 2 networks that become random in 3 stages, one for each layer.
+    assert guess.stages["metric mprt"] == (2 * 3 * 4, 2 * 3 * 4)
 
 
 def test_estimate_prices_every_step_of_the_run():
