@@ -93,7 +93,7 @@ class Quantus(BaseMetric):
     fill: Literal["quantus", "baseline"] = "quantus"
     reduce: Literal["none", "mean"] = "none"
     repeats: int = 2
-    family: Family = ""
+    family: Family = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)
