@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -26,7 +26,7 @@ from igbench.config.build import construct, locate
 from igbench.records import stats, store
 from igbench.report import render
 from igbench.report.tables import scores_table
-from igbench.schema import MethodSpec, MetricSpec
+from igbench.schema import Family, MethodSpec, MetricSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGE = ROOT / "build" / "docs"
@@ -34,16 +34,7 @@ REFERENCE = Path("docs") / "reference"
 RUN = ROOT / "experiments" / "imagenet_lite" / "reference"
 BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
-FAMILIES = (
-    "faithfulness",
-    "robustness",
-    "localisation",
-    "complexity",
-    "randomisation",
-    "axiomatic",
-    "agreement",
-    "",
-)
+FAMILIES: tuple[str, ...] = get_args(Family)
 OTHERS = "metrics of Quantus"
 KINDS = {
     ("method", "global"): "global: contributions that sum to f(x) - f(x')",

@@ -24,6 +24,7 @@ from igbench.errors import InputError, check_choice, check_eval_mode
 from igbench.evaluation import loop
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.results import Results
+from igbench.metrics.base import default_features
 from igbench.models.weights import state_hash
 from igbench.records import stats, store
 from igbench.run import provenance
@@ -186,7 +187,7 @@ def _data(data: Tensor | tuple[Tensor, Tensor], features: str | None) -> Data:
         sample_ids=tuple(f"sample-{i:05d}" for i in range(len(x))),
         labels=tuple([None] * len(x) if labels is None else [int(v) for v in labels]),
         load=lambda i: x[i].detach(),
-        features=features or ("pixel" if image else "element"),
+        features=features or default_features(x.shape[1:]),
         display=None,
         black=(0.0,),
         reference=None,

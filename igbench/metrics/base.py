@@ -292,26 +292,13 @@ class BaseMetric:
         Raises:
             InputError: Shapes that do not fit, a map of the wrong kind, NaN in a map.
         """
-        if features is not None:
-            return self.with_features(features)(
-                forward,
-                inputs,
-                attributions,
-                target=target,
-                baselines=baselines,
-                kind=kind,
-                seed=seed,
-                sample_ids=sample_ids,
-                explain=explain,
-                method=method,
-                active=active,
-            )
+        own = self if features is None else self.with_features(features)
         n = len(inputs)
         maps = {"": attributions} if isinstance(attributions, Tensor) else dict(attributions)
         spec = MethodSpec("given", "", kind, signed=True)
-        reason = mismatch(self.needs, spec)
+        reason = mismatch(own.needs, spec)
         if reason:
-            raise InputError(f"{self.title} {reason}.")
+            raise InputError(f"{own.title} {reason}.")
         for name, values in maps.items():
             check_same_shape(
                 f"the attribution {name!r}" if name else "the attribution", values, inputs
@@ -333,7 +320,7 @@ class BaseMetric:
             again = CallableMethod(method, kind, per_batch=True)
         given = {name: Attribution(values, spec, again) for name, values in maps.items()}
         with frozen(forward):
-            found = self.for_samples(ids).score(batch, given)
+            found = own.for_samples(ids).score(batch, given)
         return found[""] if isinstance(attributions, Tensor) else found
 
 

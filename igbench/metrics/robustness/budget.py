@@ -17,10 +17,10 @@ from igbench.core.features import Features
 from igbench.errors import check_choice
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import jackknife, maxima_without_each
+from igbench.metrics.reexplain import method_of
 from igbench.metrics.robustness.neighbourhood import (
     NO_SCALE,
     Neighbourhood,
-    method_of,
     moves,
     sizes,
 )

@@ -12,8 +12,9 @@ from torch import Tensor
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.outputs import repeat_target
-from igbench.errors import InputError, check_choice, check_positive, check_same_shape
+from igbench.errors import check_choice, check_positive, check_same_shape
 from igbench.metrics.base import BaseMetric
+from igbench.metrics.reexplain import method_of
 
 NO_SCALE = "the map is zero or not finite, or so is that of a changed input"
 
@@ -184,21 +185,3 @@ def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:
         target=repeat_target(batch.target_of(i), len(inputs)),
         sample_ids=(batch.sample_ids[i],) * len(inputs),
     )
-
-
-def method_of(name: str, attribution: Attribution) -> Method:
-    """The method that made a map.
-
-    Args:
-        name: Name of the method, for the message.
-        attribution: The map.
-
-    Raises:
-        InputError: The map was given without its method.
-    """
-    if attribution.explain is None:
-        raise InputError(
-            f"robustness explains changed inputs, so it needs the method itself, and {name!r} is a "
-            "map alone; give Attribution(..., explain=METHOD), or method= to the function."
-        )
-    return attribution.explain
