@@ -44,9 +44,24 @@ def check_choice(what: str, name: str, known: Sequence[str]) -> None:
         )
 
 
+def printable(text: str) -> str:
+    r"""Text in which every character that cannot be printed is a question mark.
+
+    >>> printable("red \x1b[31m")
+    'red ?[31m'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+WRAPPERS = ("DataParallel", "DistributedDataParallel")
+"""Classes around a module whose own mode has no influence."""
+
+
 def check_eval_mode(model: nn.Module) -> None:
     """Raise `InputError` if any sub-module is in training mode, where samples influence another."""
-    names = [name or "(the model)" for name, m in model.named_modules() if m.training]
+    inner = getattr(model, "module", None) if type(model).__name__ in WRAPPERS else None
+    modules = (model if inner is None else inner).named_modules()
+    names = [name or "(the model)" for name, m in modules if getattr(m, "training", False)]
     if names:
         raise InputError(
             f"the model is in training mode ({names[0]}); batch statistics and dropout would make "
@@ -87,6 +102,17 @@ def check_baseline_differs(x: Tensor, baseline: Tensor, sample_ids: Sequence[str
             f"the baseline of sample {sample_ids[i]!r} equals the sample, so there is nothing to "
             "attribute. Choose another one, for example baseline=blur or baseline=uniform_noise."
         )
+
+
+def check_whole(what: str, value: object, least: int = 0) -> None:
+    """Raise `InputError` unless `value` is a whole number of at least `least`.
+
+    >>> check_whole("seed", 1.5)
+    Traceback (most recent call last):
+    igbench.errors.InputError: seed=1.5 must be a whole number of at least 0.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{what}={value!r} must be a whole number of at least {least}.")
 
 
 def check_positive(what: str, value: float) -> None:

@@ -10,20 +10,24 @@ import importlib
 import inspect
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
+from igbench.core import callers
+from igbench.core.batch import Method
 from igbench.core.dataset import Data
 from igbench.core.inference import PRECISIONS, Compiled, InferenceOptions
 from igbench.core.model import Model
+from igbench.core.probe import Outputs
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, suggestion
 from igbench.evaluation import isolation, loading
 from igbench.evaluation.batch_size import best_rows
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
+from igbench.evaluation.look import look
 from igbench.models.weights import cache_folder
 
 log = logging.getLogger(__name__)
@@ -38,7 +42,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         InputError: A value cannot be used; the message names the key to change.
     """
     limit = _whole(config, "limit", least=1, optional=True)
-    check_choice("target", config["target"], ("prediction", "label"))
+    if isinstance(config["target"], bool) or not isinstance(config["target"], int):
+        check_choice("target", str(config["target"]), ("prediction", "label"))
     check_choice("dtype", config["dtype"], tuple(DTYPES))
     check_choice("output", config["output"], ("logit", "probability", "log_probability"))
     device = pick_device(config["device"])
@@ -50,16 +55,18 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     data: Data = construct(config["data"], "data", model=model, limit=limit)
     if len(data) == 0:
         raise InputError(f"the data set {data.name!r} has no samples.")
+    dtype = DTYPES[config["dtype"]]
+    model = replace(model, module=callers.placed(model.module, device, dtype))
+    methods = {
+        name: construct(_with_layer(node, model), f"method.{name}", data=data, pool=data.reference)
+        for name, node in config["method"].items()
+    }
+    outputs = _outputs(config, model, data, device, methods)
     return Experiment(
         name=str(config["name"]),
         model=model,
         data=data,
-        methods={
-            name: construct(
-                _with_layer(node, model), f"method.{name}", data=data, pool=data.reference
-            )
-            for name, node in config["method"].items()
-        },
+        methods=methods,
         metrics={
             name: construct(node, f"metric.{name}", data=data)
             for name, node in config["metric"].items()
@@ -71,12 +78,31 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         batch_size=_batch_size(config, model, data, device),
         shard_size=_whole(config, "shard_size", least=1) or 1,
         device=device,
-        dtype=DTYPES[config["dtype"]],
+        dtype=dtype,
         keep_maps=_whole(config, "keep_maps", least=0) or 0,
         convergence=_whole(config, "convergence", least=0) or 0,
         loading=_loading(config),
         quick=_quick(config, model, device),
+        outputs=outputs,
     )
+
+
+def _outputs(
+    config: Mapping[str, Any],
+    model: Model,
+    data: Data,
+    device: torch.device,
+    methods: Mapping[str, Method],
+) -> Outputs | None:
+    """Outputs of the model by `igbench.evaluation.look`; None if no sample can be loaded."""
+    found = loading.some(data, _loading(config), 2)
+    if not found:
+        return None
+    x = torch.stack([x for _, x in found]).to(device, DTYPES[config["dtype"]])
+    most = 2 if config["batch_size"] == "auto" else _whole(config, "batch_size", least=1) or 1
+    score = Score(model.module, config["output"], most, channels_last=model.channels_last)
+    fixed = isinstance(config["target"], int)
+    return look(score, x, methods, torch.tensor([config["target"]]) if fixed else None)
 
 
 EXAMPLES = {"method": "ig,occlusion", "metric": "completeness,srg"}
@@ -185,8 +211,7 @@ def _batch_size(config: Mapping[str, Any], model: Model, data: Data, device: tor
     if found is None:
         return 1
     x = found[1][None].to(device, DTYPES[config["dtype"]])
-    module = model.module.to(x.device, x.dtype)
-    score = Score(module, config["output"], channels_last=model.channels_last)
+    score = Score(model.module, config["output"], channels_last=model.channels_last)
     target = torch.zeros(1, dtype=torch.int64, device=device)
     memory = cache_folder(None) / "rows.json"
     try:

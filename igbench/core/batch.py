@@ -281,6 +281,10 @@ class Metric(Protocol):
         """The metric with the parameters that depend on the shape of a sample filled in."""
         ...
 
+    def for_outputs(self, outputs: Any) -> Metric:
+        """The metric for what the model returns, an `igbench.core.probe.Outputs`."""
+        ...
+
     def restricted(self, batch: Batch, i: int) -> Metric:
         """The metric for the active elements of one sample, see `igbench.core.active`."""
         ...

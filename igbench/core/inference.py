@@ -8,8 +8,9 @@ is and full precision.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -104,9 +105,60 @@ class InferenceOptions:
         return nullcontext()
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """A context in which float32 means float32: torch lets cuDNN's convolutions use TF32."""
-    return _products("ieee") if device.type == "cuda" else nullcontext()
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """A context in which float32 means float32, whatever the process allows.
+
+    torch lets cuDNN's convolutions use TF32, and lowers the precision of matrix products on request
+    (`torch.set_float32_matmul_precision`).  The settings belong to the process: of several threads
+    in the context, the first changes them, and the last restores them.
+    """
+    with _FULL.held(device.type):
+        yield
+
+
+class _Held:
+    """Contexts by name, each entered once for all threads that hold it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[int, ExitStack]] = {}
+
+    @contextmanager
+    def held(self, kind: str) -> Iterator[None]:
+        with self._lock:
+            count, stack = self._held.get(kind) or (0, ExitStack())
+            if not count:
+                stack.enter_context(_matrix_products())
+                if kind == "cuda":
+                    stack.enter_context(_products("ieee"))
+            self._held[kind] = (count + 1, stack)
+        try:
+            yield
+        finally:
+            with self._lock:
+                count, stack = self._held.pop(kind)
+                if count == 1:
+                    stack.close()
+                else:
+                    self._held[kind] = (count - 1, stack)
+
+
+_FULL = _Held()
+
+
+@contextmanager
+def _matrix_products() -> Iterator[None]:
+    """Undo `torch.set_float32_matmul_precision`, which reaches CPUs too."""
+    before = torch.get_float32_matmul_precision()
+    if before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

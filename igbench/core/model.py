@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from igbench.core import rng
+from igbench.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,83 @@ class ArrayFunction(nn.Module):
         """Outputs of every row, (N,) or (N, K)."""
         found = np.array(self.predict(x.detach().cpu().numpy().copy()), order="C")
         return torch.as_tensor(found, dtype=x.dtype, device=x.device)
+
+
+class Function(nn.Module):
+    """A function of tensors as a module.
+
+    Args:
+        function: Maps (N, *F) to (N,) or (N, K).
+
+    >>> Function(lambda x: x.sum(dim=1))(torch.ones(2, 3))
+    tensor([3., 3.])
+    """
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.training = False
+
+    def forward(self, x: Tensor) -> Any:
+        """What the function returns."""
+        return self.function(x)
+
+
+def as_module(model: Any, x: Tensor) -> nn.Module:
+    """A function as a module: of tensors, if it takes them and returns one, or else of arrays.
+
+    Args:
+        model: The function.
+        x: (N, *F) samples to try it on; one call, two if it does not take tensors.
+
+    Raises:
+        InputError: No function, or one that fails on the first sample.
+
+    >>> as_module(lambda rows: rows.numpy().sum(axis=1), torch.ones(2, 3)).differentiable
+    False
+    """
+    if not callable(model) or isinstance(model, type):
+        known = [n for n in ("predict_proba", "decision_function", "predict") if hasattr(model, n)]
+        advice = f"give its {known[0]}" if known else "give a torch module, or a function of arrays"
+        raise InputError(
+            f"the model is a {type(model).__name__}, which cannot be called; {advice}."
+        )
+    with rng.untouched(), torch.no_grad():
+        try:
+            found = model(x[:1].clone())
+            return ArrayFunction(model) if isinstance(found, np.ndarray | list) else Function(model)
+        except Exception as error:
+            try:
+                model(x[:1].detach().cpu().numpy().copy())
+            except Exception:
+                text = " ".join(str(error).split())[:200].rstrip(".")
+                raise InputError(
+                    f"the model cannot be called with a sample of shape {tuple(x[:1].shape)}: "
+                    f"{type(error).__name__}: {text}."
+                ) from error
+            return ArrayFunction(model)
+
+
+def function_hash(function: object) -> str:
+    """SHA-256 over the name and the code of a function, and over what a method is bound to.
+
+    What a function reads from elsewhere is not seen.
+
+    Returns:
+        64 hexadecimal digits.
+
+    >>> function_hash(len) == function_hash(len), function_hash(len) == function_hash(max)
+    (True, False)
+    """
+    owner = getattr(function, "__self__", None)
+    code = getattr(function, "__code__", None)
+    parts = (
+        getattr(function, "__module__", ""),
+        getattr(function, "__qualname__", type(function).__qualname__),
+        None if code is None else (code.co_code, code.co_names, code.co_consts),
+        "" if owner is None else type(owner).__qualname__ + repr(owner),
+    )
+    return hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", repr(parts)).encode()).hexdigest()
 
 
 def is_differentiable(model: object) -> bool:

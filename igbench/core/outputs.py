@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from igbench.core import callers
 from igbench.errors import InputError
 
 Output = Literal["logit", "probability", "log_probability"]
@@ -137,25 +138,26 @@ def as_target(target: Target, n: int, device: torch.device) -> Tensor | None:
         device: Where they are put.
 
     Raises:
-        InputError: Not one for each sample.
+        InputError: Not one for each sample, or no whole numbers.
 
     >>> as_target((1, 0), 2, torch.device("cpu")).tolist()
     [[1, 0], [1, 0]]
     """
     if target is None:
         return None
-    if isinstance(target, Tensor):
-        found = target
-    elif isinstance(target, int | tuple):
-        found = torch.tensor([target] * n, device=device)
-    else:
-        found = torch.tensor(list(target), device=device)
+    one = isinstance(target, int | tuple) and not isinstance(target, bool)
+    found = callers.tensor("target", [target] * n if one else target).to(device)
     if found.dim() not in (1, 2) or len(found) != n:
         raise InputError(
             f"target has shape {tuple(found.shape)}, expected ({n},), or ({n}, k) for outputs of k "
             "axes: one for each sample."
         )
-    return found
+    if found.is_floating_point() or found.dtype == torch.bool:
+        raise InputError(
+            f"target has dtype {str(found.dtype).removeprefix('torch.')}; expected whole numbers, "
+            "the class index of each sample."
+        )
+    return found.long()
 
 
 def repeat_target(target: Tensor | None, count: int) -> Tensor | None:

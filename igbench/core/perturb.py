@@ -162,8 +162,8 @@ def squares(
     if not 0 < low <= high <= min(h, w):
         raise InputError(f"squares with sides {sides} do not fit an image of {h} x {w} pixels.")
     side = torch.randint(low, high + 1, (draws,), generator=g)
-    top = (torch.rand(draws, generator=g) * (h - side + 1)).long()
-    left = (torch.rand(draws, generator=g) * (w - side + 1)).long()
+    top = (torch.rand(draws, generator=g, dtype=torch.float32) * (h - side + 1)).long()
+    left = (torch.rand(draws, generator=g, dtype=torch.float32) * (w - side + 1)).long()
     rows, columns = torch.arange(h), torch.arange(w)
     tall = (rows >= top[:, None]) & (rows < (top + side)[:, None])
     wide = (columns >= left[:, None]) & (columns < (left + side)[:, None])

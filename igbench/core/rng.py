@@ -8,6 +8,8 @@ Numbers are drawn on the CPU and moved, so that every device sees the same ones.
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -66,24 +68,45 @@ def repeat(seed: int, number: int) -> int:
 def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[Callable[[], bool]]:
     """Seed the global generators of torch and numpy, and restore them afterwards.
 
-    For foreign code alone (Captum, shap, Quantus) that draws from global state.
+    For foreign code alone (Captum, shap, Quantus) that draws from global state.  One thread at a
+    time; others that want the same wait.
 
     Yields:
         A function that says whether anything was drawn since.
     """
     value = key(seed, purpose, sample_id)
-    numpy_state = np.random.get_state()  # noqa: NPY002  foreign code uses the legacy generator
-    with torch.random.fork_rng():
+    with _ONE_AT_A_TIME, untouched():
         torch.manual_seed(value)
-        np.random.seed(value % 2**32)  # noqa: NPY002
+        np.random.seed(value % 2**32)  # noqa: NPY002  foreign code uses the legacy generator
+        random.seed(value)
         start = _states()
+        yield lambda: _states() != start
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Leave the global generators of torch, numpy and Python as they were.
+
+    >>> before = torch.get_rng_state()
+    >>> with untouched():
+    ...     _ = torch.rand(3)
+    >>> torch.equal(torch.get_rng_state(), before)
+    True
+    """
+    legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng():
         try:
-            yield lambda: _states() != start
+            yield
         finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
+            np.random.set_state(legacy)  # noqa: NPY002
+            random.setstate(python)
 
 
-def _states() -> tuple[bytes, bytes, int]:
-    """The states of the global generators of torch and numpy."""
+def _states() -> tuple[bytes, bytes, int, object]:
+    """The states of the global generators of torch, numpy and Python."""
     _, words, position, *_ = np.random.get_state()  # noqa: NPY002
-    return torch.get_rng_state().numpy().tobytes(), np.asarray(words).tobytes(), int(position)
+    torch_state = torch.get_rng_state().numpy().tobytes()
+    return torch_state, np.asarray(words).tobytes(), int(position), random.getstate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -129,10 +130,10 @@ class Score(nn.Module):
         return self._through(self.model, x, target)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What the model is called with for rows (N, *F)."""
+        """What the model is called with for rows (N, *F): a copy, which it may change in place."""
         if self.channels_last and x.dim() == 4:
-            return x.contiguous(memory_format=torch.channels_last)
-        return x
+            return x.clone(memory_format=torch.channels_last)
+        return x.clone()
 
     def outputs(self, x: Tensor) -> Tensor:
         """All outputs of the model, (N, K) or as the model has them, which are not counted."""
@@ -207,7 +208,7 @@ class Score(nn.Module):
             out = self._through(self.quick.compiled or self.model, x, target)
         return out.to(x.dtype) if x.is_floating_point() else out
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: a table that a model keeps must stay trainable
     def _chunks(
         self,
         count: int,
@@ -267,13 +268,29 @@ class Wrapped(Score):
 
 @contextmanager
 def frozen(model: nn.Module | Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Turn the gradients of all parameters off, and restore them afterwards."""
+    """Turn the gradients of all parameters off, and restore them afterwards.
+
+    Of several threads that hold the same model, the first turns them off, and the last restores
+    them.
+    """
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    flags = [p.requires_grad for p in parameters]
-    try:
+    with _LOCK:
         for p in parameters:
+            flag, holders = _FROZEN.get(id(p), (p.requires_grad, 0))
+            _FROZEN[id(p)] = (flag, holders + 1)
             p.requires_grad_(False)
+    try:
         yield
     finally:
-        for p, flag in zip(parameters, flags, strict=True):
-            p.requires_grad_(flag)
+        with _LOCK:
+            for p in parameters:
+                flag, holders = _FROZEN.pop(id(p))
+                if holders > 1:
+                    _FROZEN[id(p)] = (flag, holders - 1)
+                else:
+                    p.requires_grad_(flag)
+
+
+_LOCK = threading.Lock()
+_FROZEN: dict[int, tuple[bool, int]] = {}
+"""Parameters that are frozen, by identity: what they were before, and how many hold them."""

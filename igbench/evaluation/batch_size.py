@@ -121,7 +121,7 @@ def _seconds_per_row(
     passes, start = 0, clock()
     try:
         while passes == 0 or clock() - start < MIN_SECONDS:
-            with torch.inference_mode():
+            with torch.no_grad():
                 score(many, targets)
             if score.differentiable:
                 input_gradient(score, many, targets)

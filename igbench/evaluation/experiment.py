@@ -10,10 +10,12 @@ from typing import Literal
 import torch
 
 from igbench.baselines import Baseline
+from igbench.core import callers
 from igbench.core.batch import Method, Metric
 from igbench.core.dataset import Data
 from igbench.core.inference import InferenceOptions
 from igbench.core.model import Model
+from igbench.core.probe import Outputs
 from igbench.core.score import Output, Score
 from igbench.errors import InputError
 from igbench.evaluation import loading
@@ -49,7 +51,8 @@ class Experiment:
         metrics: Metrics by name.
         baseline: What absence is.
         output: Scalar that is explained.
-        target: "prediction" (of the clean input) or "label".
+        target: "prediction" (of the clean input), "label", a class for all samples, or one for
+            each.  A model with a single output leaves nothing to choose.
         seed: Seed of everything random.
         batch_size: Largest number of rows in one call of the model.
         shard_size: Samples that are held at a time, and kept together.
@@ -59,6 +62,7 @@ class Experiment:
         convergence: Samples for the convergence curves of Integrated Gradients; 0 for none.
         loading: How samples are loaded, which decides nothing.
         quick: What forwards of perturbed inputs may do to be faster.
+        outputs: What the model returns for a row, where it was looked at before.
     """
 
     name: str
@@ -68,7 +72,7 @@ class Experiment:
     metrics: Mapping[str, Metric]
     baseline: Baseline
     output: Output = "logit"
-    target: Literal["prediction", "label"] = "prediction"
+    target: Literal["prediction", "label"] | int | tuple[int, ...] = "prediction"
     seed: int = 0
     batch_size: int = 32
     shard_size: int = 8
@@ -78,16 +82,20 @@ class Experiment:
     convergence: int = 0
     loading: Loading = field(default_factory=Loading)
     quick: InferenceOptions = field(default_factory=InferenceOptions)
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
-        """Fill in the parameters of metrics that depend on the shape of a sample.
+        """Place the model, and fill in what metrics take from samples and outputs.
 
         Raises:
             InputError: A method needs gradients, and the model has none.
         """
         check_gradients(self)
+        module = callers.placed(self.model.module, self.device, self.dtype)
+        if module is not self.model.module:
+            object.__setattr__(self, "model", replace(self.model, module=module))
         shape = self.data.shape
-        fitted = {name: metric.for_shape(shape) for name, metric in self.metrics.items()}
+        fitted = {name: _fitted(m, shape, self.outputs) for name, m in self.metrics.items()}
         object.__setattr__(self, "metrics", fitted)
 
     def batches(self) -> list[range]:
@@ -106,9 +114,9 @@ class Experiment:
             yield replace(self, data=data)
 
     def score(self) -> Score:
-        """The scalar that is explained, on the device, with counters of its own."""
+        """The scalar that is explained, with counters of its own."""
         return Score(
-            self.model.module.to(self.device, self.dtype),
+            self.model.module,
             self.output,
             self.batch_size,
             channels_last=self.model.channels_last,
@@ -128,6 +136,12 @@ class Experiment:
         steps = dict.fromkeys(stages, len(positions))
         curves = sum(i < self.convergence for i in positions)
         return steps | ({CURVES: curves} if curves else {})
+
+
+def _fitted(metric: Metric, shape: Sequence[int], outputs: Outputs | None) -> Metric:
+    """A metric with the parameters that depend on samples and outputs filled in."""
+    known = metric if outputs is None else metric.for_outputs(outputs)
+    return known.for_shape(shape)
 
 
 WITHOUT_GRADIENT = ("occlusion", "random")

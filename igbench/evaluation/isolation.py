@@ -128,7 +128,7 @@ def measure(
         }
     cells: dict[tuple[str, str], Cell] = {}
     for name, metric in group.items():
-        reasons = {m: mismatch(metric.spec.needs, a.spec) for m, a in attributions.items()}
+        reasons = {m: _unfit(metric, a) for m, a in attributions.items()}
         fitting = {m: a for m, a in attributions.items() if not reasons[m]}
         for method in attributions:
             if reasons[method]:
@@ -136,6 +136,13 @@ def measure(
         for method, cell in _measure_methods(batch, metric, fitting, observation).items():
             cells[name, method] = cell
     return cells
+
+
+def _unfit(metric: Metric, attribution: Attribution) -> str:
+    """Why a metric cannot score an attribution, or ""."""
+    if attribution.explain is None and getattr(metric, "needs_method", False):
+        return "explains again, so it needs the method; this one is a map that was given"
+    return mismatch(metric.spec.needs, attribution.spec)
 
 
 def _by_sample(

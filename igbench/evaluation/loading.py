@@ -115,14 +115,22 @@ def opened(
 
 def first(data: Data, settings: Loading) -> tuple[int, Tensor] | None:
     """Position and value of the first sample that can be loaded; None if there is none."""
+    return next(iter(some(data, settings, 1)), None)
+
+
+def some(data: Data, settings: Loading, count: int) -> list[tuple[int, Tensor]]:
+    """Positions and values of the first samples that can be loaded, `count` at most."""
     everywhere, here = range(len(data)), replace(settings, workers=0)
+    found: list[tuple[int, Tensor]] = []
     with opened(data, everywhere, here, device=torch.device("cpu"), batch=1) as open_data:
         for i in everywhere:
+            if len(found) == count:
+                break
             try:
-                return i, open_data.load(i)
+                found.append((i, open_data.load(i)))
             except SampleError:
                 continue
-    return None
+    return found
 
 
 class Stream:

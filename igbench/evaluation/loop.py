@@ -17,7 +17,6 @@ from torch import Tensor
 
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.inference import full_precision
-from igbench.core.outputs import logits
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
 from igbench.evaluation import isolation
@@ -93,7 +92,8 @@ class _Loop:
         bad: dict[str, list[str]] = {}
         for name, method in self.experiment.methods.items():
             values, bad[name] = self._attribute(batch, name, method, results)
-            attributions[name] = Attribution(values, method.spec, explain=method)
+            again = method if getattr(method, "explains_again", True) else None
+            attributions[name] = Attribution(values, method.spec, explain=again)
             self.advance(method_stage(name), len(positions))
         for group in observation_groups(self.experiment.metrics):
             self._score(batch, group, attributions, bad, results)
@@ -127,12 +127,13 @@ class _Loop:
                 log.warning("%s: %s", sample["sample_id"], error)
         if not kept:
             return None, samples
+        single = kept[0][0]["prediction"] is None
         targets = torch.tensor([s["target"] for s, *_ in kept], device=e.device)
         return Batch(
             self.score,
             torch.cat([x for *_, x, _ in kept]),
             torch.cat([b for *_, b in kept]),
-            targets,
+            None if single else targets,
             tuple(s["sample_id"] for s, *_ in kept),
             e.data.features,
             e.seed,
@@ -164,8 +165,8 @@ class _Loop:
             raise SampleError(f"has shape {tuple(x.shape[1:])}, expected {e.data.shape}")
         if not bool(torch.isfinite(x).all()):
             raise SampleError("the sample holds NaN or infinite values")
-        with torch.inference_mode():
-            outputs = logits(self.score.model(x), len(x))
+        with torch.no_grad():
+            outputs = self.score.outputs(x)
         if not bool(torch.isfinite(outputs).all()):
             raise SampleError("the model returned NaN or infinite outputs")
         if outputs.dim() > 2:
@@ -174,23 +175,35 @@ class _Loop:
                 "it to return (N, K)"
             )
         outputs = outputs.reshape(1, -1)
-        label = e.data.labels[i]
-        if e.target == "label" and (label is None or not 0 <= label < outputs.shape[1]):
-            raise SampleError(f"label {label} is not one of {outputs.shape[1]} classes")
-        target = int(label) if e.target == "label" and label is not None else int(outputs.argmax())
+        single = outputs.shape[1] == 1
+        target = 0 if single else self._target(i, outputs)
         names = e.model.class_names
         sample |= {
             "target": target,
             "target_name": names[target] if target < len(names) else str(target),
             "score": float(outputs[0, target]),
-            "probability": float(outputs.double().softmax(dim=1)[0, target]),
-            "prediction": int(outputs.argmax()),
+            "probability": None if single else float(outputs.double().softmax(dim=1)[0, target]),
+            "prediction": None if single else int(outputs.argmax()),
         }
         baseline = e.baseline(x, [sample["sample_id"]], e.data, e.seed)
         if active is not None:
             baseline = torch.where(active, baseline, x)
         check_baseline_differs(x, baseline, [sample["sample_id"]])
         return x, baseline
+
+    def _target(self, i: int, outputs: Tensor) -> int:
+        """The class that is explained of one sample, for its outputs (1, K)."""
+        wanted = self.experiment.target
+        if wanted == "prediction":
+            return int(outputs.argmax())
+        if wanted == "label":
+            chosen = self.experiment.data.labels[i]
+        else:
+            chosen = wanted[i] if isinstance(wanted, tuple) else wanted
+        if chosen is None or not 0 <= chosen < outputs.shape[1]:
+            what = "label" if wanted == "label" else "target"
+            raise SampleError(f"{what} {chosen} is not one of {outputs.shape[1]} classes")
+        return chosen
 
     def _failed_sample(self, sample: dict[str, Any]) -> list[Row]:
         return [

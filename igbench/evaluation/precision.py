@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from igbench.core import rng
-from igbench.core.outputs import logits
 from igbench.core.score import Score
 from igbench.errors import InputError, SampleError
 from igbench.evaluation import loading
@@ -81,8 +80,8 @@ def _versions(experiment: Experiment, score: Score) -> Iterator[tuple[Tensor, Te
                 baseline = e.baseline(x, [e.data.sample_ids[i]], e.data, e.seed)
             except (SampleError, InputError):  # the run itself says why
                 continue
-            with torch.inference_mode():
-                outputs = logits(score.model(x), len(x)).reshape(1, -1)
+            with torch.no_grad():
+                outputs = score.outputs(x).reshape(1, -1)
             if not bool(torch.isfinite(outputs).all()):
                 continue
             rows = torch.cat([x, baseline, _halves(x, baseline, e.seed, e.data.sample_ids[i])])
@@ -95,7 +94,7 @@ def _versions(experiment: Experiment, score: Score) -> Iterator[tuple[Tensor, Te
 def _halves(x: Tensor, baseline: Tensor, seed: int, sample_id: str) -> Tensor:
     """The sample (1, *F) with random halves of its elements at the baseline, (HALVES, *F)."""
     g = rng.generator(seed, "precision", sample_id)
-    gone = torch.rand(HALVES, *x.shape[1:], generator=g) < 0.5
+    gone = torch.rand(HALVES, *x.shape[1:], generator=g, dtype=torch.float32) < 0.5
     return torch.where(gone.to(x.device), baseline, x)
 
 

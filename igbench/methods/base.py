@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
+from igbench.core import callers
 from igbench.core.batch import Batch, Method
+from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
+from igbench.core.probe import check_target, probe
 from igbench.core.score import Score, frozen
+from igbench.errors import check_whole
 from igbench.schema import MethodSpec
 
 
@@ -48,10 +51,10 @@ class BaseMethod:
 def explain(
     method: Method,
     model: nn.Module | Callable[[Tensor], Tensor],
-    inputs: Tensor,
+    inputs: Any,
     *,
     target: Target = None,
-    baselines: float | Tensor = 0.0,
+    baselines: Any = 0.0,
     output: Output = "logit",
     seed: int = 0,
     sample_ids: Sequence[str] | None = None,
@@ -62,7 +65,7 @@ def explain(
     Args:
         method: An object of `igbench.methods`, or anything else that maps a `Batch` to a map.
         model: Maps (N, *F) to (N,), or to (N, K) with `target`; a module must be in eval mode.
-        inputs: (N, *F).
+        inputs: (N, *F): a tensor, a NumPy array, a pandas frame or lists, as all arrays here.
         target: Class of each sample, (N,), or one number for all; for models with more axes of
             outputs, a tuple or (N, k), see `igbench.core.outputs.as_target`.
         baselines: Where the path starts, a number or a tensor that broadcasts to the inputs.
@@ -75,20 +78,25 @@ def explain(
         (N, *F), without a graph.
 
     Raises:
-        InputError: Shapes that do not fit, a model in training mode, or what the method refuses.
+        InputError: Shapes that do not fit, a model in training mode or whose rows are not functions
+            of themselves, a class that it does not have, or what the method refuses.
 
     >>> from igbench.methods import IntegratedGradients
     >>> def f(x):  # x_0 x_1^2, whose integral from 0 to (3, 2) gives a third and two thirds of 12
     ...     return x[:, 0] * x[:, 1] ** 2
     >>> method = IntegratedGradients(n_steps=4)
-    >>> explain(method, f, torch.tensor([[3.0, 2.0]])).numpy().round(4).tolist()
+    >>> explain(method, f, [[3.0, 2.0]]).numpy().round(4).tolist()
     [[4.0, 8.0]]
     """
-    n = len(inputs)
-    own_target = as_target(target, n, inputs.device)
-    start = torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device)
-    ids = tuple(map(str, range(n))) if sample_ids is None else tuple(sample_ids)
-    score = Score(model, output, batch_size)
-    with frozen(model):
-        found = method(Batch(score, inputs, start.expand_as(inputs), own_target, ids, seed=seed))
-    return found.detach()
+    check_whole("seed", seed)
+    check_whole("batch_size", batch_size, least=1)
+    with callers.own_modes():
+        x = callers.rows("inputs", inputs, model)
+        score = Score(callers.private(model), output, batch_size)
+        own_target = as_target(target, len(x), x.device)
+        check_target(own_target, probe(score, x))
+        start = callers.like("baselines", baselines, x)
+        ids = callers.names(sample_ids, len(x))
+        with frozen(score.model), full_precision(x.device):
+            found = method(Batch(score, x, start, own_target, ids, seed=seed))
+        return found.detach()

@@ -18,25 +18,31 @@ from dataclasses import MISSING, Field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 from torch import Tensor, nn
 
+from igbench.core import callers
 from igbench.core.active import restrict, restrict_features, restrict_maps
 from igbench.core.batch import Attribution, Batch, Measurement, Method, concatenate, mismatch
 from igbench.core.features import Features, resolve
-from igbench.core.outputs import Target, as_target
+from igbench.core.inference import full_precision
+from igbench.core.outputs import Output, Target, as_target
+from igbench.core.probe import Outputs, check_target, probe
 from igbench.core.score import Score, frozen
 from igbench.errors import (
     InputError,
+    check_choice,
     check_finite,
     check_same_shape,
+    check_whole,
     suggestion,
 )
 from igbench.methods.custom import CallableMethod
 from igbench.schema import AS_DATA, Direction, Family, MethodSpec, MetricSpec, Needs
 
 Forward = nn.Module | Callable[[Tensor], Tensor]
-Maps = Tensor | Mapping[str, Tensor]
+Array = Any
+"""A tensor, or whatever `igbench.core.callers.tensor` makes one of."""
+Maps = Array | Mapping[str, Array]
 Kind = Literal["global", "local"]
 REASON_FLAT_MAP = "the map is flat, so it ranks nothing"
 
@@ -198,6 +204,22 @@ class BaseMetric:
         }
         return replace(self, **own) if own else self  # type: ignore[type-var]
 
+    def for_outputs(self, outputs: Outputs) -> Self:
+        """The same metric for the outputs of a model: a single output is no probability by default.
+
+        Args:
+            outputs: What the model returns for a row.
+
+        Example:
+            >>> from igbench.core.probe import Outputs
+            >>> from igbench.metrics import Deletion
+            >>> Deletion().for_outputs(Outputs(())).for_shape((3, 224, 224)).scalar
+            'score'
+        """
+        if not outputs.single or getattr(self, "scalar", "") is not None:
+            return self
+        return replace(self, scalar="score")  # type: ignore[type-var]
+
     def features_of(self, batch: Batch) -> Features:
         """Features that the metric changes together: its own, or those of the batch.
 
@@ -251,29 +273,32 @@ class BaseMetric:
     def __call__(
         self,
         forward: Forward,
-        inputs: Tensor,
+        inputs: Array,
         attributions: Maps,
         *,
         target: Target = None,
-        baselines: float | Tensor = 0.0,
-        features: str | Tensor | None = None,
+        baselines: float | Array = 0.0,
+        output: Output = "logit",
+        features: str | Array | None = None,
         kind: Kind = "global",
         seed: int = 0,
         sample_ids: Sequence[str] | None = None,
         explain: Callable[[Tensor, Tensor | None], Tensor] | None = None,
         method: Callable[[Batch], Tensor] | None = None,
-        active: Tensor | None = None,
+        active: Array | None = None,
     ) -> Any:
-        """Score attributions of a model.
+        """Score attributions of a model; nothing that is given is changed.
 
         Args:
             forward: Maps (N, *F) to (N,), or to (N, K) with `target`; a torch module in eval mode,
                 or a function.
-            inputs: (N, *F).
+            inputs: (N, *F): a tensor, a NumPy array, a pandas frame or lists, as all arrays here.
             attributions: (N, *F), or a dict of such maps, which share one observation.
             target: Class of each sample, (N,), or one number for all; for models with more axes
                 of outputs, a tuple or (N, k), see `igbench.core.outputs.as_target`.
             baselines: Baseline x', a number or a tensor that broadcasts to the inputs.
+            output: Scalar that is explained: "logit" (the output itself), "probability" or
+                "log_probability".
             features: Unit of the features, see `igbench.core.features.resolve`; None for the
                 default of the metric, which fits the shape of the inputs.
             kind: "global" (contributions) or "local" (sensitivities).
@@ -290,38 +315,71 @@ class BaseMetric:
             dict of maps.
 
         Raises:
-            InputError: Shapes that do not fit, a map of the wrong kind, NaN in a map.
+            InputError: Shapes that do not fit, a map of the wrong kind, NaN in a map, a class that
+                the model does not have, or a model whose rows are not functions of themselves.
         """
-        own = self if features is None else self.with_features(features)
-        n = len(inputs)
-        maps = {"": attributions} if isinstance(attributions, Tensor) else dict(attributions)
+        with callers.own_modes():
+            return self._called(
+                forward, inputs, attributions, target, baselines, output, features, kind, seed,
+                sample_ids, explain, method, active,
+            )  # fmt: skip
+
+    def _called(
+        self,
+        forward: Forward,
+        inputs: Array,
+        attributions: Maps,
+        target: Target,
+        baselines: float | Array,
+        output: Output,
+        features: str | Array | None,
+        kind: Kind,
+        seed: int,
+        sample_ids: Sequence[str] | None,
+        explain: Callable[[Tensor, Tensor | None], Tensor] | None,
+        method: Callable[[Batch], Tensor] | None,
+        active: Array | None,
+    ) -> Any:
+        own = self if features is None else self.with_features(_numbers(features))
+        check_choice("kind", kind, ("global", "local"))
+        check_whole("seed", seed)
+        x = callers.rows("inputs", inputs, forward)
+        score = Score(callers.private(forward), output)
+        n, several = len(x), isinstance(attributions, Mapping)
+        given = dict(attributions) if isinstance(attributions, Mapping) else {"": attributions}
+        maps = {m: callers.tensor("the attribution", v).to(x.device) for m, v in given.items()}
         spec = MethodSpec("given", "", kind, signed=True)
         reason = mismatch(own.needs, spec)
         if reason:
             raise InputError(f"{own.title} {reason}.")
         for name, values in maps.items():
-            check_same_shape(
-                f"the attribution {name!r}" if name else "the attribution", values, inputs
-            )
+            check_same_shape(f"the attribution {name!r}" if name else "the attribution", values, x)
             check_finite("the attribution", values)
-        ids = tuple(map(str, range(n))) if sample_ids is None else tuple(sample_ids)
+        ids = callers.names(sample_ids, n)
         batch = Batch(
-            Score(forward),
-            inputs,
-            torch.as_tensor(baselines, dtype=inputs.dtype, device=inputs.device).expand_as(inputs),
-            as_target(target, n, inputs.device),
+            score,
+            x,
+            callers.like("baselines", baselines, x),
+            as_target(target, n, x.device),
             ids,
-            default_features(inputs.shape[1:]),
+            default_features(x.shape[1:]),
             seed,
-            active=active,
+            active=None if active is None else callers.tensor("active", active).to(x.device),
         )
+        outputs = probe(score, x)
+        check_target(batch.target, outputs)
         again: Method | None = None if explain is None else CallableMethod(explain, kind)
         if method is not None:
             again = CallableMethod(method, kind, per_batch=True)
-        given = {name: Attribution(values, spec, again) for name, values in maps.items()}
-        with frozen(forward):
-            found = own.for_samples(ids).score(batch, given)
-        return found[""] if isinstance(attributions, Tensor) else found
+        scored = {name: Attribution(values, spec, again) for name, values in maps.items()}
+        with frozen(score.model), full_precision(x.device):
+            found = own.for_outputs(outputs).for_samples(ids).score(batch, scored)
+        return found if several else found[""]
+
+
+def _numbers(features: str | Array) -> str | Tensor:
+    """The name of a unit, or feature numbers as a tensor."""
+    return features if isinstance(features, str) else callers.tensor("features", features)
 
 
 def describe_unit(features: str | Tensor) -> str:

@@ -12,7 +12,7 @@ from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.inference import InferenceOptions
 from igbench.core.score import Score
 from igbench.errors import InputError, check_same_shape
-from igbench.methods.custom import CallableMethod
+from igbench.methods.custom import CallableMethod, Explainer
 
 LOST = "the map is zero or not finite, or so is the one it is compared with"
 
@@ -77,7 +77,8 @@ def method_of_batch(name: str, attribution: Attribution) -> Method:
     """
     method = method_of(name, attribution)
     plain = method.method if isinstance(method, Lifted) else method
-    if isinstance(plain, CallableMethod) and not plain.per_batch:
+    own = isinstance(plain, CallableMethod) and not plain.per_batch
+    if own or isinstance(plain, Explainer):
         raise InputError(
             f"this metric changes the model or the baseline, and {name!r} is a function of input "
             "and class alone, which does not notice; write it as a method: Batch -> map, "

@@ -88,8 +88,8 @@ def test_functions_of_the_caller_say_whether_they_need_gradients():
     trees = RandomForestRegressor(5, random_state=0).fit(ROWS, ROWS[:, 0])
     model = ArrayFunction(trees.predict)
     own = CallableMethod(lambda x, t: x * 0 + 1, kind="local", needs_gradient=False)
-    found = igbench.evaluate(model, X, methods={"own": own}, metrics=["deletion"], target="label")
-    assert set(found.frame["status"]) == {"failed"}  # the label is needed, and there is none
+    with pytest.raises(InputError, match="target='label' needs labels"):
+        igbench.evaluate(model, X, methods={"own": own}, metrics=["deletion"], target="label")
     found = igbench.evaluate(model, X, methods={"own": own}, metrics=["sparseness"])
     assert (found.frame["status"] == "ok").all()
     other = CallableMethod(lambda x, t: x, kind="local")
@@ -102,9 +102,14 @@ def test_gradients_of_such_a_model_are_an_error():
         input_gradient(Score(MODEL), X, None)
 
 
-def test_a_plain_function_is_no_model():
-    with pytest.raises(InputError, match=r"is a method; give a torch module, or wrap .*ArrayFunc"):
-        igbench.evaluate(LOGISTIC.predict_proba, X, methods=["random"], metrics=["deletion"])
+def test_a_plain_function_of_arrays_is_a_model():
+    chosen = {"methods": ["random"], "metrics": ["deletion", "completeness"]}
+    plain = igbench.evaluate(LOGISTIC.predict_proba, X, **chosen).table()
+    wrapped = igbench.evaluate(ArrayFunction(LOGISTIC.predict_proba), X, **chosen).table()
+    scores = list(chosen["metrics"])
+    assert plain[scores].equals(wrapped[scores])
+    with pytest.raises(InputError, match="cannot be called; give its predict_proba"):
+        igbench.evaluate(LOGISTIC, X, **chosen)
 
 
 def test_methods_in_the_catalogue_that_need_none():

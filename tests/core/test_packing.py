@@ -65,7 +65,7 @@ def test_evaluate_takes_packed_inputs():
     x, packing = pack((IMAGE, TABLE))
     model = PackedModel(TwoInputs().eval(), packing)
     found = igbench.evaluate(
-        model, (x, torch.ones(3)), methods=["ig"], metrics=["completeness"], target="label"
+        model, (x, torch.ones(3).long()), methods=["ig"], metrics=["completeness"], target="label"
     )
     values = found.frame[found.frame.metric == "completeness"]["value"]
     assert len(values) == 3

@@ -240,7 +240,7 @@ class Dummy(BaseMetric):
                 low + (high - low) * torch.rand(x.shape, generator=g, dtype=torch.float64).to(x)
                 for _ in range(2)
             )
-            coin = torch.rand(1, features.count, generator=g) < 0.5
+            coin = torch.rand(1, features.count, generator=g, dtype=torch.float32) < 0.5
             if d:
                 mixtures.append(
                     torch.where(feature_units.spread(coin.to(x.device), features)[0], x, first)

@@ -166,7 +166,8 @@ class Infidelity(BaseMetric):
         features = self.features_of(batch)
         if self.draws == "all":
             return perturb.all_subsets(features.count), features
-        return torch.rand(self.draws, features.count, generator=g) < 0.5, features
+        coins = torch.rand((self.draws, features.count), generator=g, dtype=torch.float32)
+        return coins < 0.5, features
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor

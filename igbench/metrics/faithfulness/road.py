@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from igbench.core import features as feature_units
-from igbench.core import rng
+from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.core.outputs import logits
@@ -59,6 +59,7 @@ class Road(BaseMetric):
         fractions: The B shares of pixels that are removed, fractions below 1 or whole numbers.
         order: "morf", "lerf" or "both".
         scalar: "probability", "accuracy", "logit" or "score" (what the attribution explains).
+            None: probability; the score of a model with a single output.
         noise: Standard deviation of the noise, in units of the model's input.
         features: "pixel" or "patch:P".  None: pixels.
         repeats: Number R of repeats; 1 gives no standard error.
@@ -87,11 +88,12 @@ class Road(BaseMetric):
     reference = "Rong et al. 2022, remove and debias"
     undefined = REASON_FLAT_MAP
     min_effect = 0.005
-    image_defaults: ClassVar[Mapping[str, Any]] = {"features": "pixel"}
+    image_defaults: ClassVar[Mapping[str, Any]] = {"features": "pixel", "scalar": "probability"}
+    other_defaults: ClassVar[Mapping[str, Any]] = {"scalar": "probability"}
 
     fractions: Sequence[float] = SHARES
     order: Literal["morf", "lerf", "both"] = "both"
-    scalar: Literal["probability", "accuracy", "logit", "score"] = "probability"
+    scalar: Literal["probability", "accuracy", "logit", "score"] | None = None
     noise: float = 0.01
     features: str | Tensor | None = None
     repeats: int = 2
@@ -104,24 +106,24 @@ class Road(BaseMetric):
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"{TITLES[self.order][0]} ({self.scalar})"
+        return f"{TITLES[self.order][0]} ({self.tracked})"
 
     @property
     def range(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
-        if self.scalar not in ("probability", "accuracy"):
+        if self.tracked not in ("probability", "accuracy"):
             return -math.inf, math.inf
         return (-0.5, 0.5) if self.order == "both" else (0.0, 1.0)
 
     @property
     def tracked(self) -> str:
         """The output that is tracked."""
-        return self.scalar
+        return self.scalar or "probability"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
         check_choice("order", self.order, tuple(TITLES))
-        check_choice("scalar", self.scalar, ("probability", "accuracy", "logit", "score"))
+        check_choice("scalar", self.tracked, ("probability", "accuracy", "logit", "score"))
         check_positive("repeats", self.repeats)
         if self.noise < 0:
             raise InputError(f"noise is {self.noise}; it must not be negative.")
@@ -129,7 +131,7 @@ class Road(BaseMetric):
     @property
     def sharing_key(self) -> object:
         """Metrics that differ in the order alone share f(x)."""
-        return (Road, self.fractions, self.scalar, self.noise, self.features, self.repeats)
+        return (Road, self.fractions, self.tracked, self.noise, self.features, self.repeats)
 
     def observe(self, batch: Batch) -> list[Erased]:
         """The output f(x) of the clean samples, once for each repeat; all else depends on the maps.
@@ -157,10 +159,8 @@ class Road(BaseMetric):
         ]
 
     def _score(self, score: Score) -> Score:
-        if self.scalar == "score":
-            return score
-        if self.scalar != "accuracy":
-            return score.as_output(self.scalar)
+        if self.tracked != "accuracy":
+            return perturb.tracked(score, self.tracked)
         return score.sibling(_hits(score.model), "logit", score.quick.uncompiled())
 
     def _imputed(self, batch: Batch, features: Features) -> Callable[[int, Tensor, Tensor], Tensor]:

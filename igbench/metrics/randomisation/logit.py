@@ -103,7 +103,7 @@ class RandomLogit(BaseMetric):
         Raises:
             InputError: No targets, or a model with a single output.
         """
-        with torch.inference_mode():
+        with torch.no_grad():
             outputs = batch.score.outputs(batch.x[:1])
         if batch.target is None or outputs.dim() != 2 or outputs.shape[1] < 2:
             raise InputError(

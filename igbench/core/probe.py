@@ -1,0 +1,190 @@
+"""Look at a model before work: is a row a function of itself, how many outputs, any gradients?
+
+A score of one row must not depend on the rows beside it, on the calls before it, or on chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from igbench.core import rng
+from igbench.core.score import Score
+from igbench.errors import InputError, SampleError
+
+ULPS = 2.0**13
+"""Rounding errors, in units of the last place of the largest output, by which sums that are taken
+in another order may differ; what differs more depends on something else."""
+
+MOST = 0.05
+"""Largest relative difference that is rounding, in dtypes with few digits."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model returns for a row.
+
+    Attributes:
+        shape: () or (K,) or more axes: of the outputs of one row.
+    """
+
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of outputs of one row."""
+        return torch.Size(self.shape).numel()
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one output, and nothing to choose."""
+        return self.count == 1 and len(self.shape) < 2
+
+
+def probe(score: Score, x: Tensor) -> Outputs:
+    """Check that a row is a function of itself: the same alone, again, and in company.
+
+    Costs up to 8 rows, which are not counted.  The company is the next sample and half of the
+    first.  With a `batch_size` of 1 no row has company, so none is looked at.
+
+    Args:
+        score: The scalar that is explained.
+        x: (N, *F) samples, of which the first two are used.
+
+    Returns:
+        What the model returns.
+
+    Raises:
+        InputError: The model fails, draws at random, keeps state, or mixes rows; the message says
+            what was seen.
+
+    >>> probe(Score(lambda x: x.square()), torch.ones(2, 3)).shape
+    (3,)
+    """
+    one, others = x[:1], torch.cat([x[1:2], x[:1] / 2])
+    with rng.untouched():
+        alone = _outputs(score, one, "a single row")
+        again = _outputs(score, one, "a single row")
+        if not _agree(alone, again):
+            raise InputError(
+                "the model's outputs for the same row differ from call to call "
+                f"({_pair(alone, again)}): it draws at random (functional dropout?) or keeps "
+                "state; make it deterministic in eval mode."
+            )
+        if score.batch_size > 1:
+            _check_company(score, one, others, alone)
+        else:
+            _outputs(score, others[:1], "a single row")
+        last = _outputs(score, one, "a single row")
+        if not _agree(alone, last):
+            raise InputError(
+                "the model's outputs for a row changed after it had seen others "
+                f"({_pair(alone, last)}): it keeps state between calls; reset it in forward, or "
+                "make it stateless."
+            )
+    return Outputs(tuple(alone.shape[1:]))
+
+
+def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor) -> None:
+    for company in (others, others[:-1]):
+        if not len(company):
+            return
+        rows = torch.cat([company[:1], one, company[1:]])
+        try:
+            together = _outputs(score, rows, f"{len(rows)} rows")
+        except InputError:
+            if company is others and len(others) > 1:
+                continue  # half of a sample may be none that the model takes
+            raise
+        if not _agree(alone, together[1:2]):
+            raise InputError(
+                "the model's outputs for a row depend on the rows beside it (alone and in "
+                f"company: {_pair(alone, together[1:2])}): statistics or a normalisation over the "
+                "batch? "
+                "Make rows independent, or give batch_size=1, so that every row is alone."
+            )
+        return
+
+
+def _outputs(score: Score, rows: Tensor, what: str) -> Tensor:
+    """Outputs of some rows, (N, ...)."""
+    try:
+        with torch.no_grad():
+            return score.outputs(rows)
+    except (InputError, SampleError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+            raise
+        text = " ".join(str(error).split())[:300]
+        hint = (
+            " An exported or traced model needs a dynamic first axis."
+            if "Guard" in text or "size" in text.lower()
+            else ""
+        )
+        raise InputError(
+            f"the model cannot be called with {what} of shape {tuple(rows.shape)}: "
+            f"{type(error).__name__}: {text}.{hint}"
+        ) from error
+
+
+def _agree(a: Tensor, b: Tensor) -> bool:
+    """Whether two outputs differ by rounding alone; NaN agrees with NaN."""
+    if a.shape != b.shape:
+        return False
+    a, b = a.detach(), b.detach()
+    eps = torch.finfo(a.dtype).eps if a.is_floating_point() else 0.0
+    one, two = a.double(), b.double()
+    finite = one.isfinite() & two.isfinite()
+    if not torch.equal(one.isfinite(), two.isfinite()):
+        return False
+    size = float(one.where(finite, 0.0).abs().max()) if one.numel() else 0.0
+    bound = min(MOST, ULPS * eps) * size
+    return bool(((one - two).where(finite, 0.0).abs() <= bound).all())
+
+
+def _pair(a: Tensor, b: Tensor) -> str:
+    """The two outputs that differ most, for a message."""
+    if a.shape != b.shape:
+        return f"shapes {tuple(a.shape)} and {tuple(b.shape)}"
+    one, two = a.detach().double().flatten(), b.detach().double().flatten()
+    i = int((one - two).abs().nan_to_num(nan=torch.inf).argmax())
+    return f"{float(one[i]):.4g} and {float(two[i]):.4g}"
+
+
+def check_target(target: Tensor | None, outputs: Outputs) -> None:
+    """Raise unless targets choose among the outputs of a model.
+
+    Args:
+        target: (N,) or (N, k) integers, or None.
+        outputs: What the model returns.
+
+    Raises:
+        InputError: Classes out of range, or a choice where there is none.
+
+    >>> check_target(torch.tensor([2]), Outputs((2,)))
+    Traceback (most recent call last):
+    igbench.errors.InputError: target 2 is not one of the model's 2 outputs, 0 to 1.
+    """
+    if target is None:
+        return
+    if outputs.single:
+        if bool((target != 0).any()):
+            raise InputError(
+                f"the model has a single output, so there is no output {int(target.flatten()[0])} "
+                "to choose; leave target out."
+            )
+        return
+    indices = target.reshape(len(target), -1)
+    if indices.shape[1] != len(outputs.shape):
+        return  # `igbench.core.outputs.select` says what is expected
+    for axis, size in enumerate(outputs.shape):
+        wrong = (indices[:, axis] < 0) | (indices[:, axis] >= size)
+        if bool(wrong.any()):
+            found = int(indices[wrong, axis][0])
+            where = f" on axis {axis}" if len(outputs.shape) > 1 else ""
+            raise InputError(
+                f"target {found} is not one of the model's {size} outputs{where}, 0 to {size - 1}."
+            )
