@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from igbench import baselines, captum, data, integration, methods, metrics, models
     from igbench.api import Evaluation, evaluate
+    from igbench.core.dataset import Data
+    from igbench.core.model import ArrayFunction, Model
+    from igbench.core.packing import PackedModel, pack
     from igbench.errors import InputError
 
 __version__ = "0.1.0"
 __all__ = [
+    "ArrayFunction",
+    "Data",
     "Evaluation",
     "InputError",
+    "Model",
+    "PackedModel",
     "__version__",
     "baselines",
     "captum",
@@ -28,9 +35,19 @@ __all__ = [
     "methods",
     "metrics",
     "models",
+    "pack",
 ]
 
-_HOMES = {"Evaluation": "igbench.api", "evaluate": "igbench.api", "InputError": "igbench.errors"}
+_HOMES = {
+    "ArrayFunction": "igbench.core.model",
+    "Data": "igbench.core.dataset",
+    "Evaluation": "igbench.api",
+    "InputError": "igbench.errors",
+    "Model": "igbench.core.model",
+    "PackedModel": "igbench.core.packing",
+    "evaluate": "igbench.api",
+    "pack": "igbench.core.packing",
+}
 
 
 def __getattr__(name: str) -> Any:

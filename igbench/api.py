@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import torch
 import yaml
 from torch import Tensor, nn
 
 from igbench import baselines
+from igbench.baselines import as_baseline
 from igbench.config import compose
 from igbench.config.build import construct
+from igbench.core import callers
 from igbench.core.batch import Method, Metric
 from igbench.core.dataset import Data
-from igbench.core.model import Model
-from igbench.core.score import Output
-from igbench.errors import InputError, check_choice, check_eval_mode
-from igbench.evaluation import loop
+from igbench.core.features import resolve
+from igbench.core.model import Model, Preprocess, as_module, function_hash
+from igbench.core.outputs import as_target
+from igbench.core.score import Output, Score
+from igbench.data.given import given as given_data
+from igbench.errors import InputError, check_choice, check_whole, suggestion
+from igbench.evaluation import loading, loop
 from igbench.evaluation.experiment import Experiment
+from igbench.evaluation.loading import Loading
+from igbench.evaluation.look import look
 from igbench.evaluation.results import Results
-from igbench.metrics.base import default_features
+from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
 from igbench.records import stats, store
 from igbench.run import provenance
-from igbench.schema import Records, Run
+from igbench.run.progress import show_progress
+from igbench.schema import COSTS, Records, Run
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,17 @@ class Evaluation:
         """Mean, interval and counts by method and metric, see `igbench.records.stats.summarise`."""
         return stats.summarise(self.frame, self.run.metrics, methods=self.run.methods)
 
+    def __repr__(self) -> str:
+        """The evaluation in two lines."""
+        counts = self.run.totals["status"]
+        said = ", ".join(f"{counts[s]} {s}" for s in ("ok", "undefined", "failed") if counts[s])
+        return (
+            f"<Evaluation {self.run.experiment!r}: {len(self.run.samples)} samples; methods "
+            f"{', '.join(self.run.methods)}; metrics "
+            f"{', '.join(m for m in self.run.metrics if m not in COSTS)}; {said or 'no scores'}.\n"
+            " .table() of means, .summary() with intervals, .frame of all scores, .save() a report>"
+        )
+
     def table(self) -> pd.DataFrame:
         """Means, methods by metrics."""
         return self.summary().pivot_table(
@@ -77,41 +97,58 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module | Model,
-    data: Data | Tensor | tuple[Tensor, Tensor],
+    model: nn.Module | Model | Callable[..., Any],
+    data: Any,
     *,
-    methods: Sequence[str] | Mapping[str, Method],
-    metrics: Sequence[str] | Mapping[str, Metric],
-    baseline: baselines.Baseline | None = None,
+    methods: str | Sequence[Any] | Mapping[str, Any],
+    metrics: str | Sequence[str] | Mapping[str, Metric],
+    baseline: baselines.Baseline | str | float | Tensor | None = None,
     output: Output = "logit",
-    target: Literal["prediction", "label"] = "prediction",
-    features: str | None = None,
+    target: Literal["prediction", "label"] | int | Sequence[int] | Tensor = "prediction",
+    features: str | Tensor | None = None,
+    layer: str | None = None,
+    preprocess: Preprocess | Callable[[Any], Tensor] | None = None,
+    limit: int | None = None,
     seed: int = 0,
     batch_size: int = 32,
     name: str = "evaluate",
+    progress: bool | None = None,
 ) -> Evaluation:
     """Score attribution methods on a model.
 
-    Nothing is written; `Evaluation.save` writes the records and the report.
+    Nothing is written; `Evaluation.save` writes the records and the report.  Nothing that is given
+    is changed: the model is copied around its weights, arrays are copied, and the modes, settings
+    and global generators of the process are afterwards what they were.
 
     Args:
-        model: A module in eval mode that maps (N, *F) to (N, K); for a function of NumPy arrays
-            an `igbench.core.model.ArrayFunction`, for several input tensors an
-            `igbench.core.packing.PackedModel` with the packed inputs as data.
-        data: Inputs (S, *F), inputs with labels (S,), or a `Data`.
-        methods: Names from conf/method, or methods by name; `igbench.methods.CallableMethod` makes
-            a method of any function.
+        model: A module in eval mode that maps (N, *F) to (N, K) or (N,), or a function of tensors
+            or of NumPy arrays that does, such as `predict_proba`; for several input tensors an
+            `igbench.PackedModel` with the packed inputs as data.
+        data: Inputs (S, *F) as a tensor, a NumPy array, a pandas frame or lists; a pair of inputs
+            and labels (S,); a `Dataset`, a `DataLoader` in a fixed order, the path of a folder of
+            images, or a `Data`.
+        methods: Names from conf/method; or methods by name: names, methods, maps (S, *F) that exist
+            already, objects of captum.attr or shap, functions of x (1, *F) and target (1,).
         metrics: Names from conf/metric, or metrics by name.
-        baseline: Reference input x', an object of `igbench.baselines`; zero by default.
-        output: Scalar that is explained: "logit", "probability" or "log_probability".
-        target: Class that is explained: the "prediction" on the clean input, or the "label".
-        features: What one feature is; "pixel" for images and "element" otherwise by default.
+        baseline: Reference input x': a name from conf/baseline, a number, a tensor that broadcasts
+            to the inputs, or an object of `igbench.baselines`; zero by default.
+        output: Scalar that is explained: "logit" (the output itself), "probability" or
+            "log_probability".
+        target: Class that is explained: the "prediction" on the clean input, the "label", a class,
+            or one for each sample.
+        features: What one feature is, for all metrics that have a choice, see
+            `igbench.core.features.resolve`; by default that of each metric.
+        layer: Name of the layer for Grad-CAM.
+        preprocess: For folders of images: from an image of Pillow to a tensor.
+        limit: Number of samples, the first ones; all by default.
         seed: Seed of everything random.
         batch_size: Largest number of rows in one call of the model.
         name: Name of the experiment on the record.
+        progress: Show progress on standard error; by default on a terminal and in a notebook.
 
     Raises:
-        InputError: Unknown names, a model in training mode, no samples.
+        InputError: Whatever cannot be used, before any work: unknown names, a model in training
+            mode or whose rows are not functions of themselves, no samples, classes out of range.
 
     >>> import torch
     >>> model = nn.Linear(3, 2).eval()
@@ -120,26 +157,14 @@ def evaluate(
     True
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    source = data if isinstance(data, Data) else _data(data, features)
-    if len(source) == 0:
-        raise InputError("the data hold no samples.")
-    wrapped = model if isinstance(model, Model) else _model(model, source)
-    experiment = Experiment(
-        name=name,
-        model=wrapped,
-        data=source,
-        methods=_named("method", methods, wrapped, source),
-        metrics=_named("metric", metrics, wrapped, source),
-        baseline=baseline or baselines.Zero(),
-        output=output,
-        target=target,
-        seed=seed,
-        batch_size=batch_size,
-        device=next((p.device for p in wrapped.module.parameters()), source.load(0).device),
-        dtype=next((p.dtype for p in wrapped.module.parameters()), source.load(0).dtype),
-    )
-    run_id = store.new_id(started)
-    results = loop.run(experiment, run_id)
+    with callers.own_modes():
+        experiment = _experiment(
+            model, data, methods, metrics, baseline, output, target, features, layer, preprocess,
+            limit, seed, batch_size, name,
+        )  # fmt: skip
+        run_id = store.new_id(started)
+        with show_progress(experiment, progress) as advance:
+            results = loop.run(experiment, run_id, advance)
     seconds = time.perf_counter() - clock
     run = provenance.make_run(
         experiment,
@@ -154,59 +179,183 @@ def evaluate(
     return Evaluation(run, results)
 
 
-def _named(
-    group: str, given: Sequence[str] | Mapping[str, Any], model: Model, data: Data
-) -> dict[str, Any]:
+def _experiment(
+    model: Any,
+    data: Any,
+    methods: Any,
+    metrics: Any,
+    baseline: Any,
+    output: Output,
+    target: Any,
+    features: Any,
+    layer: str | None,
+    preprocess: Any,
+    limit: int | None,
+    seed: int,
+    batch_size: int,
+    name: str,
+) -> Experiment:
+    """The experiment that the arguments of `evaluate` describe; the model has been looked at."""
+    check_whole("seed", seed)
+    check_whole("batch_size", batch_size, least=1)
+    if limit is not None:
+        check_whole("limit", limit, least=1)
+    module = model.module if isinstance(model, Model) else model
+    if preprocess is None and isinstance(model, Model) and isinstance(data, str | Path):
+        preprocess = model.preprocess
+    source = given_data(data, model=module, preprocess=preprocess, limit=limit)
+    if len(source) == 0:
+        raise InputError("the data hold no samples.")
+    loaded = loading.some(source, Loading(), 2)
+    if not loaded:
+        source.load(0)  # raises again what is wrong
+    x = torch.stack([x for _, x in loaded])
+    wrapped = _model(model, x)
+    dtypes = callers.dtypes(wrapped.module)
+    dtype = dtypes.pop() if len(dtypes) == 1 else x.dtype
+    device = next((p.device for p in wrapped.module.parameters()), x.device)
+    chosen = _methods(methods, wrapped, source, layer)
+    classes = _target(target, len(source))
+    labels = torch.tensor([v for v in source.labels if v is not None], dtype=torch.int64)
+    outputs = look(
+        Score(wrapped.module, output, batch_size, channels_last=wrapped.channels_last),
+        x.to(device, dtype),
+        chosen,
+        None if isinstance(classes, str) else torch.tensor(classes).reshape(-1),
+        labels,
+    )
+    if target == "label" and not len(labels):
+        raise InputError("target='label' needs labels: give the data as (inputs, labels).")
+    return Experiment(
+        name=name,
+        model=wrapped,
+        data=source,
+        methods=chosen,
+        metrics=_metrics(metrics, wrapped, source, features),
+        baseline=as_baseline(baseline, source),
+        output=output,
+        target=classes,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        outputs=outputs,
+    )
+
+
+def _target(target: Any, n: int) -> Literal["prediction", "label"] | int | tuple[int, ...]:
+    """The rule by which targets are chosen, a class, or one for each of N samples."""
+    if isinstance(target, str):
+        check_choice("target", target, ("prediction", "label"))
+        return target  # type: ignore[return-value]
+    found = as_target(target, n, torch.device("cpu"))
+    if found is None or found.dim() != 1:
+        raise InputError(
+            f"target is {target!r}; expected 'prediction', 'label', a class, or one for each "
+            "sample."
+        )
+    return int(target) if isinstance(target, int) else tuple(found.tolist())
+
+
+def _items(group: str, given: Any) -> dict[str, Any]:
+    """What is chosen of a group, by name."""
     if isinstance(given, Mapping):
-        for name, item in given.items():
-            if not hasattr(item, "spec"):
+        found = dict(given)
+    else:
+        words = [given] if isinstance(given, str) or not isinstance(given, Sequence) else given
+        found = {}
+        for word in words:
+            name = word if isinstance(word, str) else type(word).__name__
+            if name in found:
                 raise InputError(
-                    f"{group} {name!r} has no spec, which says what its numbers mean; wrap a "
-                    "function in igbench.methods.CallableMethod(function, kind=...)."
+                    f"{group} {name!r} is chosen twice; give a dictionary, with a name for each."
                 )
-        return dict(given)
-    found = {}
-    for word in given:
-        name = compose.settle(word) if group == "metric" else word
-        check_choice(group, name, compose.choices(group))
-        text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
-        node = yaml.safe_load(text)[name]
-        if node.get("layer") == "auto":
-            node["layer"] = model.cam_layer
-        found[name] = construct(node, f"{group}.{name}", data=data, pool=data.reference)
+            found[name] = word
+    if not found and group == "method":
+        raise InputError("no method is chosen; see `igbench list methods`.")
     return found
 
 
-def _data(data: Tensor | tuple[Tensor, Tensor], features: str | None) -> Data:
-    x, labels = data if isinstance(data, tuple) else (data, None)
-    image = x.dim() == 4
-    return Data(
-        name="given",
-        kind="image" if image else "table",
-        shape=tuple(x.shape[1:]),
-        sample_ids=tuple(f"sample-{i:05d}" for i in range(len(x))),
-        labels=tuple([None] * len(x) if labels is None else [int(v) for v in labels]),
-        load=lambda i: x[i].detach(),
-        features=features or default_features(x.shape[1:]),
-        display=None,
-        black=(0.0,),
-        reference=None,
-        source="given by the caller",
-    )
-
-
-def _model(module: nn.Module, data: Data) -> Model:
-    if not isinstance(module, nn.Module):
+def _methods(given: Any, model: Model, data: Data, layer: str | None) -> dict[str, Method]:
+    """Attribution methods by name."""
+    found: dict[str, Method] = {}
+    used = layer is None
+    for name, item in _items("method", given).items():
+        if isinstance(item, str):
+            node = _node("method", item)
+            if node.get("layer") == "auto":
+                node["layer"], used = layer or model.cam_layer, True
+            found[name] = construct(node, f"method.{item}", data=data, pool=data.reference)
+        else:
+            found[name] = as_method(name, item, data.sample_ids, data.shape)
+    if not used:
         raise InputError(
-            f"the model is a {type(module).__name__}; give a torch module, or wrap a function of "
-            "NumPy arrays (predict_proba) in igbench.core.model.ArrayFunction."
+            f"layer={layer!r} is for methods that look into a layer, and none of "
+            f"{', '.join(found)} does; leave it out, or choose grad_cam."
         )
-    check_eval_mode(module)
+    if layer is not None and layer not in dict(model.module.named_modules()):
+        layers = [n for n, _ in model.module.named_modules() if n]
+        top = ", ".join(n for n in layers if "." not in n)
+        raise InputError(
+            f"the model has no layer {layer!r}; its top layers are {top}."
+            f"{suggestion(layer, layers)}"
+        )
+    return found
+
+
+def _metrics(given: Any, model: Model, data: Data, features: Any) -> dict[str, Metric]:
+    """Metrics by name, with the unit that is chosen for all of them."""
+    unit = features if features is None or isinstance(features, str) else _feature_numbers(features)
+    if unit is not None:
+        resolve(unit, data.shape)
+    found: dict[str, Metric] = {}
+    for name, item in _items("metric", given).items():
+        if isinstance(item, str):
+            name = compose.settle(name)
+            found[name] = construct(
+                _node("metric", compose.settle(item)), f"metric.{item}", data=data
+            )
+        elif isinstance(item, type) or not hasattr(item, "measure"):
+            raise InputError(
+                f"metric {name!r} is a {type(item).__name__}; give a name of conf/metric, or an "
+                "object of igbench.metrics, such as igbench.metrics.Deletion()."
+            )
+        else:
+            found[name] = item
+        if unit is not None and getattr(found[name], "features", "") is None:
+            found[name] = found[name].with_features(unit)  # type: ignore[attr-defined]
+    return found
+
+
+def _feature_numbers(features: Any) -> Tensor:
+    return callers.tensor("features", features)
+
+
+def _node(group: str, name: str) -> dict[str, Any]:
+    """What a file of conf/ says."""
+    check_choice(group, name, compose.choices(group))
+    text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text)[name])
+
+
+def _model(model: Any, x: Tensor) -> Model:
+    """A model of the caller's, as a private copy around its weights."""
+    if isinstance(model, Model):
+        return replace(model, module=_private(model.module))
+    module = model if isinstance(model, nn.Module) else as_module(model, x)
+    tensors = [*module.parameters(), *module.buffers()]
+    function = getattr(module, "predict", getattr(module, "function", type(module)))
     return Model(
-        name=type(module).__name__,
-        module=module,
+        name=type(module).__name__ if module is model else getattr(model, "__name__", "function"),
+        module=_private(module),
         class_names=(),
         cam_layer="",
-        weights_hash=state_hash(module),
+        weights_hash=state_hash(module) if tensors else function_hash(function),
         source="given by the caller",
     )
+
+
+def _private(module: nn.Module) -> nn.Module:
+    own = callers.private(module)
+    assert isinstance(own, nn.Module)
+    return own

@@ -12,6 +12,7 @@ Sturmfels, Lundberg and Lee 2020, "Visualizing the Impact of Feature Attribution
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,9 +21,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from igbench.core import rng
+from igbench.core import callers, rng
 from igbench.core.dataset import Data
-from igbench.errors import InputError, check_choice, check_positive
+from igbench.errors import InputError, check_choice, check_finite, check_positive
 
 
 class Baseline(Protocol):
@@ -303,6 +304,65 @@ def named(name: str) -> Baseline:
     """
     check_choice("baseline", name, tuple(NAMED))
     return NAMED[name]()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Given(Baseline):
+    """Given: x' is a tensor of the caller's, one for all samples (*F) or one for each (S, *F).
+
+    Attributes:
+        values: (S, *F).
+        sample_ids: S names.
+    """
+
+    values: Tensor
+    sample_ids: tuple[str, ...]
+
+    def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
+        """Reference inputs (N, *F)."""
+        _check_ids(x, sample_ids)
+        rows = [self.sample_ids.index(s) for s in sample_ids]
+        return _like(self.values[rows], x).clone()
+
+    def __repr__(self) -> str:
+        content = self.values.contiguous().cpu().numpy().tobytes()
+        digest = hashlib.blake2b(content, digest_size=4).hexdigest()
+        return f"Given({tuple(self.values.shape)}, {digest})"
+
+
+def as_baseline(given: Baseline | str | float | Tensor | None, data: Data) -> Baseline:
+    """A baseline of whatever a caller gives.
+
+    Args:
+        given: A name, a number, an array that broadcasts to the samples (S, *F), a baseline, or
+            None for zero.
+        data: The samples.
+
+    Raises:
+        InputError: An unknown name, or an array of another shape.
+
+    >>> as_baseline(0.5, data=None)
+    Constant(value=0.5)
+    """
+    if given is None:
+        return Zero()
+    if isinstance(given, str):
+        return named(given)
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return Constant(float(given))
+    if callable(given) and not isinstance(given, type):
+        return given
+    values = callers.tensor("baseline", given)
+    whole = (len(data), *data.shape)
+    try:
+        full = values.expand(whole)
+    except RuntimeError as error:
+        raise InputError(
+            f"baseline has shape {tuple(values.shape)}, which does not broadcast to the samples "
+            f"{whole}."
+        ) from error
+    check_finite("baseline", values)
+    return Given(full, data.sample_ids)
 
 
 def _by_channel(name: str, values: Sequence[float], x: Tensor, data: Data) -> Tensor:

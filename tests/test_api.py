@@ -61,7 +61,9 @@ def test_same_numbers_as_the_plain_function():
     [
         ({"methods": ["igg"]}, "unknown method 'igg'.*'ig'"),
         ({"metrics": ["srgg"]}, "unknown metric 'srgg'.*'srg'"),
-        ({"methods": {"f": lambda x, t: x}}, "'f' has no spec.*CallableMethod"),
+        ({"methods": {"f": object()}}, "'f' is a object; give a name of conf/method, a method"),
+        ({"metrics": {"f": lambda x: x}}, "'f' is a function; give a name of conf/metric"),
+        ({"methods": []}, "no method is chosen"),
         ({"data": torch.zeros(0, 3, 8, 8)}, "no samples"),
     ],
 )

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from igbench.cli.progress import duration, shown
 from igbench.config import compose
 from igbench.errors import InputError, suggestion
+from igbench.run.progress import duration, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

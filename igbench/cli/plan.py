@@ -7,11 +7,11 @@ from collections import Counter
 from rich.console import Console
 
 from igbench.cli import tables
-from igbench.cli.progress import duration
 from igbench.evaluation import cost
 from igbench.evaluation.cost import Estimate
 from igbench.report.table import Cell, Table
 from igbench.run import checkpoint, reuse
+from igbench.run.progress import duration
 from igbench.run.runner import Job
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from igbench.errors import printable
 from igbench.records import compare
 from igbench.report import render
 from igbench.report.table import Cell, Table
@@ -178,12 +179,3 @@ def _footnotes(table: Table) -> list[str]:
 def plain(text: str, style: str = "") -> Text:
     """Text as it is, without markup and without characters that steer a terminal."""
     return Text(printable(text), style)
-
-
-def printable(text: str) -> str:
-    r"""Text in which every character that cannot be printed is a question mark.
-
-    >>> printable("red \x1b[31m")
-    'red ?[31m'
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -54,8 +55,78 @@ class CallableMethod(BaseMethod):
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
         if self.per_batch:
-            return self.function(batch).detach()
+            first = batch.sample_ids[0] if batch.sample_ids else ""
+            with rng.global_state(batch.seed, "given", first):
+                return self.function(batch).detach()
         return one_by_one(batch, "given", lambda x, i: self.function(x, batch.target_of(i)))
+
+
+@dataclass(frozen=True)
+class Explainer(BaseMethod):
+    """An explainer of another library, which explains its own model, one sample at a time.
+
+    Args:
+        function: Maps x (1, *F), target (1,) or None, and baseline (1, *F) to a map (1, *F).
+        kind: "global" (contributions) or "local" (sensitivities).
+        signed: False where the map is a magnitude.
+        title: Name in tables.
+        needs_gradient: Whether it takes gradients of the model.
+    """
+
+    function: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    kind: Literal["global", "local"]
+    signed: bool = True
+    title: str = "given by the caller"
+    needs_gradient: bool = True
+
+    label = "{title}"
+    reference = "given by the caller"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F)."""
+
+        def explained(x: Tensor, i: int) -> Tensor:
+            return self.function(x, batch.target_of(i), batch.baseline[i : i + 1].clone())
+
+        return one_by_one(batch, "given", explained)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Precomputed(BaseMethod):
+    """Maps that exist already, as a method; it cannot explain anything else.
+
+    Metrics that explain again (robustness, randomisation) are undefined for it.
+
+    Args:
+        values: (S, *F), one map for each sample.
+        sample_ids: S names.
+        kind: "global" (contributions) or "local" (sensitivities).
+        signed: False where the maps are magnitudes.
+
+    >>> Precomputed(torch.ones(2, 3), ("a", "b"))
+    Precomputed(maps of 2 samples, 88f8780c)
+    """
+
+    values: Tensor
+    sample_ids: tuple[str, ...]
+    kind: Literal["global", "local"] = "global"
+    signed: bool = True
+
+    label = "maps given by the caller"
+    reference = "given by the caller"
+    needs_gradient = False
+    explains_again = False
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The maps of the samples of a batch, (N, *F)."""
+        place = {s: i for i, s in enumerate(self.sample_ids)}
+        rows = torch.tensor([place[s] for s in batch.sample_ids])
+        return self.values[rows].to(batch.x)
+
+    def __repr__(self) -> str:
+        content = self.values.detach().cpu().contiguous().numpy().tobytes()
+        digest = hashlib.blake2b(content, digest_size=4).hexdigest()
+        return f"Precomputed(maps of {len(self.sample_ids)} samples, {digest})"
 
 
 def one_by_one(batch: Batch, purpose: str, function: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from igbench.cli.progress import _lines, duration, shown
 from igbench.evaluation.forecast import Progress
+from igbench.run.progress import _lines, duration, shown
 
 # True seconds of one sample; "saliency" and "deletion" differ a thousandfold, "ig" and "deletion"
 # tenfold.

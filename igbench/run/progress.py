@@ -1,7 +1,8 @@
-"""Show the progress of a run: a bar on a terminal, a line a minute elsewhere."""
+"""Show the progress of a run: a bar on a terminal or in a notebook, a line a minute elsewhere."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,8 +18,9 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from igbench.cli.tables import plain
-from igbench.evaluation.experiment import Advance
+from igbench.errors import printable
+from igbench.evaluation import cost
+from igbench.evaluation.experiment import Advance, Experiment
 from igbench.evaluation.forecast import Progress
 
 INTERVAL = 60.0
@@ -29,13 +31,35 @@ WIDTH = 28
 
 
 @contextmanager
+def show_progress(experiment: Experiment, wanted: bool | None) -> Iterator[Advance]:
+    """Show the progress of all samples of an experiment on standard error.
+
+    Args:
+        experiment: What is run.
+        wanted: Whether to; None: on a terminal and in a notebook.
+
+    Yields:
+        To be called after each step with its stage and its number of samples.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    if not (console.is_terminal or console.is_jupyter if wanted is None else wanted):
+        yield lambda stage, samples: None
+        return
+    work: Counter[str] = Counter()
+    for positions in experiment.batches():
+        work.update(experiment.progress_steps(positions))
+    with shown(console, Progress(work, cost.estimate(experiment).per_sample())) as advance:
+        yield advance
+
+
+@contextmanager
 def shown(console: Console, progress: Progress) -> Iterator[Advance]:
     """Show the progress of a run while the context is open.
 
     Yields:
         To be called after each step with its stage and its number of samples.
     """
-    if console.is_terminal:
+    if console.is_terminal or console.is_jupyter:
         with _bar(console, progress) as bar:
             task = bar.add_task("start", total=1.0)
 
@@ -73,7 +97,7 @@ class _Left(ProgressColumn):
 
 
 def _short(stage: str) -> str:
-    text = plain(stage).plain
+    text = printable(stage)
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
 
 
