@@ -134,7 +134,7 @@ def layers_in_order(model: nn.Module, x: Tensor) -> tuple[str, ...]:
     try:
         # With gradients, as some attention layers skip their parts without them.
         with torch.enable_grad():
-            model(x.detach().clone().requires_grad_())
+            model(x.detach().clone().requires_grad_().clone())  # the model may work in place
     finally:
         for handle in handles:
             handle.remove()

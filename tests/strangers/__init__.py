@@ -1,0 +1,1 @@
+"""Models, data and settings of strangers: unharmed, with the right numbers, or refused."""
