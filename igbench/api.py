@@ -217,14 +217,15 @@ def _experiment(
     chosen = _methods(methods, wrapped, source, layer)
     classes = _target(target, len(source))
     labels = torch.tensor([v for v in source.labels if v is not None], dtype=torch.int64)
+    explained = target == "label" if isinstance(data, Data) else True
     outputs = look(
         Score(wrapped.module, output, batch_size, channels_last=wrapped.channels_last),
         x.to(device, dtype),
         chosen,
         None if isinstance(classes, str) else torch.tensor(classes).reshape(-1),
-        labels,
+        labels if explained else None,
     )
-    if target == "label" and not len(labels):
+    if classes == "label" and not len(labels):
         raise InputError("target='label' needs labels: give the data as (inputs, labels).")
     return Experiment(
         name=name,

@@ -8,7 +8,7 @@ reaches the model of the caller: caches, counters, `requires_grad`, in-place cha
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -40,21 +40,39 @@ def private(model: nn.Module | Callable[..., Any]) -> nn.Module | Callable[..., 
     if not isinstance(model, nn.Module):
         return model
     _check_weights(model)
-    shared: dict[int, Any] = {id(p): _weight(p) for p in model.parameters()}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:  # a kept activation
-                shared[id(value)] = value.detach()
     try:
-        with torch.inference_mode(False), torch.no_grad():
-            own = copy.deepcopy(model, shared)
+        own = duplicate(model, {id(p): _weight(p) for p in model.parameters()})
     except Exception:  # locks, open files, nodes of a graph: whatever has no copy
         check_eval_mode(model)
         return model
     for parameter in own.parameters():
         parameter.requires_grad_(False)
-    _check_mode(own)
+    if "eval" in vars(model):  # torch.export puts a refusal there: its programs have no modes
+        for module in own.modules():
+            module.training = False
+    check_eval_mode(own)
     return own
+
+
+def duplicate(model: nn.Module, shared: Mapping[int, Any] | None = None) -> nn.Module:
+    """A copy of a module, which may keep tensors that belong to a graph, such as activations.
+
+    Args:
+        model: What to copy; its weights are copied too, unless they are shared.
+        shared: Objects that take the place of others, by the identity of these.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> layer.last = layer(torch.ones(1, 2))  # copy.deepcopy refuses
+    >>> duplicate(layer).weight.data_ptr() == layer.weight.data_ptr()
+    False
+    """
+    memo = dict(shared or {})
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach()
+    with torch.inference_mode(False), torch.no_grad():
+        return copy.deepcopy(model, memo)
 
 
 def _weight(parameter: nn.Parameter) -> nn.Parameter:
@@ -72,18 +90,6 @@ def _check_weights(model: nn.Module) -> None:
                 f"the model's {name!r} is {how}, so it has no values; load the weights, and call "
                 "a lazy model once first."
             )
-
-
-def _check_mode(own: nn.Module) -> None:
-    """Raise unless a copy is in eval mode; exported programs have no modes to choose from."""
-    try:
-        check_eval_mode(own)
-    except InputError:
-        try:
-            own.eval()
-        except NotImplementedError:
-            return
-        raise
 
 
 def placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -66,7 +66,7 @@ def repeat(seed: int, number: int) -> int:
 
 @contextmanager
 def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[Callable[[], bool]]:
-    """Seed the global generators of torch and numpy, and restore them afterwards.
+    """Seed the global generators of torch, numpy and Python, and restore them afterwards.
 
     For foreign code alone (Captum, shap, Quantus) that draws from global state.  One thread at a
     time; others that want the same wait.
@@ -79,8 +79,12 @@ def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[Callable[[
         torch.manual_seed(value)
         np.random.seed(value % 2**32)  # noqa: NPY002  foreign code uses the legacy generator
         random.seed(value)
-        start = _states()
-        yield lambda: _states() != start
+        start, dtype = _states(), torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)  # in which foreign code draws
+        try:
+            yield lambda: _states() != start
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 _ONE_AT_A_TIME = threading.RLock()

@@ -230,9 +230,12 @@ def test_models_of_other_kinds_have_the_same_numbers(kind):
 def test_models_that_cannot_work_say_why():
     with pytest.raises(InputError, match="dynamic first axis"):
         igbench.evaluate(_exported(dynamic=False), rows(), **CHOSEN)
-    with pytest.raises(InputError, match="no gradient by its inputs.*evaluate it alone"):
-        igbench.evaluate(_quantised(), rows(), **CHOSEN)
-    found = igbench.evaluate(_quantised(), rows(), methods=["random"], metrics=["deletion"])
+    with pytest.raises(InputError, match="depend on the rows beside it"):
+        igbench.evaluate(_quantised(), rows(), **CHOSEN)  # one scale for all rows of a call
+    with pytest.raises(InputError, match=r"no gradient by its inputs.*evaluate it alone"):
+        igbench.evaluate(_quantised(), rows(), **CHOSEN, batch_size=1)
+    alone = {"methods": ["random"], "metrics": ["deletion"], "batch_size": 1}
+    found = igbench.evaluate(_quantised(), rows(), **alone)
     assert (found.frame.status == "ok").all()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from igbench.core import callers
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score, Wrapped
 from igbench.errors import InputError, check_choice
@@ -139,7 +139,7 @@ class Halves(nn.Module):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.first, self.second = copy.deepcopy(layer), copy.deepcopy(layer)
+        self.first, self.second = callers.duplicate(layer), callers.duplicate(layer)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.mul_(0.5)
@@ -177,7 +177,7 @@ def rewritten(model: nn.Module, rewrite: str) -> nn.Module:
     Raises:
         InputError: There is nothing to rewrite.
     """
-    twin = copy.deepcopy(model)
+    twin = callers.duplicate(model)
     made: dict[int, nn.Module] = {}  # a module that is used in two places stays one
     for parent in list(twin.modules()):
         for name, child in list(parent._modules.items()):

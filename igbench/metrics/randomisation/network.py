@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from igbench.core import rng
+from igbench.core import callers, rng
 from igbench.core.batch import Batch
 from igbench.errors import InputError
 
@@ -104,7 +103,7 @@ def network(batch: Batch, init: Init) -> Network:
             "weights are made random layer by layer, so the model must be a torch module, not a "
             "function."
         )
-    twin = copy.deepcopy(model)
+    twin = callers.duplicate(model)
     layers = layers_in_order(twin, batch.score.inputs(batch.x[:1]))
     if not layers:
         raise InputError("the model has no layer with weights that could be made random.")
