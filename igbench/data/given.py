@@ -152,11 +152,10 @@ def _first(data: Data, limit: int) -> Data:
 def _arrays(inputs: Any, labels: Any, model: object, limit: int | None) -> Data:
     x = callers.rows("the data", inputs, model)
     ids: tuple[str, ...] = ()
-    index = getattr(inputs, "index", None)
-    if hasattr(inputs, "select_dtypes") and type(index).__name__ != "RangeIndex":
-        if not index.is_unique:
+    if hasattr(inputs, "select_dtypes") and type(inputs.index).__name__ != "RangeIndex":
+        if not inputs.index.is_unique:
             raise InputError("the index of the frame is not unique; each sample needs a name.")
-        ids = tuple(map(str, index))
+        ids = tuple(map(str, inputs.index))
     own = [None] * len(x) if labels is None else as_labels(labels, len(x))
     part = slice(limit)
     return _data(x.shape[1:], own[part], Rows(x[part]), "given by the caller", ids[part])

@@ -84,8 +84,8 @@ def expected():
 
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_containers(kind, expected):
-    state = torch.get_rng_state()
-    found = table(plain(), CONTAINERS[kind]())
+    model, state = plain(), torch.get_rng_state()
+    found = table(model, CONTAINERS[kind]())
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-6)
     if "loader" in kind:
         assert torch.equal(torch.get_rng_state(), state)
@@ -214,7 +214,7 @@ def test_a_binary_logit_is_a_probability_where_people_say_so():
     assert score == pytest.approx(model(x)[:, 0].tolist(), rel=1e-5)
     assert [s["label"] for s in found.run.samples] == labels
     assert 0 < found.table().loc["ig", "deletion"] < 1
-    with pytest.raises(InputError, match="label 2 is not one of .* labels 0 and 1, or none"):
+    with pytest.raises(InputError, match=r"label 2 is not one of .* labels 0 and 1, or none"):
         igbench.evaluate(model, (x, [0, 2]), methods=["ig"], metrics=["completeness"])
 
 
@@ -345,7 +345,7 @@ def test_the_layer_of_grad_cam():
     found = igbench.evaluate(net, x, methods="grad_cam", metrics="sparseness", layer="features.2")
     assert (found.frame.status == "ok").all()
     assert "features.2" in found.run.methods["grad_cam"].title
-    with pytest.raises(InputError, match="no layer 'feature'.*'features'"):
+    with pytest.raises(InputError, match=r"no layer 'feature'.*'features'"):
         igbench.evaluate(net, x, methods="grad_cam", metrics="sparseness", layer="feature")
 
 
