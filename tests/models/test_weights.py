@@ -1,8 +1,10 @@
+import argparse
 import hashlib
 import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -194,3 +196,155 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IGBENCH_CACHE", str(tmp_path / "env"))
     assert weights.cache_folder(None) == tmp_path / "env"
     assert weights.cache_folder("~/mine") == tmp_path / "mine"
+
+
+class Named(nn.Module):
+    """A net below the attribute `model`, as in wrappers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = net()
+
+
+def with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [
+        ("module.", "without the prefix 'module.'"),
+        ("_orig_mod.", "without the prefix '_orig_mod.'"),
+        ("model.", "without the prefix 'model.'"),
+        ("model._orig_mod.module.", "without the prefix 'model._orig_mod.module.'"),
+        ("", ""),
+    ],
+)
+def test_prefixes_of_wrappers_are_taken_off(prefix: str, said: str) -> None:
+    source, module = net(), net()
+    source[1].running_mean.fill_(0.25)
+    assert weights.fit_state(module, with_prefix(source.state_dict(), prefix), "it") == said
+    assert weights.state_hash(module) == weights.state_hash(source)
+
+
+def test_states_as_data_parallel_writes_them() -> None:
+    source, module = net(), net()
+    weights.fit_state(module, nn.DataParallel(source).state_dict(), "it")
+    assert weights.state_hash(module) == weights.state_hash(source)
+
+
+def test_a_prefix_that_is_the_modules_own_stays() -> None:
+    source, module = Named(), Named()
+    assert weights.fit_state(module, source.state_dict(), "it") == ""
+    said = weights.fit_state(module, with_prefix(source.state_dict(), "module."), "it")
+    assert said == "without the prefix 'module.'"
+    assert weights.state_hash(module) == weights.state_hash(source)
+
+
+def test_a_prefix_that_not_every_name_has_is_named() -> None:
+    state = with_prefix(net().state_dict(), "module.")
+    with pytest.raises(InputError) as error:
+        weights.fit_state(net(), {"n_averaged": torch.tensor(3), **state}, "it")
+    assert str(error.value) == (
+        "it does not fit the architecture: '0.weight' is missing. The prefix 'module.' was kept, "
+        "since 'n_averaged' does not have it: remove one or the other from the file."
+    )
+
+
+def test_half_precision_is_widened_and_said() -> None:
+    source, module = net().half(), net()
+    assert weights.fit_state(module, source.state_dict(), "it") == (
+        "converted from float16 to float32"
+    )
+    assert torch.equal(module[0].weight, source[0].weight.float())
+
+
+def test_integers_are_no_weights() -> None:
+    state = net().state_dict()
+    whole = state | {"0.weight": torch.ones(4, 3, 3, 3, dtype=torch.int8)}
+    with pytest.raises(InputError, match=r"'0\.weight' holds int8, expected float32\.$"):
+        weights.fit_state(net(), whole, "it")
+
+
+class Renamed(nn.Module):
+    """Its former name of `w` was `old`, which it still reads from states without a version."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):  # type: ignore[no-untyped-def]
+        if local_metadata.get("version") is None and f"{prefix}old" in state_dict:
+            state_dict[f"{prefix}w"] = state_dict.pop(f"{prefix}old")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def test_former_names_are_brought_up_to_date_by_the_module() -> None:
+    module = Renamed()
+    weights.fit_state(module, {"module.old": torch.tensor([1.0, 2.0])}, "it")
+    assert module.w.tolist() == [1.0, 2.0]
+
+
+def test_versions_are_kept(tmp_path: Path) -> None:
+    torch.save(nn.DataParallel(Renamed()).state_dict(), tmp_path / "w.pt")
+    state = weights.load_state(tmp_path / "w.pt")
+    assert state._metadata["module"] == {"version": 2}  # type: ignore[attr-defined]
+    assert weights.fit_state(Renamed(), state, "it") == "without the prefix 'module.'"
+
+
+@pytest.mark.parametrize(
+    "entry", ["state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema", "anything"]
+)
+def test_the_one_state_dict_of_a_checkpoint_is_found(tmp_path: Path, entry: str) -> None:
+    source, module = net(), net()
+    state = with_prefix(source.state_dict(), "module.")
+    optimiser = torch.optim.Adam(source.parameters()).state_dict()
+    torch.save({"epoch": 3, entry: state, "optimizer": optimiser}, tmp_path / "w.pt")
+    said = weights.fill(module, tmp_path / "w.pt")
+    assert said == f"state dict w.pt (entry {entry!r}; without the prefix 'module.')"
+    assert weights.state_hash(module) == weights.state_hash(source)
+
+
+def test_several_state_dicts_are_named_and_one_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    raw, averaged = {"w": torch.ones(1)}, {"w": torch.zeros(1)}
+    torch.save({"model": raw, "ema": {"state_dict": averaged}}, path)
+    with pytest.raises(InputError) as error:
+        weights.load_state(path)
+    assert str(error.value) == (
+        f"{str(path)!r} holds several state dicts: 'model', 'ema.state_dict'; choose one with "
+        "model.entry=model."
+    )
+    assert weights.load_state(path, entry="model")["w"].item() == 1
+    assert weights.load_state(path, entry="ema.state_dict")["w"].item() == 0
+    with pytest.raises(InputError, match=r"no state dict 'mode'; it has 'model', .*mean 'model'\?"):
+        weights.load_state(path, entry="mode")
+
+
+def test_settings_of_training_do_not_matter(tmp_path: Path) -> None:
+    if not hasattr(torch.serialization, "safe_globals"):
+        pytest.skip("torch 2.5")
+    beside = {"args": argparse.Namespace(lr=0.1), "best": np.float64(0.9), "n": np.int32(3)}
+    torch.save({"model": {"w": torch.ones(2)}, **beside}, tmp_path / "w.pt")
+    assert weights.load_state(tmp_path / "w.pt")["w"].tolist() == [1.0, 1.0]
+
+
+def test_what_needs_code_is_named(tmp_path: Path) -> None:
+    torch.save(net(), tmp_path / "whole.pth")
+    torch.save({"model": net().state_dict(), "config": Path("x")}, tmp_path / "beside.pth")
+    with pytest.raises(InputError, match=r"\(a whole object of the class torch\.nn\S*Sequential\)"):
+        weights.load_state(tmp_path / "whole.pth")
+    with pytest.raises(InputError, match=r"\(it needs pathlib\S*Path\); save the tensors alone"):
+        weights.load_state(tmp_path / "beside.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.:FutureWarning")
+def test_programs_are_no_state_dicts(tmp_path: Path) -> None:
+    example = torch.zeros(2, 2)
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), example), tmp_path / "script.pt")
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (example,)), tmp_path / "program.pt2")
+    for name, kind in (("script.pt", "a TorchScript"), ("program.pt2", "an exported")):
+        with pytest.raises(InputError, match=rf"is {kind} program.*model=exported model\.path="):
+            weights.load_state(tmp_path / name)
