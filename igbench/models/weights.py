@@ -312,6 +312,31 @@ def _wrapper_hint(given: Mapping[str, Tensor]) -> str:
     return ""
 
 
+def classes(state: Mapping[str, Tensor], module: nn.Module, count: int) -> int | None:
+    """Number of classes of a state dict whose last layer differs from that of `module`.
+
+    Args:
+        state: Name to tensor.
+        module: The architecture with `count` classes.
+        count: Number of classes that nothing else in the module has by chance.
+
+    Returns:
+        The one length that replaces `count` in the shapes; `count` where all shapes agree; None
+        where nothing can be said.
+
+    >>> other = nn.Linear(3, 7).state_dict()
+    >>> classes(other, nn.Linear(3, 10), 10)
+    7
+    """
+    own = module.state_dict()
+    given, _ = _without_wrappers(state, own)
+    heads = [n for n, v in own.items() if n in given and v.dim() and len(v) == count]
+    lengths = {len(given[n]) for n in heads if given[n].dim() and given[n].shape != own[n].shape}
+    if not lengths:
+        return count if heads else None
+    return lengths.pop() if len(lengths) == 1 else None
+
+
 def fill(module: nn.Module, path: Path, entry: str | None = None) -> str:
     """Read a state dict from a file into `module`.
 
