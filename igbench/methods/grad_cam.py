@@ -43,6 +43,7 @@ class GradCam(BaseMethod):
         for i in range(len(batch)):
             args = None if batch.target is None else (batch.target_of(i),)
             small = explainer.attribute(batch.x[i : i + 1], additional_forward_args=args)
+            self._check_spatial(small)
             maps.append(self._enlarge(small.detach(), batch.x[i : i + 1]))
         return torch.cat(maps)
 
@@ -53,7 +54,8 @@ class GradCam(BaseMethod):
         if not isinstance(model, nn.Module) or not self.layer:
             raise InputError(
                 "Grad-CAM needs a torch module, and the name of one of its layers with spatial "
-                "axes; set method.grad_cam.layer=NAME."
+                "axes; set method.grad_cam.layer=NAME, or leave grad_cam out: transformers of "
+                "tokens have no such layer."
             )
         layers = dict(model.named_modules())
         if self.layer not in layers:
@@ -63,6 +65,15 @@ class GradCam(BaseMethod):
                 f"Set method.grad_cam.layer=NAME.{suggestion(self.layer, layers)}"
             )
         return layers[self.layer]
+
+    def _check_spatial(self, small: object) -> None:
+        shape = tuple(small.shape) if isinstance(small, Tensor) else None
+        if shape is None or len(shape) != 4:
+            has = f"has tokens or vectors, {shape}" if shape else "returns several tensors"
+            raise InputError(
+                f"the layer {self.layer!r} {has} where Grad-CAM needs (N, channels, h, w); set "
+                "method.grad_cam.layer=NAME of another one, or leave grad_cam out."
+            )
 
     def _enlarge(self, small: Tensor, x: Tensor) -> Tensor:
         corners = None if self.mode == "nearest" else False
