@@ -168,7 +168,7 @@ def _plain_records() -> AbstractContextManager[Any]:
     )
 
 
-def _members(path: Path) -> dict[str, str]:
+def members(path: Path) -> dict[str, str]:
     """Names in a zip archive without the folder around them, to their full names."""
     if not zipfile.is_zipfile(path):
         return {}
@@ -178,7 +178,7 @@ def _members(path: Path) -> dict[str, str]:
 
 def _refuse_programs(path: Path) -> None:
     """Raise for files that hold a whole program instead of tensors."""
-    names = _members(path)
+    names = members(path)
     kind = "a TorchScript program" if "constants.pkl" in names else ""
     kind = "an exported program" if "archive_format" in names and "data.pkl" not in names else kind
     if kind:
@@ -190,7 +190,7 @@ def _refuse_programs(path: Path) -> None:
 
 def _culprit(path: Path, name: str) -> str:
     """What in a pickle needs code: the file's only object, or something beside the tensors."""
-    member = _members(path).get("data.pkl")
+    member = members(path).get("data.pkl")
     if member:
         with zipfile.ZipFile(path) as archive:
             codes = pickletools.genops(archive.read(member))

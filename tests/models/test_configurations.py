@@ -7,15 +7,7 @@ import yaml
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = [
-    *("model/efficientnet_lite0", "model/efficientnet_lite1", "model/efficientnet_lite2"),
-    *(
-        "model/resnet18",
-        "model/resnet50",
-        "model/torchvision",
-        "model/timm",
-        "model/hf_image",
-        "model/digits_resnet",
-    ),
+    *(f"model/{path.stem}" for path in sorted((CONF / "model").glob("*.yaml"))),
     *("data/photographs", "data/digits", "data/imagenet"),
 ]
 
