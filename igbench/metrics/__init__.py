@@ -8,6 +8,7 @@ Families: faithfulness (`igbench.metrics.faithfulness`), robustness, localisatio
 """
 
 from igbench.metrics.agreement import Difference
+from igbench.metrics.arrays import score_arrays
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.axiomatic.convergence import ConvergenceError
 from igbench.metrics.axiomatic.dummy import Dummy
@@ -160,6 +161,7 @@ __all__ = [
     "relevance_mass",
     "relevance_rank",
     "road",
+    "score_arrays",
     "sensitivity_n",
     "sic",
     "smooth_mprt",
