@@ -54,8 +54,8 @@ class GradCam(BaseMethod):
         if not isinstance(model, nn.Module) or not self.layer:
             raise InputError(
                 "Grad-CAM needs a torch module, and the name of one of its layers with spatial "
-                "axes; set method.grad_cam.layer=NAME, or leave grad_cam out: transformers of "
-                "tokens have no such layer."
+                "axes; set method.grad_cam.layer=NAME, or leave grad_cam out: transformers and "
+                "exported programs have no such layer."
             )
         layers = dict(model.named_modules())
         if self.layer not in layers:
