@@ -21,7 +21,7 @@ from typing import Any, get_args
 import yaml
 
 from igbench.certify.certificates import CASES
-from igbench.config import compose
+from igbench.config import folders
 from igbench.config.build import construct, locate
 from igbench.records import stats, store
 from igbench.report import render
@@ -95,8 +95,8 @@ class Entry:
 def entries(group: str) -> tuple[Entry, ...]:
     """All files of conf/metric or conf/method, by name."""
     found = []
-    for name in compose.choices(group):
-        text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
+    for name in folders.packaged(group):
+        text = folders.file(group, name).read_text(encoding="utf-8")
         said = [v[1:].strip() for v in text.splitlines() if v.startswith("#")]
         found.append(Entry(group, name, yaml.safe_load(text)[name], " ".join(said)))
     return tuple(found)

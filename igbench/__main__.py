@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
+from pathlib import Path
 
-COMMANDS = ("plan", "list", "report", "compare", "doctor", "certify", "slurm")
+COMMANDS = ("init", "plan", "list", "report", "compare", "doctor", "certify", "slurm")
 
 USAGE = """\
 igbench: how complete, faithful, stable and costly is Integrated Gradients on this model?
 
   igbench [experiment=NAME] [key=value ...]   run an experiment (default: imagenet_lite, offline)
+  igbench init NAME                           a folder for a model and data of your own
   igbench plan [key=value ...]                what a run would cost, and what of it is done
   igbench list [GROUP]                        experiments, methods, metrics, models, data, ...
   igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
@@ -26,12 +29,13 @@ Keys everyone needs:
   precision=bf16          perturbed inputs without gradient; the error is told   compile=true
   executor=serial|ray   executor.workers=4   overwrite=true (a finished run is not run again)
   method.ig.n_steps=100   (any key of a chosen file in conf/)
+  --config-dir DIR        files of your own for any key=NAME; conf/ of this folder is read anyway
   -m key=a,b              a run for each value     --cfg job   show the configuration
   --markdown              print tables as Markdown     -v   traceback of an error
 
 An interrupted run resumes where it was when the same command is given again.
 Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage or configuration,
-3 finished with failed cells, 130 interrupted.
+3 finished with failed cells, 4 runs that are not comparable (compare), 130 interrupted.
 """
 
 
@@ -42,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: From libraries that parse arguments.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _set_up()
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE)
         return 0
@@ -55,8 +60,25 @@ def main(arguments: list[str] | None = None) -> int:
         from igbench.cli import main
 
         return main.main(words, COMMANDS)
+    except KeyboardInterrupt:  # while modules are imported
+        sys.stderr.write("igbench: Interrupted before it began. Run the same command again.\n")
+        return 130
     finally:
         gc.enable()
+
+
+def _set_up() -> None:
+    """Make output and imports the same for `igbench` and `python -m igbench`, everywhere.
+
+    A character that standard output or error cannot show is escaped, and modules in the current
+    folder can be imported unless Python was told not to (`python -P`, PYTHONSAFEPATH).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    here = str(Path.cwd())
+    if not sys.flags.safe_path and not {here, ""} & set(sys.path):
+        sys.path.insert(0, here)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor, nn
 
 from igbench import baselines
 from igbench.baselines import as_baseline
-from igbench.config import compose
+from igbench.config import compose, folders
 from igbench.config.build import construct
 from igbench.core import callers
 from igbench.core.batch import Method, Metric
@@ -334,9 +333,7 @@ def _feature_numbers(features: Any) -> Tensor:
 
 def _node(group: str, name: str) -> dict[str, Any]:
     """What a file of conf/ says."""
-    check_choice(group, name, compose.choices(group))
-    text = (compose.FOLDER / group / f"{name}.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text)[name])
+    return folders.node(group, name)
 
 
 def _model(model: Any, x: Tensor) -> Model:

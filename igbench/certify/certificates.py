@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.cases_faithfulness import FAITHFULNESS_CASES
 from igbench.certify.cases_robustness import OTHER_CASES
-from igbench.config import build, compose
+from igbench.config import build, folders
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice
@@ -80,7 +79,7 @@ def certify(metrics: Sequence[str] | None = None) -> list[Certificate]:
     Raises:
         InputError: An unknown name.
     """
-    known = compose.choices("metric")
+    known = folders.packaged("metric")
     for name in metrics or ():
         check_choice("metric", name, known)
     found = []
@@ -127,8 +126,7 @@ def obtain(case: Case) -> Measurement:
 
 def configured(metric: str) -> dict[str, Any]:
     """The node of a file in conf/metric."""
-    path = compose.FOLDER / "metric" / f"{metric}.yaml"
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))[metric])
+    return folders.node("metric", metric)
 
 
 def table(certificates: Sequence[Certificate]) -> str:
@@ -143,6 +141,6 @@ def table(certificates: Sequence[Certificate]) -> str:
             f"| {c.metric} | {title} | {c.expected:.10g} | {c.obtained:.10g} | {c.error:.1g} | "
             f"{c.tolerance:.1g} | {'yes' if c.ok else '**no**'} |"
         )
-    without = [n for n in compose.choices("metric") if n in NO_CLOSED_FORM]
+    without = [n for n in folders.packaged("metric") if n in NO_CLOSED_FORM]
     lines += [""] + [f"No closed form, {NO_CLOSED_FORM[name]}: {name}." for name in without]
     return "\n".join(lines).rstrip()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from igbench.certify.certificates import configured
-from igbench.config import build, compose
+from igbench.config import build, folders
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch
 from igbench.core.score import Score
@@ -104,7 +104,7 @@ def planted(samples: int = 12, seed: int = 0) -> tuple[Batch, dict[str, Tensor]]
 def ordering_tests(metrics: Sequence[str] | None = None) -> list[OrderingTest]:
     """Test the order of all metrics in conf/metric, or of some."""
     batch, maps = planted()
-    return [run(name, batch, maps) for name in metrics or compose.choices("metric")]
+    return [run(name, batch, maps) for name in metrics or folders.packaged("metric")]
 
 
 def no_order(name: str, metric: BaseMetric) -> str:

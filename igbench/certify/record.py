@@ -10,7 +10,7 @@ from typing import Any
 from igbench.certify.cases import NO_CLOSED_FORM
 from igbench.certify.certificates import Certificate, certify
 from igbench.certify.ordering import LEVELS, OrderingTest, ordering_tests
-from igbench.config import compose
+from igbench.config import folders
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def certify_run(metrics: Iterable[str]) -> dict[str, Any]:
     Returns:
         The certificates and ordering tests, see `as_record`.
     """
-    names, known = list(metrics), compose.choices("metric")
+    names, known = list(metrics), folders.packaged("metric")
     own = [name for name in names if name in known]
     certificates, tests = (certify(own), ordering_tests(own)) if own else ([], [])
     wrong = [c.metric for c in certificates if not c.ok] + [t.metric for t in tests if not t.ok]
@@ -42,7 +42,7 @@ def as_record(
         "cases": one entry for each case; "ordering": one for each metric that has an order;
         "without": names of metrics without a case, and the reason.
     """
-    known = compose.choices("metric")
+    known = folders.packaged("metric")
     return {
         "cases": [asdict(c) | {"ok": c.ok} for c in certificates],
         "ordering": [

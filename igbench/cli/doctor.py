@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from igbench.config import compose
+from igbench.config import folders
 from igbench.run import provenance
 
 OPTIONAL = {
@@ -25,7 +25,8 @@ def text() -> str:
     for package, advice in OPTIONAL.items():
         found = importlib.util.find_spec(package) is not None
         lines.append(f"{package:<14}{'installed' if found else f'not installed; for {advice}'}")
-    lines += ["", f"device        {_device()}", f"configuration {compose.FOLDER}", ""]
+    lines += ["", f"device        {_device()}", f"configuration {folders.FOLDER}"]
+    lines += [*(f"and your own  {folder}" for folder in folders.own()), ""]
     lines += _weights()
     if importlib.util.find_spec("cv2") is not None and not _opengl():
         lines.append(

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from textwrap import indent
 from typing import Any, get_args
 
-import yaml
 from rich.console import Console
 
 from igbench.cli import tables
-from igbench.config import compose
+from igbench.config import folders
 from igbench.config.build import construct
 from igbench.errors import check_choice
 from igbench.report import render
@@ -35,6 +34,10 @@ KINDS = {
     "control": "controls: maps that know nothing of the model, never ranked",
 }
 """Heads of the groups of methods."""
+
+
+BROKEN = "your own that cannot be listed"
+"""Head of the files of the user that hold no method or metric, or one that needs a model."""
 
 
 def show(console: Console, group: str = "", *, markdown: bool = False) -> None:
@@ -69,12 +72,13 @@ def listed(group: str = "") -> Iterator[Table]:
 
 def _plain(plural: str, folder: str) -> Iterator[Table]:
     """What the files of a folder say of themselves."""
-    yield _table(plural, {name: (_comment(folder, name),) for name in compose.choices(folder)})
+    yield _table(plural, {name: (_comment(folder, name),) for name in folders.choices(folder)})
 
 
 def _metrics(plural: str, folder: str) -> Iterator[Table]:
     """Metrics by family: direction, question and paper."""
-    specs: dict[str, MetricSpec] = _specs(folder)
+    specs: dict[str, MetricSpec]
+    specs, broken = _specs(folder)
     for family in get_args(Family):
         lines = {
             name: (spec.arrow or "–", spec.explains or spec.title, spec.reference)
@@ -83,11 +87,14 @@ def _metrics(plural: str, folder: str) -> Iterator[Table]:
         }
         if lines:
             yield _table(f"{plural}, {family or 'others'}", lines)
+    if broken:
+        yield _table(f"{plural}, {BROKEN}", broken)
 
 
 def _methods(plural: str, folder: str) -> Iterator[Table]:
     """Methods by kind, then oracles and controls: title and paper."""
-    specs: dict[str, MethodSpec] = _specs(folder)
+    specs: dict[str, MethodSpec]
+    specs, broken = _specs(folder)
     for kind, title in KINDS.items():
         lines = {
             name: (spec.title + ("" if spec.signed else " (magnitudes)"), spec.reference)
@@ -96,6 +103,8 @@ def _methods(plural: str, folder: str) -> Iterator[Table]:
         }
         if lines:
             yield _table(f"{plural}, {title}", lines)
+    if broken:
+        yield _table(f"{plural}, {BROKEN}", broken)
 
 
 _BUILDERS = {"metric": _metrics, "method": _methods}
@@ -115,19 +124,23 @@ def _table(title: str, lines: Mapping[str, tuple[str, ...]]) -> Table:
 
 def _comment(folder: str, name: str) -> str:
     """The comment at the top of a file, without the lines that are commands."""
-    path = compose.FOLDER / folder / f"{name}.yaml"
+    path = folders.file(folder, name)
     return " ".join(
         line.removeprefix("#").strip()
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
         if line.startswith("#") and "@package" not in line and "python -m" not in line
     )
 
 
-def _specs(folder: str) -> dict[str, Any]:
-    """Definitions of all methods or metrics, as their files configure them."""
-    found = {}
-    for name in compose.choices(folder):
-        path = compose.FOLDER / folder / f"{name}.yaml"
-        node = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
-        found[name] = construct(node, f"{folder}.{name}").spec
-    return found
+def _specs(folder: str) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Definitions of all methods or metrics, and why those of the user's files have none."""
+    found: dict[str, Any] = {}
+    broken: dict[str, tuple[str, ...]] = {}
+    for name in folders.choices(folder):
+        try:
+            found[name] = construct(folders.node(folder, name), f"{folder}.{name}").spec
+        except Exception as error:
+            if name in folders.packaged(folder):
+                raise
+            broken[name] = (" ".join(str(error).split()),)
+    return found, broken

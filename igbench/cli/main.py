@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from igbench.config import compose
+from igbench.config import compose, folders
 from igbench.errors import InputError, suggestion
 from igbench.run.progress import duration, shown
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from igbench.run.runner import Job
 
 MARKDOWN = "--markdown"
+
+INTERRUPTED = "Interrupted. Run the same command again to resume."
 
 OK, REGRESSION, WRONG, USAGE, FAILED, STOPPED = 0, 1, 1, 2, 3, 130
 
@@ -49,26 +51,16 @@ def main(words: list[str], commands: Sequence[str]) -> int:
     markdown = MARKDOWN in words
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        if words and words[0] in commands:
-            return _command(words)
-        words = [w for w in words if w != MARKDOWN]
-        if any(w.startswith("-") for w in words):
-            return _hydra(words, markdown)
-        if words and "=" not in words[0]:
-            raise InputError(
-                f"unknown command {words[0]!r}; known: {', '.join(commands)}, or key=value pairs "
-                f"for a run.{suggestion(words[0], commands)}"
-            )
-        return run(words, markdown)
+        words, searched = compose.searched_folders(words)
+        with folders.searching(searched):
+            return _dispatch(words, commands, markdown)
     except InputError as error:
         if verbose:
             raise
         sys.stderr.write(f"igbench: {error}\n")
         return USAGE
     except KeyboardInterrupt as stop:
-        sys.stderr.write(
-            f"igbench: {stop or 'Interrupted. Run the same command again to resume.'}\n"
-        )
+        sys.stderr.write(f"igbench: {str(stop) or INTERRUPTED}\n")
         return STOPPED
     except OSError as error:
         if verbose or error.errno not in _NO_ROOM:
@@ -79,6 +71,20 @@ def main(words: list[str], commands: Sequence[str]) -> int:
             "the same command again: what was done is kept.\n"
         )
         return USAGE
+
+
+def _dispatch(words: list[str], commands: Sequence[str], markdown: bool) -> int:
+    if words and words[0] in commands:
+        return _command(words)
+    words = [w for w in words if w != MARKDOWN]
+    if any(w.startswith("-") for w in words):
+        return _hydra(words, markdown)
+    if words and "=" not in words[0]:
+        raise InputError(
+            f"unknown command {words[0]!r}; known: {', '.join(commands)}, or key=value pairs "
+            f"for a run.{suggestion(words[0], commands)}"
+        )
+    return run(words, markdown)
 
 
 def _command(words: list[str]) -> int:
@@ -97,15 +103,18 @@ def _hydra(words: list[str], markdown: bool) -> int:
     """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
     import hydra
 
+    from igbench.config import search_path
+
     words = [compose.settled(word) for word in words]
     compose.check_names(words)
     plain = [w for w in words if "=" in w and "," not in w and w[0] not in "-+"]
     board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
     worst = [OK]
+    search_path.register()
     job = sweep_job(board.absolute(), worst, markdown)
     saved, sys.argv = sys.argv, ["igbench", *words]
     try:
-        hydra.main(config_path=str(compose.FOLDER), config_name="run", version_base="1.3")(job)()
+        hydra.main(config_path=str(folders.FOLDER), config_name="run", version_base="1.3")(job)()
         statuses = [int(path.suffix[1:]) for path in board.glob("*.*")]
     finally:
         sys.argv = saved
@@ -123,13 +132,16 @@ def sweep_job(
         worst: The same, for runs in this process.
         markdown: Print tables as Markdown.
     """
+    searched, path = folders.own(), list(sys.path)
 
     def job(config: DictConfig) -> None:
         from omegaconf import OmegaConf
 
+        sys.path += [entry for entry in path if entry not in sys.path]  # in another process
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            status = run_config(compose.selected(plain), [], markdown)
+            with folders.searching(searched):
+                status = run_config(compose.selected(plain), [], markdown)
         except InputError as error:
             sys.stderr.write(f"igbench: {error}\n")
             status = USAGE
@@ -178,7 +190,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
 
     outcome = runner.finish(
         job,
-        command=shlex.join(["python", "-m", "igbench", *overrides]),
+        command=shlex.join(["python", "-m", "igbench", *folders.options(), *overrides]),
         overwrite=bool(config["overwrite"]),
         watch=watch,
     )
@@ -233,6 +245,22 @@ def _headline(job: Job, cost: Estimate, seconds: float) -> str:
         f"{duration(seconds)} in all, up to {experiment.batch_size} rows a call"
         f"{resumed}"
     )
+
+
+@app.command("init")
+def init_(
+    name: Annotated[str, typer.Argument(help="of the folder, and of what is in it")],
+) -> int:
+    """Write a folder with a model and data of your own, which runs at once."""
+    from igbench.cli import init
+
+    folder = init.write(name, Path.cwd())
+    console = _console()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        console.print(str(path.relative_to(Path.cwd())), highlight=False, markup=False)
+    run_it = f"igbench --config-dir {name}/conf experiment={name}"
+    console.print(f"Run it with: {run_it}", highlight=False, markup=False)
+    return OK
 
 
 @app.command("plan")
@@ -337,7 +365,7 @@ def certify_(
     found, ordering = certify.certify(metrics), certify.ordering_tests(metrics)
     console = _console()
     if console.is_terminal and not markdown:
-        names = metrics or compose.choices("metric")
+        names = metrics or folders.packaged("metric")
         for table in report.record_tables(certify.as_record(names, found, ordering)):
             tables.show(console, table)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from igbench.config import compose
+from igbench.config import compose, folders
 from igbench.errors import InputError, check_positive, suggestion
 
 TEMPLATE = Path(__file__).with_name("slurm.sbatch.j2")
@@ -128,5 +128,5 @@ def _render(settings: Slurm, words: Sequence[str], rest: Sequence[str]) -> str:
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = ["igbench", "slurm", *(w for w in words if not w.startswith(f"{PREFIX}setup="))]
-    run = shlex.join(["python", "-u", "-m", "igbench", *rest, *EXECUTOR])
+    run = shlex.join(["python", "-u", "-m", "igbench", *folders.options(), *rest, *EXECUTOR])
     return template.render(s=settings, command=shlex.join(shown), run=run)

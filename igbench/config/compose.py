@@ -5,20 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
+from igbench.config import folders
+from igbench.config.folders import FOLDER, GROUPS, choices
 from igbench.errors import InputError, suggestion
 
-_PACKAGE = Path(__file__).parent.parent
-FOLDER = (
-    _PACKAGE / "conf" if (_PACKAGE / "conf" / "run.yaml").is_file() else (_PACKAGE.parent / "conf")
-)
-"""The folder of run.yaml: inside the package when installed, beside it in a checkout."""
-
 log = logging.getLogger(__name__)
-
-GROUPS = ("experiment", "method", "metric", "model", "data", "baseline", "preset", "executor")
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -26,21 +20,30 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Args:
         overrides: Overrides of conf/run.yaml: "experiment=digits_resnet",
-            "method=[ig,occlusion]", "method.ig.n_steps=100".
+            "method=[ig,occlusion]", "method.ig.n_steps=100"; or "hydra.searchpath=[DIR]" for
+            folders of the user's own files, see `igbench.config.folders.searching`.
 
     Raises:
         InputError: An override cannot be parsed, or names a key or file that does not exist.
     """
+    words, searched = searched_folders(overrides)
+    with folders.searching(searched):
+        return _composed([settled(word) for word in words])
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = [settled(override) for override in overrides]
+    from igbench.config import search_path
+
     _check_choices(overrides)
     check_names(overrides)
     GlobalHydra.instance().clear()
+    search_path.register()
     try:
         with hydra.initialize_config_dir(str(FOLDER), version_base="1.3"):
             try:
@@ -55,6 +58,45 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     return plain
 
 
+def searched_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split words into those that remain, and the folders that the others name.
+
+    >>> searched_folders(["--config-dir", "study/conf", "limit=3", "hydra.searchpath=[file://a]"])
+    (['limit=3'], ['study/conf', 'a'])
+
+    Raises:
+        InputError: A word names no folder.
+    """
+    rest, found, waiting = [], [], iter(words)
+    for word in waiting:
+        name, equals, value = word.partition("=")
+        if name in (folders.OPTION, "-cd"):
+            value = value if equals else next(waiting, "")
+            if not value or (not equals and value.startswith("-")):
+                raise InputError(f"{name} needs a folder: {folders.OPTION} DIR.")
+            found.append(value)
+        elif name.lstrip("+") == folders.SEARCH_PATH:
+            found += [_folder(item) for item in re.split(r"[\s,\[\]'\"]+", value) if item]
+        else:
+            rest.append(word)
+    return rest, found
+
+
+def _folder(source: str) -> str:
+    """The folder that an entry of Hydra's search path names."""
+    scheme, colon, place = source.partition("://")
+    if not colon:
+        return source
+    if scheme == "pkg":
+        try:
+            return str(resources.files(place))
+        except ModuleNotFoundError as error:
+            raise InputError(f"{source!r} cannot be searched: {error}.") from error
+    if scheme != "file":
+        raise InputError(f"{source!r} is no folder; write file://DIR or pkg://PACKAGE.")
+    return place
+
+
 def selected(config: dict[str, Any]) -> dict[str, Any]:
     """Remove the settings of methods and metrics that are not chosen."""
     for group in ("method", "metric"):
@@ -63,11 +105,6 @@ def selected(config: dict[str, Any]) -> dict[str, Any]:
             name: node for name, node in nodes.items() if "_target_" in node or name not in known
         }
     return config
-
-
-def choices(group: str) -> list[str]:
-    """Names of the files in a group of conf/."""
-    return sorted(p.stem for p in (FOLDER / group).glob("*.yaml"))
 
 
 def settle(name: str) -> str:
@@ -180,11 +217,8 @@ def _check_choices(overrides: Sequence[str]) -> None:
 
 
 def _check_choice(group: str, name: str) -> None:
-    known = choices(group)
-    if name not in known:
-        raise InputError(
-            f"unknown {group} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
-        )
+    if folders.FOLDER not in folders.file(group, name).parents:
+        folders.node(group, name)  # files of the user may have any content
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
