@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         SystemExit: From libraries that parse arguments.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    path = list(sys.path)
     _set_up()
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE)
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     finally:
         gc.enable()
+        sys.path[:] = path  # as it was, for programs that call this function
 
 
 def _set_up() -> None:

@@ -41,6 +41,7 @@ def write(name: str, parent: Path) -> Path:
     folder = parent / name
     if folder.exists():
         raise InputError(f"{str(folder)!r} exists, and is left as it is; choose another name.")
+    _check_free(name)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
@@ -60,7 +61,7 @@ def write(name: str, parent: Path) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raise unless a name can be that of a module and of choices.
+    """Raise unless a name can be that of a module.
 
     Raises:
         InputError: It cannot.
@@ -77,6 +78,10 @@ def check_name(name: str) -> None:
             f"{name!r} cannot be the name of a Python module; use small letters, digits and "
             f"underscores, for example {better.rstrip('_')!r}."
         )
+
+
+def _check_free(name: str) -> None:
+    """Raise if another choice or module has this name."""
     taken = [group for group in ("experiment", "model", "data") if name in folders.choices(group)]
     if taken:
         raise InputError(f"there is a {taken[0]} {name!r} already; choose another name.")

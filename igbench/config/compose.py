@@ -53,6 +53,7 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
                 raise InputError(_explain(error, overrides)) from error
     finally:
         GlobalHydra.instance().clear()
+    _check_global(plain)
     plain = selected(plain)
     _check_chosen(overrides, plain)
     return plain
@@ -202,6 +203,16 @@ def _check_chosen(overrides: Sequence[str], config: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{override!r} sets a {group} that is not chosen; leave it out, or choose "
                 f"'{group}=[{chosen}]'."
+            )
+
+
+def _check_global(config: Mapping[str, Any]) -> None:
+    """Raise if an experiment or preset did not reach the keys that it sets."""
+    for group in ("experiment", "preset"):
+        if isinstance(config.get(group), Mapping):
+            raise InputError(
+                f"the file of the {group} must begin with the line '# @package _global_'; without "
+                "it, its keys would set nothing."
             )
 
 

@@ -102,7 +102,7 @@ def file(group: str, name: str) -> Path:
     known = choices(group)
     raise InputError(
         f"unknown {group} {name!r}; known: {', '.join(known)}."
-        f"{_wrong_suffix(group, name) or suggestion(name, known)}"
+        f"{_elsewhere(group, name) or suggestion(name, known)}"
     )
 
 
@@ -155,8 +155,11 @@ def _names(folder: Path, group: str) -> list[str]:
     return sorted(p.stem for p in (folder / group).glob("*.yaml") if not p.name.startswith("."))
 
 
-def _wrong_suffix(group: str, name: str) -> str:
-    """Advice for a file that ends in .yml."""
+def _elsewhere(group: str, name: str) -> str:
+    """Advice for a file that ends in .yml, or is in a folder of this name that is not searched."""
+    there = Path(name, HERE)
+    if (there / group / f"{name}.yaml").is_file():
+        return f" Did you mean {OPTION} {there}?"
     for folder in own():
         path = folder / group / f"{name}.yml"
         if path.is_file():

@@ -56,9 +56,10 @@ def _python_files(path: Path) -> Iterator[Path]:
 
 
 def _own_file(part: object) -> set[Path]:
-    """The file of an object's class; none for installed packages, built-ins and consoles."""
+    """The file of a class, function or object; none for packages, built-ins and consoles."""
+    owner = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
     try:
-        path = Path(inspect.getsourcefile(type(part)) or "").resolve()
+        path = Path(inspect.getsourcefile(owner) or "").resolve()
     except (TypeError, OSError):
         return set()
     inside = PACKAGE in path.parents

@@ -7,10 +7,11 @@ shard would give, whichever run computed them; a changed metric leaves the rows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from igbench.config import build
 from igbench.evaluation.experiment import Experiment, specs
 from igbench.records import store
 from igbench.run import fingerprint, provenance
@@ -99,6 +100,16 @@ def identity(shards: Sequence[Shard]) -> str:
     return store.canonical_hash([foundation(shards), [shard.metrics for shard in shards[:1]]])
 
 
+def _factories(node: Any) -> Iterator[object]:
+    """What the `_target_`s of a configuration name: the user's own code counts as source too."""
+    if not isinstance(node, Mapping):
+        return
+    if "_target_" in node:
+        yield build.locate(str(node["_target_"]), "configuration")
+    for inner in node.values():
+        yield from _factories(inner)
+
+
 def _share(most: int, positions: range) -> int:
     """How many of the first `most` samples are among `positions`."""
     return max(0, min(most, positions.stop) - positions.start)
@@ -151,6 +162,6 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "shard_size": experiment.shard_size,
         "device": provenance.describe_device(experiment.device),
         "versions": provenance.versions(),
-        "code": fingerprint.shared([*parts, model.module]),
+        "code": fingerprint.shared([*parts, model.module, *_factories(settings)]),
         "settings": settings,
     }

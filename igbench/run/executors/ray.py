@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +34,22 @@ class Worker:
         folder: Where shards are saved.
         weights: Hash of the weights in the driver.
         threads: Number of threads of torch.
+        path: Where the driver finds modules; the user's own are beside its configuration.
 
     Raises:
         InputError: The weights differ from those of the driver.
     """
 
     def __init__(
-        self, make: Make, config: Mapping[str, Any], folder: str, weights: str, threads: int
+        self,
+        make: Make,
+        config: Mapping[str, Any],
+        folder: str,
+        weights: str,
+        threads: int,
+        path: Sequence[str] = (),
     ) -> None:
+        sys.path += [entry for entry in path if entry not in sys.path]
         torch.set_num_threads(threads)
         memory.keep_freed()
         self.experiment = make(config)
@@ -110,6 +119,7 @@ class Ray:
                 str(work.folder.absolute()),
                 work.experiment.model.weights_hash,
                 self.threads,
+                [entry for entry in sys.path if entry],
             )
             pool = _Pool(ray, lambda: make.remote(*arguments), min(workers, len(work.shards)))
             for shard in pool.run(work.shards):
