@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 import igbench
+from igbench.cli import init
 from igbench.cli.main import app
-from igbench.config import build, compose
+from igbench.config import build, compose, folders
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [
@@ -35,7 +36,7 @@ NOT_RUN = {
 }
 """Commands of shell blocks that are not checked, and why."""
 
-SUB_COMMANDS = ("plan", "slurm", "list", "report", "compare", "doctor", "certify")
+SUB_COMMANDS = ("init", "plan", "slurm", "list", "report", "compare", "doctor", "certify")
 
 
 def name_of(path: Path) -> str:
@@ -91,7 +92,10 @@ ALL_COMMANDS = [(name_of(path), line) for path in PAGES for line in commands(pat
 
 
 @pytest.mark.parametrize(("page", "line"), ALL_COMMANDS)
-def test_shell_commands_are_understood(page, line):
+def test_shell_commands_are_understood(page, line, tmp_path, monkeypatch):
+    if "=study/conf" in line:
+        monkeypatch.chdir(tmp_path)
+        init.write("study", tmp_path)
     words = shlex.split(line, comments=True)
     if words[0] in NOT_RUN:
         return
@@ -109,7 +113,8 @@ def test_shell_commands_are_understood(page, line):
         if command not in ("plan", "slurm"):
             return
     words = words[: words.index(">")] if ">" in words else words
-    words = [w for w in words if not w.startswith(("slurm.", "-"))]
+    plain = [w for w in words if not w.startswith(("slurm.", "-"))]
+    words = [*plain, *(w for w in words if w.startswith(folders.OPTION))]
     config = compose.compose([re.sub(r"=(\d+),[\d,]+$", r"=\1", w) for w in words])
     assert config["method"]
     assert config["metric"]
