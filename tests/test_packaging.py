@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,3 +22,48 @@ def test_the_oldest_versions_are_the_lower_bounds():
     lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert pins == bounds
+
+
+NOBODY = 65534
+
+
+def _drop() -> None:
+    """Become a user without rights; what runs next has no home either."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="permissions of Linux")
+@pytest.mark.parametrize("home", ["/nonexistent", None])
+def test_an_installation_that_cannot_be_written_by_a_user_without_a_home(tmp_path, home):
+    place = tmp_path / "site"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "igbench", place / "igbench", ignore=ignored)
+    shutil.copytree(ROOT / "conf", place / "igbench" / "conf")
+    for path in [place, *place.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for parent in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:  # those of pytest
+        parent.chmod(parent.stat().st_mode | 0o055)
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    words = ["experiment=digits_resnet", "limit=2", "convergence=0", "batch_size=16"]
+    words += ["method=[random]", "metric=[deletion]", f"results_dir={out}"]
+    environment = {"PATH": "/usr/bin", "PYTHONPATH": str(place)} | ({"HOME": home} if home else {})
+    done = subprocess.run(
+        [sys.executable, "-m", "igbench", *words],
+        cwd=out,
+        env=environment,
+        preexec_fn=_drop,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "digits_resnet is not cached, it will be trained again" in done.stderr
+    assert list(out.glob("digits_resnet/*/report.html"))
+    assert not list(place.rglob("__pycache__"))

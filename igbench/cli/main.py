@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import logging
 import os
 import shlex
 import shutil
@@ -14,11 +13,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from igbench.cli import repeats
 from igbench.config import compose, folders
 from igbench.errors import InputError, suggestion
 from igbench.run.progress import duration, shown
@@ -49,11 +49,11 @@ def main(words: list[str], commands: Sequence[str]) -> int:
     verbose = "-v" in words
     words = [w for w in words if w != "-v"]
     markdown = MARKDOWN in words
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        words, searched = compose.searched_folders(words)
-        with folders.searching(searched):
-            return _dispatch(words, commands, markdown)
+        with repeats.collapsed():
+            words, searched = compose.searched_folders(words)
+            with folders.searching(searched):
+                return _dispatch(words, commands, markdown)
     except InputError as error:
         if verbose:
             raise
@@ -102,11 +102,17 @@ def _command(words: list[str]) -> int:
 def _hydra(words: list[str], markdown: bool) -> int:
     """Sweeps and Hydra's own flags; a run of a sweep that fails does not stop the others."""
     import hydra
+    from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     from igbench.config import search_path
 
-    words = [compose.settled(word) for word in words]
-    compose.check_names(words)
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    given = parser.parse_args(words)
+    words = [w for w in words if w not in given.overrides]
+    words += compose.check_sweep(given.overrides, sweep=given.multirun)
     plain = [w for w in words if "=" in w and "," not in w and w[0] not in "-+"]
     board = Path(compose.compose(plain)["results_dir"]) / ".sweeps" / f"{uuid.uuid4().hex}.exit"
     worst = [OK]
@@ -116,10 +122,17 @@ def _hydra(words: list[str], markdown: bool) -> int:
     try:
         hydra.main(config_path=str(folders.FOLDER), config_name="run", version_base="1.3")(job)()
         statuses = [int(path.suffix[1:]) for path in board.glob("*.*")]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(compose.explain(error, words)) from error
     finally:
         sys.argv = saved
         shutil.rmtree(board, ignore_errors=True)
     return max(worst + statuses)
+
+
+def _refuse(message: str) -> NoReturn:
+    """Report an option that does not exist in one line."""
+    raise InputError(f"{message}. See igbench --help.")
 
 
 def sweep_job(
@@ -141,7 +154,7 @@ def sweep_job(
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
             with folders.searching(searched):
-                status = run_config(compose.selected(plain), [], markdown)
+                status = run_config(compose.complete(plain), [], markdown)
         except InputError as error:
             sys.stderr.write(f"igbench: {error}\n")
             status = USAGE
@@ -203,12 +216,9 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     frame = store.scores(outcome.folder)
     failed = frame[frame["status"] == "failed"]
     if len(failed):
-        first = failed.iloc[0]
-        console.print(
-            f"{len(failed)} cells failed; the first: {first.method}, {first.metric}, "
-            f"{first.sample_id}: {first.reason}",
-            highlight=False,
-        )
+        columns = failed[["method", "metric", "sample_id", "reason"]]
+        for line in repeats.reasons(columns.itertuples(index=False, name=None)):
+            console.print(line, highlight=False, markup=False)
     return FAILED if len(failed) else OK
 
 
@@ -312,13 +322,15 @@ def compare_(
     results_dir: Path = Path("results"),
     markdown: Markdown = False,
 ) -> int:
-    """Compare two runs: a paired verdict for each model, method and metric."""
+    """Compare two runs: a paired verdict for each model, method and metric.
+
+    Exit status: 0 same or better, 1 regression, 2 a wrong name, 3 incomplete, 4 not comparable.
+    """
     from igbench.cli import tables
     from igbench.records import compare, store
 
-    found = compare.compare(
-        store.read(store.resolve(base, results_dir)), store.read(store.resolve(new, results_dir))
-    )
+    old, now = store.resolve_two(base, new, results_dir)
+    found = compare.compare(store.read(old), store.read(now))
     console = _console()
     if console.is_terminal and not markdown:
         tables.show_comparison(console, found)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from igbench.config import folders
+from igbench.config import folders, words
 from igbench.config.folders import FOLDER, GROUPS, choices
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,10 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: An override cannot be parsed, or names a key or file that does not exist.
     """
-    words, searched = searched_folders(overrides)
+    given, searched = searched_folders(overrides)
+    words.check(given)
     with folders.searching(searched):
-        return _composed([settled(word) for word in words])
+        return _composed([settled(word) for word in given])
 
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:
@@ -49,17 +50,33 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
             try:
                 config = hydra.compose("run", overrides=list(overrides))
                 plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-            except (HydraException, OmegaConfBaseException) as error:
-                raise InputError(_explain(error, overrides)) from error
+            except (HydraException, OmegaConfBaseException, LookupError) as error:
+                raise InputError(explain(error, overrides)) from error
     finally:
         GlobalHydra.instance().clear()
-    _check_global(plain)
-    plain = selected(plain)
+    plain = complete(plain)
     _check_chosen(overrides, plain)
     return plain
 
 
-def searched_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def check_sweep(overrides: Sequence[str], *, sweep: bool) -> list[str]:
+    """The overrides of a command with options of Hydra, as Hydra needs them, after checks.
+
+    Args:
+        overrides: Words that are no options.
+        sweep: Whether commas separate the values of several runs.
+
+    Raises:
+        InputError: One of them cannot be read, or names something that does not exist.
+    """
+    words.check(overrides, sweep=sweep)
+    found = [settled(override) for override in overrides]
+    _check_choices([o for o in found if "(" not in o])  # not functions of sweeps, as in glob(*)
+    check_names(found)
+    return found
+
+
+def searched_folders(given: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split words into those that remain, and the folders that the others name.
 
     >>> searched_folders(["--config-dir", "study/conf", "limit=3", "hydra.searchpath=[file://a]"])
@@ -68,7 +85,7 @@ def searched_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         InputError: A word names no folder.
     """
-    rest, found, waiting = [], [], iter(words)
+    rest, found, waiting = [], [], iter(given)
     for word in waiting:
         name, equals, value = word.partition("=")
         if name in (folders.OPTION, "-cd"):
@@ -96,6 +113,31 @@ def _folder(source: str) -> str:
     if scheme != "file":
         raise InputError(f"{source!r} is no folder; write file://DIR or pkg://PACKAGE.")
     return place
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """An error of Hydra in one line, with the nearest known key; while Hydra is initialised."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    others = [o for o in overrides if o.partition("=")[0].lstrip("+") in GROUPS and "," not in o]
+    try:
+        config = OmegaConf.to_container(hydra.compose("run", overrides=others), resolve=False)
+    except Exception:
+        config = {}
+    return words.explain(error, overrides, config if isinstance(config, dict) else {})
+
+
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved configuration with only what is chosen, after checks of what files may set.
+
+    Raises:
+        InputError: A key that nothing reads, or a value that cannot be used.
+    """
+    _check_global(config)
+    words.check_keys(config)
+    words.check_nodes(config)
+    return selected(config)
 
 
 def selected(config: dict[str, Any]) -> dict[str, Any]:
@@ -230,29 +272,3 @@ def _check_choices(overrides: Sequence[str]) -> None:
 def _check_choice(group: str, name: str) -> None:
     if folders.FOLDER not in folders.file(group, name).parents:
         folders.node(group, name)  # files of the user may have any content
-
-
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """The error of Hydra in one line, with the nearest known key."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    first = str(error).strip().splitlines()[0]
-    unread = getattr(error, "override", None)
-    if unread:
-        return f"cannot read {unread!r}: {first}; quote lists, as in 'method=[ig,occlusion]'."
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if f"'{key}'" in first:
-            others = [o for o in overrides if o.partition("=")[0].lstrip("+~") in GROUPS]
-            config = OmegaConf.to_container(hydra.compose("run", overrides=others))
-            known = list(_keys(config if isinstance(config, Mapping) else {}))
-            return f"unknown key {key!r} in {override!r}.{suggestion(key, known)}"
-    return first
-
-
-def _keys(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in node.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{name}.")

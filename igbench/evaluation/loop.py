@@ -124,7 +124,8 @@ class _Loop:
                 kept.append((sample, active, *self._load(i, sample, active)))
             except isolation.CAUGHT as error:
                 sample |= {"status": "failed", "reason": isolation.describe(error)}
-                log.warning("%s: %s", sample["sample_id"], error)
+                sample_id = sample["sample_id"]
+                log.warning("%s: %s", sample_id, error, extra={"sample": sample_id})
         if not kept:
             return None, samples
         single = kept[0][0]["prediction"] is None
@@ -223,7 +224,8 @@ class _Loop:
         results.stages[method_stage(name)] = _stage(spent)
         for i, sample_id in enumerate(batch.sample_ids):
             if reasons[i]:
-                log.warning("%s on %s: %s", name, sample_id, reasons[i])
+                extra = {"sample": sample_id}
+                log.warning("%s on %s: %s", name, sample_id, reasons[i], extra=extra)
             share = {
                 "forward_rows": spent.forward / len(batch),
                 "backward_rows": spent.backward / len(batch),

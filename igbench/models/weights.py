@@ -385,16 +385,23 @@ def untouched_rng(seed: int = 0) -> Iterator[None]:
 
 
 def cache_folder(cache_dir: Path | str | None) -> Path:
-    """The folder of trained models: the argument, else `IGBENCH_CACHE`, else the user's cache."""
+    """The folder of trained models: the argument, else `IGBENCH_CACHE`, else the user's cache.
+
+    Users without a home, as in some containers, get a folder that cannot be written.
+    """
     given = cache_dir or os.environ.get("IGBENCH_CACHE")
     if given:
         return Path(given).expanduser()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path(os.devnull)
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
+        base = str(home / "Library" / "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        base = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
     return Path(base) / "igbench"
 
 

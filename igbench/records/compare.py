@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -28,7 +28,8 @@ TOLERANCE = 1e-9
 """Relative difference of a sample up to which two runs agree, to allow for rounding."""
 
 Cell = tuple[str, str, str]
-Exit = Literal[0, 1, 2, 3]
+Exit = Literal[0, 1, 3, 4]
+NOT_COMPARABLE: Exit = 4
 _LABELS: dict[Verdict, str] = {
     "worse": "REGRESSION", "failed": "FAILED", "missing": "MISSING", "changed": "CHANGED",
     "better": "IMPROVED", "new": "NEW", "same": "same", "identical": "identical",
@@ -50,7 +51,7 @@ class Comparison:
             tested cell, after the correction; in the unit of the metric.
         metrics: Definitions of the metrics.
         accepted: Cell name "model/method/metric" to the reason why its verdict is accepted.
-        exit_code: 0 same or better, 1 regression, 2 not comparable, 3 incomplete.
+        exit_code: 0 same or better, 1 regression, 3 incomplete, 4 not comparable.
     """
 
     base: str
@@ -120,8 +121,9 @@ def compare(
     differences = _differing(base.run.identity, new.run.identity)
     if incomparable:
         return Comparison(
-            base.run.id, new.run.id, [], incomparable, differences, {}, specs, exit_code=2
-        )
+            base.run.id, new.run.id, [], incomparable, differences, {}, specs,
+            exit_code=NOT_COMPARABLE,
+        )  # fmt: skip
     judged: dict[Cell, Change | _Pair] = {}
     for cell in dict.fromkeys([*old_cells, *new_cells]):
         judged[cell] = _pair(cell, old_cells.get(cell), new_cells.get(cell), specs, versions)
@@ -155,20 +157,39 @@ def _cells(scores: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
 
 
 def _changed_versions(base: Records, new: Records) -> dict[str, str]:
-    """Metric to "version a -> b", for metrics of both runs whose definition changed."""
+    """Metric to what changed in its definition, for metrics of both runs."""
     old, now = (
         {k: spec.version for k, spec in r.run.metrics.items()}
         | r.run.comparability.get(METRIC_VERSIONS, {})
         for r in (base, new)
     )
-    return {k: f"version {old[k]} -> {now[k]}" for k in old if k in now and old[k] != now[k]}
+    changed = [k for k in old if k in now and old[k] != now[k]]
+    return {k: _version_change(str(old[k]), str(now[k]), k, base, new) for k in changed}
+
+
+def _version_change(old: str, now: str, metric: str, base: Records, new: Records) -> str:
+    """What differs between two versions "number-hash", where the hash is over all settings."""
+    if old.partition("-")[0] != now.partition("-")[0]:
+        return f"version {old.partition('-')[0]} -> {now.partition('-')[0]}"
+    given = [
+        (r.run.environment.get("parameters") or {}).get("metrics", {}).get(metric, {})
+        for r in (base, new)
+    ]
+    return f"other settings ({', '.join(_differing(*given)) or f'{old} -> {now}'})"
 
 
 def _incomparable(base: Records, new: Records, versions: Mapping[str, str]) -> list[str]:
-    found = _differing(
-        {k: v for k, v in base.run.comparability.items() if k != METRIC_VERSIONS},
-        {k: v for k, v in new.run.comparability.items() if k != METRIC_VERSIONS},
+    old_fields, new_fields = (
+        {k: v for k, v in r.run.comparability.items() if k != METRIC_VERSIONS} for r in (base, new)
     )
+    found = []
+    for name in dict.fromkeys([*old_fields, *new_fields]):
+        differing = _differing(
+            {name: old_fields.get(name, _ABSENT)}, {name: new_fields.get(name, _ABSENT)}
+        )
+        describe = _IN_WORDS.get(name)
+        words = describe(base, new) if differing and describe else ""
+        found += [f"{name}: {words}"] if words else differing
     old, now = (set(r.scores["metric"]) - set(COSTS) for r in (base, new))
     if (old or now) and not (old & now) - set(versions):
         shared = [f"{k} {versions[k]}" for k in sorted(old & now)]
@@ -178,6 +199,40 @@ def _incomparable(base: Records, new: Records, versions: Mapping[str, str]) -> l
             else f"metrics: {sorted(old)} -> {sorted(now)}, none in common"
         )
     return found
+
+
+def _samples_in_words(base: Records, new: Records) -> str:
+    """How the samples of two runs differ; empty where their identifiers agree."""
+    old, now = ([str(s["sample_id"]) for s in r.run.samples] for r in (base, new))
+    if old == now:
+        return ""
+    lost, gained = ([i for i in a if i not in set(b)] for a, b in ((old, now), (now, old)))
+    if not lost and not gained:
+        return "the same samples in another order"
+    parts = [f"{len(old)} against {len(now)} samples"] if len(old) != len(now) else []
+    for ids, where in ((lost, "base"), (gained, "new")):
+        if ids:
+            verb = "is" if len(ids) == 1 else "are"
+            parts.append(f"{len(ids)} {verb} in the {where} run only, the first: {ids[0]!r}")
+    return "; ".join(parts)
+
+
+def _weights_in_words(base: Records, new: Records) -> str:
+    """Hashes of the weights, shortened, with the sources of the models."""
+    hashes = [str(r.run.comparability.get("weights", "unknown")) for r in (base, new)]
+    sources = [str(r.run.environment.get("model_source", "")) for r in (base, new)]
+    named = [
+        f"{short[:12]}{f' ({source})' if source else ''}"
+        for short, source in zip(hashes, sources, strict=True)
+    ]
+    return f"the models have other weights, by hash {named[0]} -> {named[1]}"
+
+
+_IN_WORDS: dict[str, Callable[[Records, Records], str]] = {
+    "samples": _samples_in_words,
+    "weights": _weights_in_words,
+}
+"""Comparability fields whose values are hashes, to what is said of them."""
 
 
 def _differing(old: Any, now: Any, name: str = "") -> list[str]:
@@ -360,7 +415,7 @@ def remarks(comparison: Comparison) -> list[str]:
 
 def headline(c: Comparison) -> str:
     """The verdict on the whole, with counts of cells and the names of both runs."""
-    verdict = {0: "no regression", 1: "regression", 2: "not comparable", 3: "incomplete"}
+    verdict = {0: "no regression", 1: "regression", 3: "incomplete", 4: "not comparable"}
     counts = Counter(change.verdict for change in c.changes)
     text = ", ".join(f"{counts[v]} {v}" for v in _LABELS if counts[v])
     cells = f": {text} of {len(c.changes)} cells" if text else ""

@@ -445,3 +445,20 @@ def resolve(path_or_experiment: str | Path, results_dir: Path) -> Path:
     raise InputError(
         f"{path} is neither a run nor a folder of runs; a run is a folder with a {RUN_FILE}."
     )
+
+
+def resolve_two(base: str | Path, new: str | Path, results_dir: Path) -> tuple[Path, Path]:
+    """Folders of two different runs, see `resolve`.
+
+    Raises:
+        InputError: No run matches a name, or both names mean the same run.
+    """
+    old, now = resolve(base, results_dir), resolve(new, results_dir)
+    if not old.samefile(now):
+        return old, now
+    runs_beside = runs(old.parent)[-2:]
+    if len(runs_beside) == 2:
+        hint = f"name two, for example: igbench compare {runs_beside[0]} {runs_beside[1]}"
+    else:
+        hint = f"it is the only one in {old.parent}, so make another one first"
+    raise InputError(f"{str(base)!r} and {str(new)!r} mean the same run, {old}; {hint}.")

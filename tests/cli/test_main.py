@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ import torchvision
 from PIL import Image
 
 from igbench.__main__ import main
+from igbench.cli import repeats
 from igbench.records import store
+from tests.helpers import faults
 
 PHOTOS = Path(__file__).parents[2] / "igbench" / "data" / "photos"
 SMALL = ["method=[ig,ig_captum,saliency,random]", "metric=[completeness,srg,difference_from_ig]"]
@@ -82,14 +86,29 @@ def test_float64_agrees_with_captum_to_a_millionth(tmp_path, capsys):
     assert float(apart.max()) < 1e-6
 
 
-def test_report_again_and_compare(digits_run, capsys):
+def test_report_again_and_compare(digits_run, tmp_path, capsys):
     _, where = digits_run
     folder = store.latest(where, "digits_resnet")
     (folder / "report.html").unlink()
     assert main(["report", str(folder)]) == 0
     assert (folder / "report.html").is_file()
-    assert main(["compare", str(folder), str(folder)]) == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    assert main(["compare", str(folder), str(copy)]) == 0
     assert "identical" in capsys.readouterr().out
+
+
+def test_one_run_is_not_compared_with_itself(digits_run, tmp_path, capsys):
+    _, where = digits_run
+    folder = store.latest(where, "digits_resnet")
+    option = f"--results-dir={where}"
+    text = refused(capsys, "compare", "digits_resnet", str(folder), option)
+    assert f"mean the same run, {folder}; it is the only one in" in text
+    for name in ("20200101-000000-aaaaaaaa", "20200101-000001-bbbbbbbb"):
+        shutil.copytree(folder, tmp_path / "digits_resnet" / name)
+    text = refused(capsys, "compare", "digits_resnet", "digits_resnet", f"--results-dir={tmp_path}")
+    first, second = sorted((tmp_path / "digits_resnet").iterdir())
+    assert text.endswith(f"name two, for example: igbench compare {first} {second}.\n")
 
 
 def test_compare_refuses_another_seed(digits_run, tmp_path, capsys):
@@ -98,7 +117,7 @@ def test_compare_refuses_another_seed(digits_run, tmp_path, capsys):
     assert main(words) == 0
     base = store.latest(where, "digits_resnet")
     new = store.latest(tmp_path, "digits_resnet")
-    assert main(["compare", str(base), str(new)]) == 2
+    assert main(["compare", str(base), str(new)]) == 4
     assert "seed" in capsys.readouterr().out
 
 
@@ -243,3 +262,75 @@ def test_sweep_runs_each_and_goes_on(tmp_path):
     assert main(words) == 0
     assert len(list((tmp_path / "digits_resnet").iterdir())) == 2
     assert not log.disabled, "Hydra leaves the loggers alone"
+
+
+@pytest.mark.parametrize("where", ["run", "plan", "list"])
+def test_ctrl_c_at_the_start_is_said_in_a_sentence(where, monkeypatch, capsys):
+    from igbench.cli import listing
+    from igbench.run import runner
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "job", stop)
+    monkeypatch.setattr(listing, "show", stop)
+    words = {"run": [], "plan": ["plan"], "list": ["list"]}[where]
+    assert main(words) == 130
+    said = capsys.readouterr().err
+    assert said == "igbench: Interrupted. Run the same command again to resume.\n"
+
+
+def test_ctrl_c_during_imports_is_said_in_a_sentence(monkeypatch, capsys):
+    import igbench.cli.main as module
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "main", stop)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == (
+        "igbench: Interrupted before it began. Run the same command again.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-m", "experiment=digits_resnet,digits_resnt"], r"unknown experiment 'digits_resnt'"),
+        (["-m", "limt=3,4"], r"unknown key 'limt'.*Did you mean 'limit'"),
+        (["-m", "limit=range(1,"], r"cannot read 'limit=range\(1,'"),
+        (["-m", " limit=1,2"], r"' limit=1,2' is no key=value; write limit=1,2"),
+        (["--foo"], r"unrecognized arguments: --foo. See igbench --help"),
+        (["--cfg", "jobs"], r"invalid choice: 'jobs'"),
+    ],
+)
+def test_wrong_words_beside_options_get_one_line(capsys, words, message):
+    assert re.search(message, refused(capsys, *words))
+
+
+def test_a_mistake_that_many_samples_share_is_said_once(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in a process of its own
+    bad = "+method.bad={_target_:tests.helpers.faults.BadMethod,how:raise}"
+    words = ["experiment=digits_resnet", "limit=6", "convergence=0", "batch_size=8", bad]
+    monkeypatch.setattr("igbench.report.write_report", faults.sketch)
+    chosen = ["method=[random]", "metric=[completeness,deletion]"]
+    assert main([*words, *chosen, f"results_dir={tmp_path}"]) == 3
+    out, err = capfd.readouterr()
+    assert "12 cells failed, all for one reason; the first: bad, completeness, digit-" in out
+    first, more = err.splitlines()
+    assert re.fullmatch(r"WARNING: bad on digit-\d+: RuntimeError: out of luck", first)
+    assert more == f"WARNING: 5 more like: {first.removeprefix('WARNING: ')}"
+    assert logging.root.handlers == []
+
+
+def test_reasons_are_grouped_and_the_most_frequent_comes_first():
+    cells = [("ig", "srg", f"s{i}", f"cannot read 'dir/{i}.png': {i} bytes") for i in range(3)]
+    cells.insert(0, ("ig", "srg", "odd", "ValueError: out of luck"))
+    assert repeats.reasons(cells) == [
+        "4 cells failed, for 2 reasons:",
+        "  3, the first: ig, srg, s0: cannot read 'dir/0.png': 0 bytes",
+        "  1, the first: ig, srg, odd: ValueError: out of luck",
+    ]
+    many = [("ig", "srg", "s", "x" * n) for n in range(1, 8)]
+    assert repeats.reasons(many)[0] == "7 cells failed, for 7 reasons; the most frequent 5:"
+    assert len(repeats.reasons(many)) == 6

@@ -83,6 +83,58 @@ def test_unknown_words_name_the_nearest(words, message):
 
 
 @pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("~method", r"'~method.NAME' leaves one out"),
+        ("~method.foo", r"leaves out a method that is not chosen; chosen: ig, ig_captum"),
+        ("~metric=srg", r"'~metric.NAME' leaves one out"),
+        ("~model", r"every run needs it; choose another one: model=NAME"),
+        ("~limit", r"every run needs it; set limit=VALUE"),
+        ("~limt", r"unknown key 'limt'.*'limit'"),
+        ("+limit=3", r"'limit' exists, so '\+limit=3' needs no sign; write limit=3"),
+        ("+model=resnet18", r"needs no sign; write model=resnet18"),
+        ("+loading.workers=1", r"needs no sign; write loading.workers=1"),
+        ("+limt=3", r"unknown key 'limt', which nothing would read. Did you mean 'limit'"),
+        ("++limt=3", r"unknown key 'limt', which nothing would read"),
+        ("limit=", r"'limit=' has no value; write limit=VALUE, or limit=null for none"),
+        ("model=", r"'model=' has no value; write model=VALUE\."),
+        ("limit", r"'limit' is no key=value; write limit=VALUE"),
+        ("limit:3", r"write limit=3\."),
+        ("limit = 3", r"write limit=3\."),
+        ("limit==3", r"write limit=3\."),
+        ("=3", r"write KEY=3"),
+        ("method=ig,occlusion", r"write 'method=\[ig,occlusion\]', or put -m before it"),
+        ("method=[ig saliency]", r"needs commas: 'method=\[ig,saliency\]'"),
+        ("model=resnet18,resnet50", r"several values; put -m before it"),
+        ("seed=1,2", r"several values; put -m before it"),
+        ("method.ig=3", r"method.ig=3 is no set of parameters"),
+        ("loading.worker=2", r"known: workers, prefetch, timeout. Did you mean 'workers'"),
+        ("experiment.limit=3", r"Did you mean 'limit'"),
+        ("limit=${foo}", r"'foo' not found \(in 'limit=\$\{foo\}'\)"),
+        ("name=../up", r"cannot be a folder in results_dir"),
+        ("name=.hidden", r"cannot be a folder in results_dir"),
+    ],
+)
+def test_words_that_are_nearly_right_are_answered_with_the_right_one(word, message):
+    with pytest.raises(InputError, match=message) as caught:
+        compose.compose([word])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "~method.ig", "~experiment", "+method=saliency", "limit=null", "model.variant=x",
+        "results_dir='a,b'", "+_own=3", "method.ig.rule='a b'", "loading={workers:0,timeout:1}",
+    ],
+)  # fmt: skip
+def test_words_that_are_right_pass(word):
+    if word == "model.variant=x":
+        assert compose.compose([word])["model"]["variant"] == "x"
+    assert compose.compose([word])["name"]
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["limit=0"], "limit=0 must be a whole number of at least 1"),

@@ -348,3 +348,13 @@ def test_programs_are_no_state_dicts(tmp_path: Path) -> None:
     for name, kind in (("script.pt", "a TorchScript"), ("program.pt2", "an exported")):
         with pytest.raises(InputError, match=rf"is {kind} program.*model=exported model\.path="):
             weights.load_state(tmp_path / name)
+def test_without_a_home_the_cache_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("IGBENCH_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    folder = weights.cache_folder(None)
+    with pytest.raises(OSError, match=str(folder.parent.parent)):
+        weights.save_state(nn.Linear(1, 1), folder / "w.safetensors")

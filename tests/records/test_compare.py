@@ -210,17 +210,68 @@ def test_exit_code_one_outranks_three() -> None:
 # --- comparability --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", ["samples", "weights", "target", "seed"])
+@pytest.mark.parametrize("field", ["target", "seed"])
 def test_a_comparability_field_that_differs_forbids_the_comparison(field: str) -> None:
     base, new = make({("ig", "up"): BASE}), make({("ig", "up"): noisy(-1)}, **{field: "other"})
     found = gate.compare(base, new)
-    assert found.exit_code == 2
+    assert found.exit_code == 4
     assert found.changes == []
     assert len(found.incomparable) == 1
     text = found.incomparable[0]
     assert text == f"{field}: {base.run.comparability[field]!r} -> 'other'"
     assert text in gate.format_text(found)
     assert text in gate.format_markdown(found)
+
+
+def with_samples(ids: list[str], **comparability: object) -> Records:
+    records = make({("ig", "up"): BASE}, **comparability)
+    run = replace(records.run, samples=[{"sample_id": i} for i in ids])
+    return replace(records, run=run)
+
+
+@pytest.mark.parametrize(
+    ("old", "now", "text"),
+    [
+        ("abc", "ab", "3 against 2 samples; 1 is in the base run only, the first: 'c'"),
+        ("ab", "abcd", "2 against 4 samples; 2 are in the new run only, the first: 'c'"),
+        (
+            "abc",
+            "bde",
+            "2 are in the base run only, the first: 'a'; 2 are in the new run only, the first: 'd'",
+        ),
+        ("abc", "cab", "the same samples in another order"),
+    ],
+)
+def test_other_samples_are_named(old: str, now: str, text: str) -> None:
+    base, new = with_samples(list(old), samples="0"), with_samples(list(now), samples="1")
+    found = gate.compare(base, new)
+    assert (found.incomparable, found.exit_code) == ([f"samples: {text}"], 4)
+    unknown = gate.compare(with_samples([], samples="0"), with_samples([], samples="1"))
+    assert unknown.incomparable == ["samples: '0' -> '1'"]
+
+
+def test_other_weights_are_told_with_their_sources() -> None:
+    base, new = (make({("ig", "up"): BASE}, weights=letter * 64) for letter in "ab")
+    new = replace(new, run=replace(new.run, environment={"model_source": "trained again"}))
+    base = replace(base, run=replace(base.run, environment={}))
+    assert gate.compare(base, new).incomparable == [
+        "weights: the models have other weights, by hash aaaaaaaaaaaa -> bbbbbbbbbbbb "
+        "(trained again)"
+    ]
+
+
+def test_other_settings_of_a_metric_are_named() -> None:
+    def with_step(step: int, version: str) -> Records:
+        made = make({("ig", "up"): BASE, ("ig", "down"): BASE}, metric_versions={"up": version})
+        environment = {"parameters": {"metrics": {"up": {"step": step, "n": 1}}}}
+        return replace(made, run=replace(made.run, environment=environment))
+
+    found = gate.compare(with_step(8, "1-aa"), with_step(1, "1-bb"))
+    assert found.changes[0].note == "other settings (step: 8 -> 1): not compared"
+    found = gate.compare(with_step(8, "1-aa"), with_step(8, "1-bb"))
+    assert found.changes[0].note == "other settings (1-aa -> 1-bb): not compared"
+    found = gate.compare(with_step(8, "1-aa"), with_step(8, "2-bb"))
+    assert found.changes[0].note == "version 1 -> 2: not compared"
 
 
 def test_a_field_that_only_one_run_has_differs() -> None:
@@ -245,7 +296,7 @@ def test_a_changed_metric_version_concerns_that_metric_alone() -> None:
 def test_no_metric_in_common_forbids_the_comparison() -> None:
     base = make({("ig", "up"): BASE, ("ig", "forward_rows"): BASE})
     changed = gate.compare(base, make({("ig", "up"): BASE}, metric_versions={"up": 3}))
-    assert changed.exit_code == 2
+    assert changed.exit_code == 4
     assert changed.incomparable == [
         "metric_versions: every metric in common changed: up version 1 -> 3"
     ]
