@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -51,7 +52,11 @@ def imagenet(
         val = folder / "val"
         entries = _from_folders(val if val.is_dir() else folder, resolve)
     return images.image_data(
-        "imagenet", model, entries, limit=limit, source=f"images below {folder.name!r}"
+        "imagenet",
+        model,
+        entries,
+        limit=limit,
+        source=f"images below '{images.printable(folder.name)}'",
     )
 
 
@@ -115,6 +120,9 @@ def imagenet_wnids() -> dict[str, int]:
     )
 
 
+OUTSIDE = "images outside the class folders"
+
+
 def _from_folders(folder: Path, resolve: Classes) -> list[Entry]:
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes:
@@ -123,11 +131,15 @@ def _from_folders(folder: Path, resolve: Classes) -> list[Entry]:
             "one sub-folder for each class, or give data.labels_csv=FILE for a flat one."
         )
     labels = _resolved([c.name for c in classes], resolve, lambda i: f"folder {str(classes[i])!r}")
-    entries = [
-        Entry(_sample_id(file, folder), file, label)
-        for place, label in zip(classes, labels, strict=True)
-        for file in images.list_images(place)
-    ]
+    found = images.list_images(folder)
+    left_out = found.left_out + Counter({OUTSIDE: len(found.images)})
+    del left_out["folders"]
+    entries = []
+    for place, label in zip(classes, labels, strict=True):
+        listing = images.list_images(place)
+        entries += [Entry(_sample_id(file, folder), file, label) for file in listing.images]
+        left_out += listing.left_out
+    images.report_left_out(folder, left_out)
     if not entries:
         raise InputError(
             f"there are no images in the {len(classes)} class folders of {str(folder)!r}; set "
@@ -171,4 +183,4 @@ def _resolved(texts: Sequence[str], resolve: Classes, where: Callable[[int], str
 
 def _sample_id(file: Path, folder: Path) -> str:
     relative = file.relative_to(folder) if file.is_relative_to(folder) else file
-    return relative.with_suffix("").as_posix()
+    return images.printable(relative.with_suffix("").as_posix())

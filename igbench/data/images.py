@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 import struct
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,11 +51,74 @@ class Entry(NamedTuple):
     label: int | None
 
 
-def list_images(folder: Path) -> list[Path]:
-    """List the image files directly in `folder`, by name, without hidden files."""
-    return sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
+class Listing(NamedTuple):
+    """Image files, by name, and the number of other entries by what they are."""
+
+    images: list[Path]
+    left_out: Counter[str]
+
+
+def list_images(folder: Path) -> Listing:
+    """List the image files directly in `folder`, and count what is left out."""
+    found = Listing([], Counter())
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                found.left_out["hidden"] += 1
+            elif entry.is_dir():
+                found.left_out["folders"] += 1
+            elif path.suffix.lower() in SUFFIXES:
+                found.images.append(path)
+            else:
+                found.left_out[f"{path.suffix.lower() or 'without suffix'}"] += 1
+    found.images.sort()
+    return found
+
+
+def report_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Say in one line what of a folder takes no part."""
+    if left_out:
+        counts = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items(), key=_rank))
+        logger.warning(
+            "left out of %s: %s; images end in %s",
+            printable(str(folder)),
+            printable(counts),
+            ", ".join(sorted(SUFFIXES)),
+        )
+
+
+def _rank(entry: tuple[str, int]) -> tuple[int, str]:
+    """The most frequent first, then by name."""
+    return -entry[1], entry[0]
+
+
+_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+
+
+def printable(name: str) -> str:
+    r"""A name of a file as text that can be stored and printed anywhere.
+
+    Bytes that are not UTF-8, and control characters, are escaped as \xNN.  Two names stay two: in
+    names that have such an escape, a backslash is doubled.  All other names stay as they are.
+
+    >>> printable("caf\udce9"), printable("café"), printable(r"caf\xe9")
+    ('caf\\xe9', 'café', 'caf\\\\xe9')
+    """
+    clean = all(c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff" for c in name)
+    if clean and not _ESCAPED.search(name):
+        return name
+    return "".join(_escape(c) for c in name)
+
+
+def _escape(c: str) -> str:
+    if c == "\\":
+        return r"\\"
+    if c < " " or c == "\x7f":
+        return f"\\x{ord(c):02x}"
+    if "\udc80" <= c <= "\udcff":  # a byte that is not UTF-8, as Python has it in names of files
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode(errors="backslashreplace").decode()
 
 
 def require_folder(folder: Path, key: str) -> None:
@@ -74,20 +141,74 @@ def spread(names: Sequence[str]) -> list[int]:
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """Read an image upright (EXIF orientation) and in RGB; transparency is dropped.
+    """Read an image upright (EXIF orientation) and in RGB, 8 bits a channel.
+
+    Transparent pixels are shown over white.  Grey of 16 bits is divided by 257 and rounded, so
+    that 65535 is white.  Of an animation or a file with several pages, the first is taken.  Colour
+    profiles are not applied.
 
     Raises:
-        SampleError: The file is missing or corrupt.
+        SampleError: The file is missing or corrupt, or its pixels have no fixed range.
     """
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             # Pillow warns of metadata and palettes that do not touch the pixels.
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            if getattr(image, "n_frames", 1) > 1:
+                _say("only the first image is used of %r, which has several", path.name)
+            return _to_rgb(image, path)
     except FileNotFoundError as error:
         raise SampleError(f"there is no image {path.name!r} in {str(path.parent)!r}") from error
     except _READ_ERRORS as error:
         raise SampleError(f"cannot read image {str(path)!r}: {error}") from error
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format not in SCALED):
+        kind = "floating-point numbers" if image.mode == "F" else "integers of 32 bits"
+        raise SampleError(
+            f"the pixels of {str(path)!r} are {kind} (mode {image.mode}), which have no fixed "
+            "range; save it with 8 or 16 bits a channel"
+        )
+    upright = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return _grey(upright, getattr(image, "tag_v2", {})).convert("RGB")
+    if upright.mode == "La":
+        upright = upright.convert("LA")
+    if upright.mode not in TRANSPARENT and "transparency" not in upright.info:
+        return upright.convert("RGB")
+    rgba = upright.convert("RGBA")
+    if rgba.getextrema()[3] != (255, 255):
+        _say("transparent pixels are shown over white in %r", path.name)
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+SCALED = ("PNG", "PPM")
+"""Formats whose mode I, of 32 bits, holds 16 bits."""
+
+TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
+
+_BITS, _PHOTOMETRIC = 258, 262
+"""Tags of TIFF."""
+
+
+def _grey(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Grey of 16 bits, or of 12 in some TIFF files, as 8 bits."""
+    most = 2 ** int(tags.get(_BITS, (16,))[0]) - 1
+    pixels = np.asarray(image).astype(np.float64)
+    grey = np.clip(np.rint(pixels * (255 / most)), 0, 255)
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow leaves to us
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[pixels == image.info["transparency"]] = 255
+    return Image.fromarray(grey.astype(np.uint8))
+
+
+@cache
+def _say(message: str, name: str) -> None:
+    """A warning about one file, once in a process."""
+    logger.warning(message, name, extra={"sample": name})
 
 
 def to_tensor(image: Image.Image, preprocess: Preprocess) -> Tensor:

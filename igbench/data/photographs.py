@@ -32,18 +32,22 @@ def photographs(model: Model, *, limit: int | None, path: str | None = None) -> 
     """
     folder = PHOTOS if path is None else Path(path).expanduser().absolute()
     images.require_folder(folder, "data.path")
-    files = images.list_images(folder)
+    files, left_out = images.list_images(folder)
     if not files:
         raise InputError(
             f"there are no images in {str(folder)!r}; set data.path=DIR to a folder with "
             f"{', '.join(sorted(images.SUFFIXES))} files."
         )
+    if path is not None:
+        images.report_left_out(folder, left_out)
     return images.image_data(
         "photographs",
         model,
-        [images.Entry(f.stem, f, _label(f.stem)) for f in files],
+        [images.Entry(images.printable(f.stem), f, _label(f.stem)) for f in files],
         limit=limit,
-        source="photographs of igbench (CC0 or public domain)" if path is None else str(folder),
+        source="photographs of igbench (CC0 or public domain)"
+        if path is None
+        else images.printable(str(folder)),
     )
 
 

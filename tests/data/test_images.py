@@ -1,4 +1,6 @@
+import os
 import pickle
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from torchvision.models import ResNet18_Weights
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
 from igbench.data import images
+from igbench.data.imagenet import imagenet
 from igbench.data.images import Entry, image_data
+from igbench.data.photographs import photographs
 from igbench.errors import InputError, SampleError
 from tests.helpers.toy import picture, same_rng, toy_model
 
@@ -103,6 +107,166 @@ def test_every_mode_becomes_rgb_without_warnings(tmp_path: Path, mode: str) -> N
     assert opened.getpixel((2, 2)) == (255, 255, 255)
 
 
+@pytest.fixture(autouse=True)
+def _fresh():
+    images._say.cache_clear()
+
+
+def opened(path: Path, image: Image.Image, **options: object) -> Image.Image:
+    image.save(path, **options)
+    found = images.open_rgb(path)
+    assert found.mode == "RGB"
+    return found
+
+
+def grey16(values: list[int], kind: str = "<u2") -> Image.Image:
+    return Image.fromarray(np.array([values], dtype=np.uint16).astype(kind))
+
+
+GREYS = {0: 0, 128: 0, 129: 1, 257: 1, 32767: 127, 32768: 128, 65407: 255, 65535: 255}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.png", "<u2"), ("a.tif", "<u2"), ("b.tif", ">u2")])
+def test_grey_of_16_bits_is_scaled_and_rounded(tmp_path: Path, name: str, kind: str) -> None:
+    found = opened(tmp_path / name, grey16(list(GREYS), kind))
+    assert np.asarray(found)[0].tolist() == [[v] * 3 for v in GREYS.values()]
+
+
+def test_grey_of_16_bits_is_turned_and_transparent_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    found = opened(tmp_path / "turned.png", grey16([0, 65535]), exif=exif)
+    assert [found.getpixel((x, 0))[0] for x in (0, 1)] == [255, 0]
+    found = opened(tmp_path / "clear.png", grey16([300, 600]), transparency=300)
+    assert [found.getpixel((x, 0))[0] for x in (0, 1)] == [255, round(600 / 257)]
+
+
+def test_grey_of_a_tiff_whose_white_is_zero(tmp_path: Path) -> None:
+    found = opened(tmp_path / "a.tif", grey16([0, 65535]), tiffinfo={262: 0})
+    assert [found.getpixel((x, 0))[0] for x in (0, 1)] == [255, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(np.float32, "floating-point numbers .mode F."), (np.int32, "integers of 32 bits .mode I.")],
+)
+def test_pixels_without_a_range_are_refused(tmp_path: Path, kind: type, words: str) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.ones((2, 2), kind)).save(path)
+    with pytest.raises(SampleError, match=rf"a.tif' are {words}.*save it with 8 or 16 bits"):
+        images.open_rgb(path)
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
+def test_what_is_transparent_is_white_whatever_colour_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    plain = Image.new("RGBA", (3, 1), (40, 40, 40, 255))
+    plain.putpixel((1, 0), (40, 40, 40, 0))
+    plain.putpixel((2, 0), (40, 40, 40, 51))
+    image = plain.convert("LA").convert("La") if mode == "La" else plain.convert(mode)
+    found = images._to_rgb(image, Path("a.png"))
+    assert found.getpixel((0, 0)) == (40, 40, 40)
+    assert found.getpixel((1, 0)) == (255, 255, 255)
+    assert np.abs(np.array(found.getpixel((2, 0))) - (0.2 * 40 + 0.8 * 255)).max() <= 2
+
+
+def test_transparency_of_palettes_and_single_colours_counts(tmp_path: Path, caplog) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([200, 10, 10, 10, 200, 10])
+    image.putpixel((1, 0), 1)
+    for number in range(2):
+        found = opened(tmp_path / f"{number}.png", image, transparency=bytes([0, 255]))
+        assert [found.getpixel((x, 0)) for x in (0, 1)] == [(255,) * 3, (10, 200, 10)]
+    grey = Image.new("L", (2, 1), 7)
+    grey.putpixel((1, 0), 8)
+    found = opened(tmp_path / "grey.png", grey, transparency=7)
+    assert [found.getpixel((x, 0)) for x in (0, 1)] == [(255,) * 3, (8,) * 3]
+    images.open_rgb(tmp_path / "grey.png")
+    said = [r.getMessage() for r in caplog.records]
+    assert said == [f"transparent pixels are shown over white in '{n}.png'" for n in "01"] + [
+        "transparent pixels are shown over white in 'grey.png'"
+    ]
+
+
+def test_opaque_images_with_an_alpha_channel_keep_their_pixels(tmp_path: Path, caplog) -> None:
+    image = scene(8, 8)
+    found = opened(tmp_path / "a.png", image.convert("RGBA"))
+    assert np.array_equal(np.asarray(found), np.asarray(image))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 77, (77, 77, 77)),
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+        ("YCbCr", (76, 85, 255), (254, 0, 0)),
+        ("HSV", (85, 255, 255), (0, 255, 0)),
+        ("RGBX", (1, 2, 3, 4), (1, 2, 3)),
+        ("LAB", (255, 128, 128), (255, 255, 255)),
+    ],
+)
+def test_every_other_mode_has_its_colours(mode: str, colour: object, expected: object) -> None:
+    image = Image.new(mode, (2, 2), colour)
+    found = np.array(images._to_rgb(image, Path("x")).getpixel((0, 0)))
+    assert np.abs(found - np.array(expected)).max() <= 2
+
+
+def test_cmyk_in_a_jpeg_is_not_inverted(tmp_path: Path) -> None:
+    found = opened(tmp_path / "a.jpg", Image.new("CMYK", (16, 16), (0, 255, 255, 0)), quality=95)
+    assert np.abs(np.array(found.getpixel((8, 8))) - (255, 0, 0)).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.webp", "a.png"])
+def test_the_first_of_several_images_is_used_and_that_is_said(
+    tmp_path: Path, name: str, caplog
+) -> None:
+    first, second = (Image.new("RGB", (8, 8), c) for c in ((250, 0, 0), (0, 0, 250)))
+    options = {"lossless": True} if name == "a.webp" else {}
+    found = opened(tmp_path / name, first, save_all=True, append_images=[second], **options)
+    assert found.getpixel((4, 4)) == (250, 0, 0)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"only the first image is used of '{name}', which has several"
+    ]
+
+
+def test_what_is_left_out_of_a_folder_is_said_in_a_line(tmp_path: Path, caplog) -> None:
+    model = toy_model()
+    for name in ("n01440764/a.png", "n01440764/deeper/b.png", "outside.png"):
+        picture(tmp_path / name)
+    for name in ("n01440764/notes.txt", "n01440764/more.TXT", ".DS_Store"):
+        (tmp_path / name).touch()
+    made = imagenet(model, limit=None, root=str(tmp_path))
+    assert made.sample_ids == ("n01440764/a",)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert line.startswith(
+        f"left out of {tmp_path}: 2 .txt, 1 folders, 1 hidden, 1 images outside the class "
+        "folders; images end in .bmp, "
+    )
+    caplog.clear()
+    photographs(model, limit=None, path=str(tmp_path))
+    assert f"left out of {tmp_path}: 1 folders, 1 hidden; " in caplog.records[0].getMessage()
+    caplog.clear()
+    photographs(model, limit=1)
+    assert not caplog.records, "what is in the package is no concern of the user's"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux")
+def test_names_that_are_not_utf8_are_identifiers_that_can_be_stored(tmp_path: Path) -> None:
+    names = [b"caf\xe9", rb"caf\xe9", "café".encode(), b"back\\slash", b"line\nbreak"]
+    for name in names:
+        path = tmp_path / os.fsdecode(name + b".png")
+        picture(path)
+    made = photographs(toy_model(), limit=None, path=str(tmp_path))
+    assert sorted(made.sample_ids) == sorted(
+        [r"caf\xe9", r"caf\\xe9", "café", r"back\slash", r"line\x0abreak"]
+    )
+    assert all(i.isprintable() and i.encode() for i in made.sample_ids)
+    assert [tuple(made.load(i).shape) for i in range(5)] == [(3, 6, 6)] * 5
+
+
 def test_unreadable_files_are_sample_errors(tmp_path: Path) -> None:
     scene(64, 64).save(tmp_path / "whole.jpg")
     whole = (tmp_path / "whole.jpg").read_bytes()
@@ -133,7 +297,11 @@ def test_any_bytes_lost_or_turned_load_or_are_sample_errors(tmp_path: Path) -> N
 def test_listing_leaves_out_what_is_no_image(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", ".hidden.png", "credits.csv"):
         (tmp_path / name).touch()
-    assert [p.name for p in images.list_images(tmp_path)] == ["a.png", "b.JPG"]
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "README").touch()
+    found = images.list_images(tmp_path)
+    assert [p.name for p in found.images] == ["a.png", "b.JPG"]
+    assert found.left_out == {"hidden": 1, "folders": 1, ".csv": 1, "without suffix": 1}
 
 
 def test_spread_is_an_order_that_ignores_the_other_names() -> None:
