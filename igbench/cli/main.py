@@ -91,11 +91,13 @@ def _command(words: list[str]) -> int:
     try:
         status = app(words, standalone_mode=False, prog_name="igbench")
     except typer.Exit as stop:
-        return stop.exit_code
+        status = stop.exit_code
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the argument parser
             raise InputError(f"{error.format_message()} See igbench --help.") from error
         raise
+    if status == STOPPED:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
     return int(status or 0)
 
 

@@ -25,7 +25,7 @@ def kind(message: str, sample: str = "") -> str:
 
 
 class Repeats(logging.Filter):
-    """Let the first message of each kind through, and count the others.
+    """Let the first message of each kind through, and count the samples of the others.
 
     Messages about a sample, which have it as their attribute `sample`, are of one kind if nothing
     but the sample, numbers and names in quotes differs; others, if they are equal.
@@ -34,22 +34,21 @@ class Repeats(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.first: dict[tuple[str, str], str] = {}
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.about: dict[tuple[str, str], set[str]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a message is the first of its kind."""
         message, sample = record.getMessage(), getattr(record, "sample", None)
         key = record.name, message if sample is None else kind(message, str(sample))
-        self.first.setdefault(key, message)
-        self.counts[key] += 1
-        return self.counts[key] == 1
+        self.about.setdefault(key, set()).add(str(sample or len(self.about.get(key, ()))))
+        return self.first.setdefault(key, message) is message
 
     def summary(self) -> list[str]:
-        """A line for each kind that occurred more than once."""
+        """A line for each kind that more than one sample has, or that occurred more than once."""
         return [
-            f"{count - 1} more like: {self.first[key]}"
-            for key, count in self.counts.items()
-            if count > 1
+            f"{len(about) - 1} more like: {self.first[key]}"
+            for key, about in self.about.items()
+            if len(about) > 1
         ]
 
 

@@ -200,22 +200,23 @@ _PARAMETER = re.compile(r"(method|metric)\.([^.=]+)\.[^.=]+=")
 def settled(override: str) -> str:
     """An override as Hydra needs it.
 
-    Its key has the present name, see `renamed`, and names of metrics are settled, see `settle`.  A
-    parameter of a method or metric is overridden whether or not its file mentions it, since its
-    default is in the class.
+    Its key has the present name, see `renamed`, names of metrics are settled, see `settle`, and
+    text is quoted where Hydra could not read it, see `igbench.config.words.quoted`.  A parameter of
+    a method or metric is overridden whether or not its file mentions it, since its default is in
+    the class.
 
     >>> settled("metric.deletion.step=1")
     '++metric.deletion.step=1'
     """
-    override = renamed(override)
+    override = words.quoted(renamed(override))
     if _PARAMETER.match(override):
         return f"++{override}"
     group, equals, value = override.partition("=")
     if group.lstrip("+~") != "metric" or not equals:
         return override
     quoted = value.strip("'\"")
-    words = re.split(r"(\s*[,\[\]]\s*)", quoted)
-    return f"{group}={''.join(settle(word) for word in words)}"
+    parts = re.split(r"(\s*[,\[\]]\s*)", quoted)
+    return f"{group}={''.join(settle(part) for part in parts)}"
 
 
 def _parameters(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:

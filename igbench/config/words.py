@@ -55,6 +55,31 @@ def check(words: Sequence[str], *, sweep: bool = False) -> None:
             _check_one_value(word)
 
 
+_UNREADABLE = re.compile(r"[^\w\s.\-/\\%$@?|+*:,()\[\]{}]", re.ASCII)
+"""A character that values without quotes cannot have in the grammar of Hydra."""
+
+_FUNCTION = re.compile(
+    r"\s*(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool|json_str|extend_list)\("
+)
+
+
+def quoted(word: str) -> str:
+    r"""A word whose value Hydra can read: plain text that it could not is put in quotes.
+
+    >>> quoted("data.path=~/Fotos (2)"), quoted("limit=3"), quoted("method=[ig]")
+    ("data.path='~/Fotos (2)'", 'limit=3', 'method=[ig]')
+    >>> print(quoted("data.path=it's"))
+    data.path='it\'s'
+    """
+    key, equals, value = word.partition("=")
+    structured = re.fullmatch(r"""\s*([\[{].*|(['"]).*\2\s*)""", value) or _FUNCTION.match(value)
+    odd = _UNREADABLE.search(value) or "(" in value or ")" in value
+    if not equals or structured or "," in value or not odd:
+        return word
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), value)
+    return f"{key}='{escaped}'"
+
+
 def _check_form(word: str) -> None:
     key, equals, value = word.partition("=")
     if not equals or not key.strip("+") or key != key.strip() or value.startswith("="):
@@ -73,7 +98,8 @@ def _check_form(word: str) -> None:
 
 def _check_one_value(word: str) -> None:
     key, _, value = word.partition("=")
-    name, plain = key.lstrip("+"), value.strip("'\"")
+    name = key.lstrip("+")
+    plain = re.sub("sensitivity n", "sensitivity_n", value.strip("'\""), flags=re.IGNORECASE)
     if name in folders.LISTS and re.search(r"[^\s,\[]\s+[^\s,\]]", plain):
         names = ",".join(re.split(r"[\s,]+", plain.strip("[] ")))
         raise InputError(f"{word!r} needs commas: '{key}=[{names}]'.")

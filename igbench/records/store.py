@@ -28,7 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from igbench.errors import InputError, suggestion
 from igbench.schema import SCHEMA_VERSION, MethodSpec, MetricSpec, Point, Records, Row, Run
@@ -131,11 +131,12 @@ def _fill(
     maps: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
     text = json.dumps(encode(run.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / RUN_FILE).write_bytes(as_bytes(text + "\n"))
     scores = table(Row, rows)
     for name, content in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
-        whole = content.replace_schema_metadata({METADATA_KEY: text.encode()})
-        pq.write_table(whole, folder / name, compression="zstd")
+        whole = content.replace_schema_metadata({METADATA_KEY: as_bytes(text)})
+        with (folder / name).open("wb") as stream:  # Arrow takes no path that is not UTF-8
+            pq.write_table(whole, stream, compression="zstd")
     needed = scores.select(_SUMMARISED).to_pandas()
     from igbench.records import stats
 
@@ -159,8 +160,16 @@ def table(
     hints = get_type_hints(kind)
     types = {name: _TYPES.get(hints[name], pa.string()) for name in kind._fields}
     columns = zip(*rows, strict=True) if rows else ((),) * len(types)
-    arrays = [pa.array(c, t) for c, t in zip(columns, types.values(), strict=True)]
+    arrays = [_array(c, t) for c, t in zip(columns, types.values(), strict=True)]
     return pa.table(arrays, schema=pa.schema(list(types.items())))
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column; what is no text, as in names of files, is escaped."""
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([as_bytes(value).decode() for value in values], kind)
 
 
 def read(folder: Path) -> Records:
@@ -246,8 +255,8 @@ def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
     Raises:
         InputError: The file is missing or damaged.
     """
-    with _readable(path):
-        return pq.read_table(path, columns=list(kind._fields)).select(list(kind._fields))
+    with _readable(path), path.open("rb") as stream:
+        return pq.read_table(stream, columns=list(kind._fields)).select(list(kind._fields))
 
 
 def _frame(whole: pa.Table) -> pd.DataFrame:
@@ -264,7 +273,7 @@ def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     found = {}
     for path in sorted(folder.glob(f"{MAPS_FOLDER}/*.safetensors")):
         with _readable(path):
-            found[path.stem] = load_file(path)
+            found[path.stem] = load(path.read_bytes())
     return found
 
 
@@ -343,7 +352,16 @@ def canonical_hash(value: Any) -> str:
     text = json.dumps(
         encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(as_bytes(text)).hexdigest()
+
+
+def as_bytes(text: str) -> bytes:
+    r"""JSON as UTF-8; names of files that are no text become escapes, which JSON reads back.
+
+    >>> as_bytes('"caf\udce9"')
+    b'"caf\\udce9"'
+    """
+    return text.encode(errors="backslashreplace")
 
 
 def encode(value: Any) -> Any:

@@ -53,7 +53,8 @@ def write_report(records: Records) -> Path:
     svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
     unfinished = report.with_suffix(".tmp")
     try:
-        unfinished.write_text(html.page(records, summary, made, svgs, maps), encoding="utf-8")
+        page = html.page(records, summary, made, svgs, maps)
+        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
         unfinished.replace(report)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -33,7 +33,11 @@ def write(table: Table, folder: Path) -> list[Path]:
     for suffix, text in texts.items():
         written.append(folder / f"{table.name}.{suffix}")
         # Characters beyond ASCII as references, so that a bare fragment needs no charset.
-        data = text.encode("ascii", "xmlcharrefreplace") if suffix == "html" else text.encode()
+        data = (
+            text.encode("ascii", "xmlcharrefreplace")
+            if suffix == "html"
+            else text.encode(errors="backslashreplace")
+        )
         written[-1].write_bytes(data)
     return written
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from PIL import Image
 from igbench.__main__ import main
 from igbench.cli import repeats
 from igbench.records import store
-from tests.helpers import faults
+from tests.helpers import faults, toy
 
 PHOTOS = Path(__file__).parents[2] / "igbench" / "data" / "photos"
 SMALL = ["method=[ig,ig_captum,saliency,random]", "metric=[completeness,srg,difference_from_ig]"]
@@ -334,3 +335,39 @@ def test_reasons_are_grouped_and_the_most_frequent_comes_first():
     many = [("ig", "srg", "s", "x" * n) for n in range(1, 8)]
     assert repeats.reasons(many)[0] == "7 cells failed, for 7 reasons; the most frequent 5:"
     assert len(repeats.reasons(many)) == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux")
+def test_names_that_are_not_utf8_go_through_a_whole_run(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / os.fsdecode(b"pho\xe9tos")
+    for name in (b"caf\xe9", "naïve".encode()):
+        toy.picture(folder / os.fsdecode(name + b".png"))
+    (folder / os.fsdecode(b"bro\xe9ken.png")).write_bytes(b"no image")
+    out = tmp_path / os.fsdecode(b"r\xe9sultats")
+    words = ["experiment=custom", "~model.variant", "method=[random]", "metric=[complexity]"]
+    words += ["model._target_=tests.helpers.faults.photo_net", "limit=null", "batch_size=4"]
+    assert main([*words, "keep_maps=1", f"data.path={folder}", f"results_dir={out}"]) == 3
+    assert capsys.readouterr().out.encode(), "what is printed is text"
+    records = store.read(store.latest(out, "custom"))
+    assert set(records.scores.sample_id) == {r"caf\xe9", "naïve", r"bro\xe9ken"}
+    assert records.run.config["data"]["path"] == str(folder)
+    assert records.run.environment["data_source"] == str(tmp_path / r"pho\xe9tos")
+    assert records.maps["random"].keys() <= {r"caf\xe9", "naïve", r"bro\xe9ken"}
+    assert Path(records.folder, "report.html").read_text(encoding="utf-8")
+
+
+def test_output_that_cannot_show_a_character_shows_its_number():
+    code = (
+        "import sys; from igbench import __main__ as m\n"
+        "m._set_up(); sys.stdout.write('↑ caf\\udce9\\n'); sys.stderr.write('±\\n')"
+    )
+    shown = {"ascii": rb"\u2191 caf\udce9", "utf-8": "↑ caf".encode() + rb"\udce9"}
+    for encoding, out in shown.items():
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout.strip()) == (0, out)
+        assert done.stderr.strip() == (rb"\xb1" if encoding == "ascii" else "±".encode())

@@ -121,6 +121,15 @@ def test_words_that_are_nearly_right_are_answered_with_the_right_one(word, messa
     assert "\n" not in str(caught.value)
 
 
+def test_any_path_can_be_given_as_it_is():
+    for path in (
+        "~/x", "/fotos/é", "a (2)", "it's", "a#b;c&d!", "a=b", "C:\\x\\", "caf\udce9", "a\\'b", '"',
+    ):  # fmt: skip
+        config = compose.compose(["data=photographs", f"data.path={path}"])
+        assert config["data"]["path"] == path
+    assert compose.compose(["data=photographs", "data.path='a,b'"])["data"]["path"] == "a,b"
+
+
 @pytest.mark.parametrize(
     "word",
     [
