@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from typing import Any
 
@@ -121,11 +122,10 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     from omegaconf import OmegaConf
 
     others = [o for o in overrides if o.partition("=")[0].lstrip("+") in GROUPS and "," not in o]
-    try:
+    config: Any = {}
+    with suppress(Exception):  # what is wrong may be among these too
         config = OmegaConf.to_container(hydra.compose("run", overrides=others), resolve=False)
-    except Exception:
-        config = {}
-    return words.explain(error, overrides, config if isinstance(config, dict) else {})
+    return words.explain(error, overrides, config)
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:

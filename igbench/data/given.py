@@ -265,12 +265,19 @@ def _folder(
             "tensor that the model takes: for example the transforms() of torchvision's weights."
         )
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    files: list[tuple[Path, int | None]] = [(p, None) for p in images.list_images(folder)]
+    listing = images.list_images(folder)
+    left_out = listing.left_out
+    files: list[tuple[Path, int | None]] = [(p, None) for p in listing.images]
     if not files:
-        files = [(p, k) for k, place in enumerate(classes) for p in images.list_images(place)]
+        del left_out["folders"]
+        for k, place in enumerate(classes):
+            inside = images.list_images(place)
+            files += [(p, k) for p in inside.images]
+            left_out += inside.left_out
     if not files:
         raise InputError(f"there are no images in {str(folder)!r}, nor in its sub-folders.")
-    names = [p.relative_to(folder).as_posix() for p, _ in files]
+    images.report_left_out(folder, left_out)
+    names = [images.printable(p.relative_to(folder).as_posix()) for p, _ in files]
     chosen = images.spread(names)[:limit]
     load = Files(tuple(files[i][0] for i in chosen), preprocess)
     more = {"display": images.Display(preprocess)} if isinstance(preprocess, Preprocess) else {}
@@ -279,7 +286,7 @@ def _folder(
         shape,
         [files[i][1] for i in chosen],
         load,
-        f"{len(files)} images below {folder.name!r}",
+        f"{len(files)} images below '{images.printable(folder.name)}'",
         [names[i] for i in chosen],
         **more,
     )

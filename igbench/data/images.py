@@ -178,7 +178,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     if upright.mode not in TRANSPARENT and "transparency" not in upright.info:
         return upright.convert("RGB")
     rgba = upright.convert("RGBA")
-    if rgba.getextrema()[3] != (255, 255):
+    if rgba.getchannel("A").getextrema() != (255, 255):
         _say("transparent pixels are shown over white in %r", path.name)
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
