@@ -23,7 +23,13 @@ from torch import Tensor
 
 from igbench.core import callers, rng
 from igbench.core.dataset import Data
-from igbench.errors import InputError, check_choice, check_finite, check_positive
+from igbench.errors import (
+    InputError,
+    NotDefinedError,
+    check_choice,
+    check_finite,
+    check_positive,
+)
 
 
 class Baseline(Protocol):
@@ -74,7 +80,7 @@ class White:
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
         if not data.white:
-            raise InputError(
+            raise NotDefinedError(
                 f"data {data.name!r} does not define white; choose another baseline, for example "
                 "baseline=zero."
             )
@@ -266,7 +272,7 @@ class Counterfactual:
             own = data.labels[data.sample_ids.index(sample_id)]
             others = [i for i, k in enumerate(labels) if None not in (k, own) and k != own]
             if not others:
-                raise InputError(
+                raise NotDefinedError(
                     "baseline=counterfactual needs a labelled sample that is never evaluated of "
                     f"another class than {sample_id!r} (class {own}), and data {data.name!r} has "
                     "none; choose another baseline, for example baseline=data_distribution."
@@ -369,7 +375,7 @@ def _by_channel(name: str, values: Sequence[float], x: Tensor, data: Data) -> Te
     """One value for each channel, expanded to (N, *F)."""
     channels = x.shape[1]
     if len(values) not in (1, channels):
-        raise InputError(
+        raise NotDefinedError(
             f"data {data.name!r} defines {name} for {len(values)} channels, the samples have "
             f"{channels}; choose another baseline, for example baseline=zero."
         )
@@ -414,7 +420,7 @@ def _draws(
 def _spatial_axes(name: str, x: Tensor) -> tuple[int, ...]:
     """The axes of one sample after its channels; raises where there are none."""
     if x.dim() < 3:
-        raise InputError(
+        raise NotDefinedError(
             f"baseline={name} needs samples with pixels, these have shape {tuple(x.shape[1:])}; "
             "choose another baseline, for example baseline=feature_mean."
         )
@@ -424,7 +430,7 @@ def _spatial_axes(name: str, x: Tensor) -> tuple[int, ...]:
 def _reference(name: str, data: Data) -> Tensor:
     """The pool of samples that are never evaluated, (R, *F), in float64 on the CPU."""
     if data.reference is None:
-        raise InputError(
+        raise NotDefinedError(
             f"baseline={name} needs samples that are never evaluated, and data {data.name!r} keeps "
             "none; set a smaller limit, or choose a baseline that needs none, for example "
             "baseline=zero."

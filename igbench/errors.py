@@ -14,6 +14,15 @@ class InputError(ValueError):
     """Invalid input from the user: shown as one line, exit status 2."""
 
 
+class NotDefinedError(InputError):
+    """A method or metric has no meaning for these samples, this model or these data.
+
+    As the edges of a row of a table, or the marks of data without masks: called by itself it is an
+    `InputError`, and in a run the rows are "undefined", with this text as their reason, and the
+    rest goes on.
+    """
+
+
 class SampleError(Exception):
     """One sample cannot be used (corrupt image, bad label): its rows get this reason."""
 

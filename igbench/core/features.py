@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from igbench.errors import InputError
+from igbench.errors import InputError, NotDefinedError
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
     """The features of samples of one shape.
 
     Args:
-        spec: "element" (every number by itself), "pixel" (all channels of a position together; a
-            plain vector has one channel), "patch:P" (squares of P x P pixels, channels together;
-            smaller ones at the border), or an integer tensor (*F) of feature numbers 0..G-1.
+        spec: "element" (every number by itself), "pixel" (all channels of a position together,
+            with the channels on the first axis: pixels of images (C, H, W), time steps of series
+            (C, T), voxels of volumes and videos; a plain vector has one channel), "patch:P"
+            (squares of P x P pixels, channels together; smaller ones at the border), or an integer
+            tensor (*F) of feature numbers 0..G-1.
         shape: *F; images are (C, H, W).
 
     Raises:
@@ -44,19 +46,21 @@ def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
 
     >>> resolve("patch:2", (1, 2, 4)).index.tolist()
     [[[0, 0, 1, 1], [0, 0, 1, 1]]]
+    >>> resolve("pixel", (2, 3)).index.tolist()
+    [[0, 1, 2], [0, 1, 2]]
     """
     if isinstance(spec, Tensor):
         return _explicit(spec, shape)
     elements = torch.arange(torch.Size(shape).numel()).view(shape)
     if spec == "element" or (spec == "pixel" and len(shape) == 1):
         return Features(spec, elements, elements.numel())
-    if spec == "pixel" and len(shape) == 3:
-        return Features(spec, elements[:1].expand(shape), shape[1] * shape[2])
+    if spec == "pixel":
+        return Features(spec, elements[:1].expand(shape), elements[0].numel())
     if spec.startswith("patch:") and spec[6:].isdigit() and int(spec[6:]) > 0 and len(shape) == 3:
         return _patches(spec, int(spec[6:]), shape)
-    raise InputError(
-        f"features {spec!r} do not fit samples of shape {shape}; use 'element', 'pixel' (images "
-        "and vectors), 'patch:P' (images) or an integer tensor of that shape."
+    raise NotDefinedError(
+        f"features {spec!r} do not fit samples of shape {shape}; use 'element', 'pixel' (all "
+        "channels of a position), 'patch:P' (images) or an integer tensor of that shape."
     )
 
 

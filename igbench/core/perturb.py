@@ -19,7 +19,7 @@ from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.core.features import Features
 from igbench.core.score import Score
-from igbench.errors import InputError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice
 
 OCCLUDERS = ("baseline", "zero", "mean", "blur")
 
@@ -45,7 +45,7 @@ def occluded(batch: Batch, occluder: str) -> Tensor:
         return batch.x.mean(dim=axes, keepdim=True).expand_as(batch.x)
     if occluder == "blur" and batch.x.dim() == 4:
         return rise_blur(batch.x)
-    raise InputError(
+    raise NotDefinedError(
         f"occluder {occluder!r} does not fit inputs of shape {tuple(batch.x.shape)}; known: "
         f"{', '.join(OCCLUDERS)} ('mean' and 'blur' need images)."
     )

@@ -12,6 +12,7 @@ import torch
 from igbench.baselines import Baseline
 from igbench.core import callers
 from igbench.core.batch import Method, Metric
+from igbench.core.content import content
 from igbench.core.dataset import Data
 from igbench.core.inference import InferenceOptions
 from igbench.core.model import Model
@@ -174,7 +175,7 @@ def observation_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]
     """Metrics that share an observation, together."""
     groups: dict[object, dict[str, Metric]] = {}
     for name, metric in metrics.items():
-        groups.setdefault(metric.sharing_key, {})[name] = metric
+        groups.setdefault(content(metric.sharing_key), {})[name] = metric
     return list(groups.values())
 
 

@@ -27,11 +27,28 @@ from igbench.core.batch import (
     mismatch,
 )
 from igbench.core.score import Cost, Score
-from igbench.errors import InputError, SampleError, check_one_per_sample, check_same_shape
+from igbench.errors import (
+    InputError,
+    NotDefinedError,
+    SampleError,
+    check_one_per_sample,
+    check_same_shape,
+)
 from igbench.schema import Status
 
+NOT_FINITE = "the attribution holds NaN or infinite values"
 CAUGHT = (Exception, SystemExit)
 """Exceptions of plugins that become reasons; one that calls `sys.exit` does not end the run."""
+
+
+class Reason(str):
+    """Why there is no value, in one line; empty where there is one.
+
+    Attributes:
+        status: "failed", or "undefined" where the question has no meaning.
+    """
+
+    status: Status = "failed"
 
 
 @dataclass
@@ -64,7 +81,7 @@ def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
             spent.peak = memory.peak(device)
 
 
-def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
+def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[Reason]]:
     """Attribute a batch; if that fails, each sample by itself.
 
     Elements that take no part have an attribution of 0.
@@ -80,10 +97,10 @@ def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
         parts = [attribute(batch.select(slice(i, i + 1)), method) for i in range(len(batch))]
         return torch.cat([v for v, _ in parts]), [r for _, reasons in parts for r in reasons]
     finite = torch.isfinite(values).flatten(1).all(dim=1).tolist()
-    return values, ["" if ok else "the attribution holds NaN or infinite values" for ok in finite]
+    return values, [Reason("" if ok else NOT_FINITE) for ok in finite]
 
 
-def _attribute_active(batch: Batch, method: Method) -> tuple[Tensor, list[str]]:
+def _attribute_active(batch: Batch, method: Method) -> tuple[Tensor, list[Reason]]:
     """Maps by `igbench.core.active`, sample by sample."""
     maps, every = [], []
     for i in range(len(batch)):
@@ -98,8 +115,7 @@ class Cell:
     """One metric on one method: a measurement, why samples have none, and what it cost."""
 
     measurement: Measurement
-    reasons: list[str]
-    status: Status
+    reasons: list[Reason]
     spent: Spent
 
 
@@ -122,7 +138,7 @@ def measure(
         if len(batch) > 1:
             return _by_sample(batch, group, attributions)
         return {
-            (metric, method): _empty(batch, describe(error), "failed")
+            (metric, method): _empty(batch, describe(error))
             for metric in group
             for method in attributions
         }
@@ -132,7 +148,7 @@ def measure(
         fitting = {m: a for m, a in attributions.items() if not reasons[m]}
         for method in attributions:
             if reasons[method]:
-                cells[name, method] = _empty(batch, reasons[method], "undefined")
+                cells[name, method] = _empty(batch, _undefined(reasons[method]))
         for method, cell in _measure_methods(batch, metric, fitting, observation).items():
             cells[name, method] = cell
     return cells
@@ -172,7 +188,7 @@ def _measure_methods(
         _check_measurements(metric, found, attributions, len(batch))
     except CAUGHT as error:
         if len(attributions) == 1 and len(batch) == 1:
-            return {m: _empty(batch, describe(error), "failed") for m in attributions}
+            return {m: _empty(batch, describe(error)) for m in attributions}
         if len(attributions) == 1:
             apart = _by_sample(batch, {"": metric}, attributions)
             return {method: cell for (_, method), cell in apart.items()}
@@ -185,7 +201,7 @@ def _measure_methods(
         spent.backward // max(1, len(found)),
         spent.seconds / max(1, len(found)),
     )
-    return {m: Cell(v, [""] * len(batch), "ok", share) for m, v in found.items()}
+    return {m: Cell(v, [Reason()] * len(batch), share) for m, v in found.items()}
 
 
 def _check_measurements(
@@ -216,9 +232,15 @@ def _check_measurements(
                 )
 
 
-def _empty(batch: Batch, reason: str, status: Status) -> Cell:
+def _empty(batch: Batch, reason: Reason) -> Cell:
     nothing = torch.full((len(batch),), math.nan)
-    return Cell(Measurement(nothing), [reason] * len(batch), status, Spent())
+    return Cell(Measurement(nothing), [reason] * len(batch), Spent())
+
+
+def _undefined(text: str) -> Reason:
+    reason = Reason(text)
+    reason.status = "undefined"
+    return reason
 
 
 def attributions_of(attributions: Mapping[str, Attribution], i: int) -> dict[str, Attribution]:
@@ -231,11 +253,9 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
     joined = {}
     for key in parts[0]:
         cells = [p[key] for p in parts]
-        worst: Status = "failed" if any(c.status == "failed" for c in cells) else cells[0].status
         joined[key] = Cell(
             concatenate([c.measurement for c in cells]),
             [r for c in cells for r in c.reasons],
-            worst,
             Spent(
                 sum(c.spent.forward for c in cells),
                 sum(c.spent.backward for c in cells),
@@ -245,8 +265,10 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
     return joined
 
 
-def describe(error: BaseException) -> str:
-    """An exception in one line."""
+def describe(error: BaseException) -> Reason:
+    """An exception in one line, which says whether something failed or has no meaning."""
     text = " ".join(str(error).split())
+    if isinstance(error, NotDefinedError):
+        return _undefined(text)
     known = isinstance(error, InputError | SampleError)
-    return text if known else f"{type(error).__name__}: {text}"
+    return Reason(text if known else f"{type(error).__name__}: {text}")

@@ -89,7 +89,7 @@ class _Loop:
                 self.advance(stage, samples)
             return results
         attributions: dict[str, Attribution] = {}
-        bad: dict[str, list[str]] = {}
+        bad: dict[str, list[isolation.Reason]] = {}
         for name, method in self.experiment.methods.items():
             values, bad[name] = self._attribute(batch, name, method, results)
             again = method if getattr(method, "explains_again", True) else None
@@ -123,7 +123,7 @@ class _Loop:
                 active = self._active(i)
                 kept.append((sample, active, *self._load(i, sample, active)))
             except isolation.CAUGHT as error:
-                sample |= {"status": "failed", "reason": isolation.describe(error)}
+                sample |= {"status": "failed", "reason": str(isolation.describe(error))}
                 sample_id = sample["sample_id"]
                 log.warning("%s: %s", sample_id, error, extra={"sample": sample_id})
         if not kept:
@@ -217,7 +217,7 @@ class _Loop:
 
     def _attribute(
         self, batch: Batch, name: str, method: Method, results: Results
-    ) -> tuple[Tensor, list[str]]:
+    ) -> tuple[Tensor, list[isolation.Reason]]:
         """The map of one method, NaN where it failed, and the reason for each sample."""
         with isolation.measured(self.score, peak=True) as spent:
             values, reasons = isolation.attribute(batch, method)
@@ -243,7 +243,7 @@ class _Loop:
         batch: Batch,
         group: Mapping[str, Metric],
         attributions: Mapping[str, Attribution],
-        bad: Mapping[str, list[str]],
+        bad: Mapping[str, list[isolation.Reason]],
         results: Results,
     ) -> None:
         """Observe once, then score every fitting method with every metric of the group."""
@@ -257,13 +257,14 @@ class _Loop:
                 status: Status = "ok"
                 reason = cell.reasons[i]
                 if bad[method][i]:
-                    value, status, reason = math.nan, "failed", bad[method][i]
+                    reason = bad[method][i]
+                    value, status = math.nan, reason.status
                 elif reason:
-                    value, status = math.nan, cell.status
+                    value, status = math.nan, reason.status
                 elif not math.isfinite(value):
                     value, status = math.nan, "undefined"
-                    reason = cell.measurement.reason or "the value is not finite"
-                row = self._row(method, metric, sample_id, value, status, reason)
+                    reason = isolation.Reason(cell.measurement.reason or "the value is not finite")
+                row = self._row(method, metric, sample_id, value, status, str(reason))
                 results.rows.append(
                     row._replace(
                         std_error=math.nan if error is None or status != "ok" else float(error[i]),

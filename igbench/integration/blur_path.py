@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igbench.errors import InputError, check_positive
+from igbench.errors import NotDefinedError, check_positive
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def blur_path(x: Tensor, *, sigma: float, pace: float = 2.0) -> BlurPath:
     check_positive("sigma", sigma)
     check_positive("pace", pace)
     if x.dim() != 4:
-        raise InputError(
+        raise NotDefinedError(
             f"a blur path needs images (N, C, H, W), not inputs of shape {tuple(x.shape)}."
         )
     vertical, horizontal = (_cosines(n).to(x.device) for n in x.shape[2:])

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
-from igbench.errors import InputError
+from igbench.errors import InputError, NotDefinedError
 from igbench.integration.integrate import Nodes, sweep, take
 from igbench.integration.paths import Line
 
@@ -211,7 +211,7 @@ def _check(score: Score, line: Line, target: Tensor | None, attribution: Tensor)
     size = attribution.flatten(1).abs().sum(dim=1) + start.abs() + end.abs()
     allowed = 1e4 * torch.finfo(line.x.dtype).eps * size
     if bool((gap > allowed).any()):
-        raise InputError(
+        raise NotDefinedError(
             "the network is not piecewise linear along the line (a sigmoid, tanh, softmax, GELU or "
             "attention inside?): exact integration does not apply; use a quadrature rule."
         )

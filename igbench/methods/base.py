@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from igbench.core import callers
 from igbench.core.batch import Batch, Method
+from igbench.core.content import ByContent
 from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
 from igbench.core.probe import check_target, probe
@@ -17,7 +18,7 @@ from igbench.errors import check_whole
 from igbench.schema import MethodSpec
 
 
-class BaseMethod:
+class BaseMethod(ByContent):
     """Metadata of a method; subclasses are frozen dataclasses that map a `Batch` to (N, *F).
 
     Class attributes, or fields where they depend on the object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -46,7 +46,8 @@ class Captum(BaseMethod):
         kind: "global" or "local", see `igbench.schema.MethodSpec`.
         signed: False where the map is a magnitude.
         role: "method" or "oracle".
-        arguments: Arguments of `attribute`; lists become tuples.
+        arguments: Arguments of `attribute`; lists become tuples, and None is the default: windows
+            of Occlusion that fit the shape of the samples, see `occlusion_windows`.
         init: Further arguments of the constructor.
         noise_tunnel: Arguments of `NoiseTunnel.attribute` (nt_type, nt_samples, stdevs, ...) where
             the method is to be averaged over noisy inputs.
@@ -78,7 +79,9 @@ class Captum(BaseMethod):
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
         explainer = attribution_class(self.attribution)(batch.score, **tuples(self.init))
-        arguments = tuples(self.arguments)
+        arguments = tuples({k: v for k, v in self.arguments.items() if v is not None})
+        if self.attribution == "Occlusion":
+            arguments = occlusion_windows(tuple(batch.x.shape[1:])) | arguments
         takes_baseline = "baselines" in inspect.signature(explainer.attribute).parameters
         if self.noise_tunnel:
             explainer = attribution_class("NoiseTunnel")(explainer)
@@ -94,6 +97,28 @@ class Captum(BaseMethod):
             return found
 
         return one_by_one(batch, f"captum.{self.attribution}", explained).to(batch.x.dtype)
+
+
+def occlusion_windows(shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Windows and strides of Occlusion for samples of one shape.
+
+    Single elements of vectors.  Otherwise all channels (the first axis) of a block with a seventh
+    of each other axis, and at most 32 wide, that moves by half its width.
+
+    Args:
+        shape: *F.
+
+    >>> occlusion_windows((3, 224, 224))
+    {'sliding_window_shapes': (3, 32, 32), 'strides': (3, 16, 16)}
+    >>> occlusion_windows((2, 16)), occlusion_windows((30,))["sliding_window_shapes"]
+    ({'sliding_window_shapes': (2, 2), 'strides': (2, 1)}, (1,))
+    """
+    if len(shape) == 1:
+        return {"sliding_window_shapes": (1,), "strides": (1,)}
+    channels, *others = shape
+    sides = [min(32, max(1, round(n / 7))) for n in others]
+    steps = [max(1, side // 2) for side in sides]
+    return {"sliding_window_shapes": (channels, *sides), "strides": (channels, *steps)}
 
 
 def attribution_class(name: str) -> Any:

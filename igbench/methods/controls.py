@@ -11,7 +11,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Batch
-from igbench.errors import InputError
+from igbench.errors import NotDefinedError
 from igbench.methods.base import BaseMethod
 
 
@@ -54,7 +54,7 @@ class Edges(BaseMethod):
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the inputs are no images."""
         if batch.x.dim() != 4:
-            raise InputError(f"edges need images, not inputs of shape {tuple(batch.x.shape)}.")
+            raise NotDefinedError(f"edges need images, not inputs of shape {tuple(batch.x.shape)}.")
         grey = batch.x.detach().mean(dim=1).cpu().double().numpy()
         size = np.stack([np.hypot(ndimage.sobel(g, 0), ndimage.sobel(g, 1)) for g in grey])
         channels = batch.x.shape[1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.errors import InputError
+from igbench.errors import NotDefinedError
 from igbench.integration.expected import expected_gradients
 from igbench.methods.base import BaseMethod
 
@@ -48,7 +48,7 @@ class ExpectedGradients(BaseMethod):
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where there is no pool."""
         if self.pool is None:
-            raise InputError(
+            raise NotDefinedError(
                 "expected_gradients needs samples that are never evaluated, and the data keep "
                 "none; set a smaller limit, or give ExpectedGradients(pool=...) from Python."
             )

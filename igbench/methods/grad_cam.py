@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.batch import Batch
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, NotDefinedError, suggestion
 from igbench.methods.base import BaseMethod
 from igbench.methods.captum import attribution_class
 
@@ -50,12 +50,14 @@ class GradCam(BaseMethod):
     def _module(self, batch: Batch) -> nn.Module:
         model = batch.score.model
         if batch.x.dim() != 4:
-            raise InputError(f"Grad-CAM needs images, not inputs of shape {tuple(batch.x.shape)}.")
+            raise NotDefinedError(
+                f"Grad-CAM needs images, not inputs of shape {tuple(batch.x.shape)}."
+            )
         if not isinstance(model, nn.Module) or not self.layer:
-            raise InputError(
+            raise NotDefinedError(
                 "Grad-CAM needs a torch module, and the name of one of its layers with spatial "
-                "axes; set method.grad_cam.layer=NAME, or leave grad_cam out: transformers and "
-                "exported programs have no such layer."
+                "axes; set method.grad_cam.layer=NAME, or GradCam(layer=NAME) from Python. "
+                "Transformers and exported programs have no such layer."
             )
         layers = dict(model.named_modules())
         if self.layer not in layers:

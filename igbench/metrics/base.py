@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from igbench.core import callers
 from igbench.core.active import restrict, restrict_features, restrict_maps
 from igbench.core.batch import Attribution, Batch, Measurement, Method, concatenate, mismatch
+from igbench.core.content import ByContent
 from igbench.core.features import Features, resolve
 from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
@@ -47,7 +48,7 @@ Kind = Literal["global", "local"]
 REASON_FLAT_MAP = "the map is flat, so it ranks nothing"
 
 
-class BaseMetric:
+class BaseMetric(ByContent):
     """Base class of metrics; subclasses are frozen dataclasses.
 
     A subclass defines the metadata and `measure`, and `observe` where a part of the model work is

@@ -14,7 +14,7 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.dataset import Data
-from igbench.errors import InputError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.similarity import ranks
 
@@ -87,7 +87,7 @@ class Masked(BaseMetric):
         Raises:
             InputError: Always.
         """
-        raise InputError(
+        raise NotDefinedError(
             f"{self.title} compares whole samples with marks, and some elements of the sample "
             f"{batch.sample_ids[i]!r} take no part; leave the metric out, or active."
         )
@@ -103,12 +103,7 @@ class Masked(BaseMetric):
         Raises:
             InputError: No masks were given, or one has another size than its sample.
         """
-        if batch.x.dim() not in (2, 4):
-            raise InputError(
-                f"{self.name} compares maps of images or vectors with masks, and samples of shape "
-                f"{tuple(batch.x.shape[1:])} are neither; leave it out."
-            )
-        shape = tuple(batch.x.shape[2:] if batch.x.dim() > 2 else batch.x.shape[1:])
+        shape = positions(batch)
         found: list[Tensor | None] = []
         for sample_id in batch.sample_ids:
             mask = self._mask(sample_id)
@@ -125,7 +120,7 @@ class Masked(BaseMetric):
         if callable(self.masks):
             return self.masks(sample_id)
         if self.data is None or self.data.mask is None:
-            raise InputError(
+            raise NotDefinedError(
                 "this metric compares maps with masks; give masks= to the function, or data with "
                 "Data(mask=...)."
             )
@@ -164,6 +159,12 @@ class Masked(BaseMetric):
             i: Its position.
         """
         raise NotImplementedError
+
+
+def positions(batch: Batch) -> tuple[int, ...]:
+    """Shape of the pixels of a sample, without its channels; a vector has one channel."""
+    shape = tuple(batch.x.shape[1:])
+    return shape[1:] or shape
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class PointingGame(Masked):
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
         """Share of the maxima that hit."""
-        pixels = mask.view(-1, batch.x.shape[-1]).cpu().numpy()
+        pixels = mask.view(positions(batch)).cpu().numpy()
         far = torch.from_numpy(ndimage.distance_transform_edt(~pixels)).flatten()
         first = (relevance == relevance.max()).cpu()
         return float((far[first] <= self.tolerance).double().mean())

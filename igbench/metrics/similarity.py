@@ -12,7 +12,7 @@ from torch import Tensor
 
 from igbench.core import features as feature_units
 from igbench.core.batch import Batch
-from igbench.errors import InputError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice
 
 REASON_FLAT_PAIR = "a map is flat or not finite, so nothing can be compared"
 
@@ -75,7 +75,7 @@ class Similarity:
         if self.kind == "spearman":
             return rank_correlation(*(on_grid(v, grid) for v in sums))
         if len(shape) != 3 or min(shape[1:]) < self.window:
-            raise InputError(
+            raise NotDefinedError(
                 f"similarity=ssim needs images of at least {self.window} x {self.window} pixels, "
                 f"not samples of shape {shape}; use similarity=spearman or a smaller window."
             )

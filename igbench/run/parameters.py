@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from igbench.core.content import digest
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -39,18 +39,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return digest(value) if isinstance(value, Tensor) else described(value)
-
-
-def digest(tensor: Tensor) -> str:
-    """Type, shape and hash of a tensor.
-
-    >>> digest(torch.tensor([[0, 1]]))
-    'int64 tensor of shape [1, 2], sha256 9d34149fbd1fe777'
-    """
-    kind = str(tensor.dtype).removeprefix("torch.")
-    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    hashed = hashlib.sha256(content).hexdigest()[:16]
-    return f"{kind} tensor of shape {list(tensor.shape)}, sha256 {hashed}"
 
 
 def described(part: object) -> str:

@@ -15,7 +15,7 @@ from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.core.score import Score, Wrapped
-from igbench.errors import InputError, check_choice, check_positive
+from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
 from igbench.metrics.base import BaseMetric, patches
 from igbench.metrics.monte_carlo import averaged, jackknife, repeated
 from igbench.metrics.reexplain import explained, l1, method_of_batch
@@ -177,7 +177,7 @@ class Dummy(BaseMetric):
     def _features(self, batch: Batch) -> Features:
         features = self.features_of(batch)
         if features.count < 2:
-            raise InputError(
+            raise NotDefinedError(
                 f"features {features.name!r} make one feature of the whole sample; dummy needs two "
                 "or more. Choose smaller ones, for example features=pixel."
             )

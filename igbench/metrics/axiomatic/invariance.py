@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from igbench.core import callers
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score, Wrapped
-from igbench.errors import InputError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.reexplain import (
     LOST,
@@ -101,7 +101,7 @@ class ImplementationInvariance(BaseMetric):
         """
         model = batch.score.model
         if not isinstance(model, nn.Module):
-            raise InputError(
+            raise NotDefinedError(
                 "layers are rewritten one by one, so the model must be a torch module, not a "
                 "function."
             )
@@ -190,7 +190,7 @@ def rewritten(model: nn.Module, rewrite: str) -> nn.Module:
                 made[id(child)] = found
             setattr(parent, name, made[id(child)])
     if not made:
-        raise InputError(
+        raise NotDefinedError(
             f"the model has no layer that rewrite={rewrite} applies to (linear and convolutional "
             "layers for split, ReLU modules for bend)."
         )

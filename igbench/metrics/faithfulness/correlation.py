@@ -13,6 +13,7 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core import perturb
 from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.content import content
 from igbench.core.features import Features
 from igbench.errors import InputError
 from igbench.metrics.base import BaseMetric, patches
@@ -94,8 +95,7 @@ class SensitivityN(BaseMetric):
     @property
     def sharing_key(self) -> object:
         """Metrics with the same set sizes, number of sets and features share an observation."""
-        unit = id(self.features) if isinstance(self.features, Tensor) else self.features
-        return (SensitivityN, self.n, self.subsets, unit)
+        return (SensitivityN, self.n, self.subsets, content(self.features))
 
     def observe(self, batch: Batch) -> list[Tensor]:
         """Changes f(x) - f(x with S removed), for each n (N, D) float64.

@@ -16,6 +16,7 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core import perturb
 from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.content import content
 from igbench.core.features import Features
 from igbench.core.score import Score
 from igbench.errors import check_positive
@@ -97,7 +98,7 @@ class Erasure(BaseMetric):
     @property
     def sharing_key(self) -> object:
         """Metrics with the same occluder, output and features share f(x), whatever their shares."""
-        return (Erasure, self.occluder, self.scalar, self.features, self.tie_orders)
+        return (Erasure, self.occluder, self.scalar, content(self.features), self.tie_orders)
 
     def observe(self, batch: Batch) -> Erased:
         """The output f(x) of the clean samples; all else depends on the maps.

@@ -11,7 +11,7 @@ from scipy.interpolate import LinearNDInterpolator
 from torch import Tensor
 
 from igbench.core.dataset import Data
-from igbench.errors import InputError
+from igbench.errors import NotDefinedError
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,22 @@ def levels_of(data: Data | None, shape: tuple[int, ...]) -> Levels:
         InputError: No data, no white, or samples that are not grey or colour images.
     """
     if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 2:
-        raise InputError(
+        raise NotDefinedError(
             f"samples of shape {shape} have no size as 8-bit images: sic and aic need images with "
             "1 or 3 channels and at least 2 x 2 pixels; leave them out."
         )
     if data is None:
-        raise InputError(
+        raise NotDefinedError(
             "sizes of images are in 8 bits, so black and white must be known; give data= (a Data "
             "with black and white)."
         )
     if not data.white:
-        raise InputError(
+        raise NotDefinedError(
             f"data {data.name!r} has no 8-bit images: it defines no white; leave sic and aic out."
         )
     ends = [tuple(v) * (shape[0] // len(v)) for v in (data.black, data.white)]
     if any(len(v) != shape[0] for v in ends):
-        raise InputError(
+        raise NotDefinedError(
             f"data {data.name!r} defines black and white for {len(data.black)} and "
             f"{len(data.white)} channels, the samples have {shape[0]}."
         )

@@ -13,8 +13,9 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.content import content
 from igbench.core.features import Features
-from igbench.errors import InputError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice
 from igbench.metrics.base import BaseMetric, describe_unit
 from igbench.schema import AS_DATA
 
@@ -116,7 +117,7 @@ class Infidelity(BaseMetric):
             self.draws,
             self.scale,
             self.sides,
-            id(self.features) if isinstance(self.features, Tensor) else self.features,
+            content(self.features),
         )
 
     def observe(self, batch: Batch) -> Tensor:
@@ -157,7 +158,7 @@ class Infidelity(BaseMetric):
         g = rng.generator(batch.metric_seed, "infidelity", batch.sample_ids[i])
         if self.perturbation == "square":
             if len(shape) != 3:
-                raise InputError(f"square removal needs images, not samples of shape {shape}.")
+                raise NotDefinedError(f"square removal needs images, not samples of shape {shape}.")
             assert isinstance(self.draws, int)
             short = min(shape[1:])
             low, high = (max(1, round(side * short)) for side in self.sides)

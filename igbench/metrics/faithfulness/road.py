@@ -13,10 +13,11 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.content import content
 from igbench.core.features import Features
 from igbench.core.outputs import logits
 from igbench.core.score import Score
-from igbench.errors import InputError, check_choice, check_positive
+from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.faithfulness import imputation
 from igbench.metrics.faithfulness.erasure import Erased
@@ -131,7 +132,8 @@ class Road(BaseMetric):
     @property
     def sharing_key(self) -> object:
         """Metrics that differ in the order alone share f(x)."""
-        return (Road, self.fractions, self.tracked, self.noise, self.features, self.repeats)
+        unit = content(self.features)
+        return (Road, self.fractions, self.tracked, self.noise, unit, self.repeats)
 
     def observe(self, batch: Batch) -> list[Erased]:
         """The output f(x) of the clean samples, once for each repeat; all else depends on the maps.
@@ -141,7 +143,7 @@ class Road(BaseMetric):
         """
         shape = tuple(batch.x.shape[1:])
         if len(shape) != 3:
-            raise InputError(f"road needs images, not samples of shape {shape}.")
+            raise NotDefinedError(f"road needs images, not samples of shape {shape}.")
         features = self.features_of(batch)
         if bool((features.index != features.index[:1]).any()):
             raise InputError(
@@ -224,7 +226,7 @@ def _hits(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def hits(x: Tensor) -> Tensor:
         out = logits(model(x), len(x))
         if out.dim() != 2 or out.shape[1] < 2:
-            raise InputError(
+            raise NotDefinedError(
                 "road with scalar=accuracy needs a model with an output for each class; use "
                 "scalar=score."
             )

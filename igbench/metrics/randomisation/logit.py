@@ -12,7 +12,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
-from igbench.errors import InputError, check_positive
+from igbench.errors import NotDefinedError, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged
 from igbench.metrics.reexplain import explained
@@ -106,7 +106,7 @@ class RandomLogit(BaseMetric):
         with torch.no_grad():
             outputs = batch.score.outputs(batch.x[:1])
         if batch.target is None or outputs.dim() != 2 or outputs.shape[1] < 2:
-            raise InputError(
+            raise NotDefinedError(
                 "random_logit compares the maps of two classes, so it needs targets and a model "
                 "with an output for each class."
             )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from igbench.core import callers, rng
 from igbench.core.batch import Batch
-from igbench.errors import InputError
+from igbench.errors import NotDefinedError
 
 Init = Literal["scale", "torch"]
 Order = Literal["top_down", "bottom_up", "independent"]
@@ -99,14 +99,14 @@ def network(batch: Batch, init: Init) -> Network:
     """
     model = batch.score.model
     if not isinstance(model, nn.Module):
-        raise InputError(
+        raise NotDefinedError(
             "weights are made random layer by layer, so the model must be a torch module, not a "
             "function."
         )
     twin = callers.duplicate(model)
     layers = layers_in_order(twin, batch.score.inputs(batch.x[:1]))
     if not layers:
-        raise InputError("the model has no layer with weights that could be made random.")
+        raise NotDefinedError("the model has no layer with weights that could be made random.")
     return Network(model, twin, layers, batch.metric_seed, init)
 
 
