@@ -33,7 +33,7 @@ from igbench.evaluation.look import look
 from igbench.evaluation.results import Results
 from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
-from igbench.records import stats, store
+from igbench.records import stats, store, view
 from igbench.run import provenance
 from igbench.run.progress import show_progress
 from igbench.schema import COSTS, Records, Run
@@ -77,10 +77,13 @@ class Evaluation:
         )
 
     def table(self) -> pd.DataFrame:
-        """Means, methods by metrics."""
-        return self.summary().pivot_table(
-            index="method", columns="metric", values="mean", sort=False
-        )
+        """Means, methods by metrics, NaN where there is none; `print` shows the counts."""
+        return stats.table(self.summary(), **self._whole)
+
+    @property
+    def _whole(self) -> dict[str, list[str]]:
+        """All methods and metrics of the run, those without a score too."""
+        return {"methods": list(self.run.methods), "metrics": list(self.run.metrics)}
 
     def save(self, results_dir: str | Path = "results") -> Path:
         """Write the run folder and its report, and return the path of report.html."""
@@ -91,8 +94,12 @@ class Evaluation:
         store.write(folder, self.run, self.results.rows, self.results.points, self.results.maps)
         return report.write_report(store.read(folder))
 
+    def __str__(self) -> str:
+        """The means as text, with the number of samples that have none, and why."""
+        return view.text(self.summary(), **self._whole)
+
     def _repr_html_(self) -> str:
-        return str(self.table().to_html(float_format="{:.3g}".format))
+        return view.html(self.summary(), **self._whole)
 
 
 def evaluate(

@@ -276,7 +276,7 @@ def _pair(
     had, has = (rows.loc[stats.usable(rows), "value"] for rows in (old, now))
     if had.empty:
         return (
-            Change(*cell, "identical", note="no value in either run")
+            _without_values(cell, old, now)
             if has.empty
             else Change(*cell, "new", note=f"{len(has)} values, none in the base run")
         )
@@ -287,6 +287,15 @@ def _pair(
     return _Pair(
         cell, specs[metric], had[both].to_numpy(), has[both].to_numpy(), "; ".join(notes), lost
     )
+
+
+def _without_values(cell: Cell, old: pd.DataFrame, now: pd.DataFrame) -> Change:
+    """The verdict on a cell without values in both runs: what was undefined may fail now."""
+    fails, failed = (bool((rows["status"] != "undefined").any()) for rows in (now, old))
+    if fails and not failed:
+        reason = now.loc[now["status"] != "undefined", "reason"].iloc[0]
+        return Change(*cell, "failed", note=f"undefined in the base run, fails now ({reason})")
+    return Change(*cell, "identical", note="no value in either run")
 
 
 def _loss(lost: pd.Index, now: pd.DataFrame, n: int) -> str:

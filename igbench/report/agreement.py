@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -20,6 +22,7 @@ def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
     taus, counts = rank_correlations(run, lines)
     if len(taus) < 3 or not (counts.to_numpy() >= 3).any():
         return None
+    left_out = [m for m in styles.metric_names(run) if _directed(run, m) and m not in taus]
     size = 1.5 + 0.46 * len(taus)
     figure = styles.canvas(size + 1.1, size)
     axes = figure.subplots()
@@ -38,7 +41,14 @@ def metric_agreement(run: Run, lines: pd.DataFrame) -> Figure | None:
     used = counts.to_numpy()[above.T & ~np.eye(len(taus), dtype=bool)]
     span = f"{used.min()}" if used.min() == used.max() else f"{used.min()} to {used.max()}"
     styles.panel_title(axes, f"Rank agreement ({span} methods)")
+    if left_out:
+        text = "fewer than three methods have a value of: " + ", ".join(map(styles.label, left_out))
+        figure.supxlabel(textwrap.fill(text, 60), fontsize=6.5, color="#707070")
     return figure
+
+
+def _directed(run: Run, metric: str) -> bool:
+    return run.metrics[metric].direction != "none"
 
 
 def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -47,7 +57,7 @@ def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     Returns:
         Two square frames by metric; tau is NaN where fewer than three methods have both metrics.
     """
-    metrics = [m for m in styles.metric_names(run) if run.metrics[m].direction != "none"]
+    metrics = [m for m in styles.metric_names(run) if _directed(run, m)]
     methods = [m for m in styles.method_names(run) if run.methods[m].role == "method"]
     means = lines[lines["metric"].isin(metrics)].pivot_table(
         index="method", columns="metric", values="mean", dropna=False

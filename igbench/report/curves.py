@@ -36,7 +36,7 @@ def removal(run: Run, points: pd.DataFrame) -> Figure | None:
     panels = [p for p, names in REMOVAL_LINES.items() if present & set(names)]
     if not panels:
         return None
-    count = len(styles.method_names(run, points["method"]))
+    count = len(_methods(run, points))
     figure = styles.canvas(styles.FULL_WIDTH, 2.35 + 0.13 * count)
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
@@ -53,7 +53,7 @@ def removal(run: Run, points: pd.DataFrame) -> Figure | None:
 
 def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> None:
     both = {"srg_lif", "srg_mif"} <= set(points["curve"])
-    for method in styles.method_names(run, points["method"]):
+    for method in _methods(run, points):
         _removal_lines(axes, run, points[points["method"] == method], method, both)
     axes.grid()
     added = panel == "insertion"
@@ -84,10 +84,15 @@ def _removal_lines(axes: Axes, run: Run, points: pd.DataFrame, method: str, both
     if both:
         value = areas.get("srg_lif", math.nan) - areas.get("srg_mif", math.nan)
     else:
-        value = next(iter(areas.values()))
-    text = f"{value:.3f}".replace("-", "−")
+        value = next(iter(areas.values()), math.nan)
+    text = "n/a" if math.isnan(value) else f"{value:.3f}".replace("-", "−")
     axes.plot([], [], color=style["color"], linestyle=usual, linewidth=0.9 if oracle else 1.4,
-              label=f"{styles.label(method)}  {text}")  # fmt: skip
+              label=f"{styles.short_label(method)}  {text}")  # fmt: skip
+
+
+def _methods(run: Run, points: pd.DataFrame) -> list[str]:
+    """Every method of the run, without points too, and those of the points without definition."""
+    return styles.method_names(run, pd.Series([*run.methods, *points["method"]], dtype=object))
 
 
 def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
@@ -130,12 +135,15 @@ def sensitivity_n(run: Run, points: pd.DataFrame) -> Figure | None:
     by_method = styles.method_styles(run.methods)
     figure = styles.canvas(4.8, 2.7)
     axes = figure.subplots()
-    for method in styles.method_names(run, points["method"]):
+    for method in _methods(run, points):
         style = by_method.get(method, styles.UNKNOWN)
         line = mean_curve(points[points["method"] == method])
+        if line.empty:
+            axes.plot([], [], label=f"{styles.short_label(method)}  n/a", ms=3.5, **style)
+            continue
         axes.fill_between(line.index, line["low"], line["high"], color=style["color"], alpha=0.13,
                           linewidth=0)  # fmt: skip
-        axes.plot(line.index, line["mean"], label=styles.label(method), ms=3.5, **style)
+        axes.plot(line.index, line["mean"], label=styles.short_label(method), ms=3.5, **style)
     _subset_axis(axes, points["x"])
     axes.axhline(0, color="#4d4d4d", linewidth=0.7)
     axes.set_ylabel("Pearson correlation (mean, 95 %)")

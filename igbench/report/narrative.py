@@ -48,10 +48,10 @@ def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _leader(run: Run, lines: pd.DataFrame) -> list[str]:
-    metric = styles.headline(run)
+    metric = styles.headline(run, lines)
     ranked = ranking(run, lines, metric) if metric else lines.iloc[:0]
     if ranked.empty:
-        return []
+        return [f"No method has a value of {metric}, so none leads."] if metric else []
     of_metric = lines["metric"] == metric
     spec, first, digits = run.metrics[metric], ranked.iloc[0], decimals(ranked)
     sentences = [
@@ -85,7 +85,7 @@ def _too_few(samples: int, methods: int) -> list[str]:
 
 
 def _chance(run: Run, lines: pd.DataFrame) -> list[str]:
-    metric = styles.headline(run)
+    metric = styles.headline(run, lines)
     chance = lines[(lines["metric"] == metric) & (lines["method"] == "random")]["mean"].dropna()
     ranked = ranking(run, lines, metric) if metric else lines.iloc[:0]
     ranked = ranked[ranked["low"].notna()]

@@ -68,8 +68,8 @@ def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
     The dashed line is the random control.  A panel whose means are positive and span more than a
     factor of 50 has a logarithmic axis, and dots in place of bars.
     """
-    metrics = [m for m in styles.metric_names(run) if m in set(lines["metric"])]
-    if not metrics:
+    metrics = styles.metric_names(run)
+    if not metrics or lines.empty:
         return None
     methods = styles.method_names(run, lines["method"])
     wide = min(4, len(metrics)) if len(metrics) != 5 else 3
@@ -151,12 +151,12 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     A gradient counts as `GRADIENT_COST` forwards: rows that are differentiated were evaluated too,
     so cost = forwards + (GRADIENT_COST - 1) * backwards.
     """
-    metric = styles.headline(run)
+    metric = styles.headline(run, lines)
     wide = lines.pivot(index="method", columns="metric", values=["mean", "low", "high"])
     needed = [("mean", c) for c in (metric, "forward_rows", "backward_rows")]
     if not metric or any(column not in wide.columns for column in needed):
         return None
-    wide = wide.dropna(subset=needed)
+    everything, wide = wide, wide.dropna(subset=needed)
     if wide.empty:
         return None
     counts, quality = wide["mean"], wide.xs(metric, axis=1, level="metric")
@@ -185,4 +185,5 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     axes.set_ylabel(f"{styles.metric_label(metric, run.metrics[metric])} (mean, 95 % interval)")
     axes.grid()
     place_labels(axes, spots)
+    styles.left_out(axes, [str(m) for m in everything.index if m not in wide.index])
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ LABELS = {
     "difference_from_ig": "Difference from IG",
     "gauss_legendre": "Gauss–Legendre",
 }
+LONGEST = 28
+"""Characters of a name in a legend."""
 ACRONYMS = frozenset(
     ("abpc", "aic", "aopc", "idgi", "ig", "lime", "mprt", "road", "shap", "sic", "srg")
 )
@@ -99,6 +101,15 @@ def label(name: str) -> str:
     return plain(words[:1].upper() + words[1:])
 
 
+def short_label(name: str) -> str:
+    """Display name for a legend, which a very long one would push off the figure.
+
+    >>> short_label("ig_averaged"), len(short_label("a" * 60))
+    ('IG averaged', 28)
+    """
+    return label(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…")
+
+
 def plain(text: str) -> str:
     """Escape a text for matplotlib, so that no part is typeset as a formula."""
     return text.replace("$", r"\$")
@@ -114,10 +125,17 @@ def metric_names(run: Run) -> list[str]:
     return [name for name in run.metrics if name not in COSTS]
 
 
-def headline(run: Run) -> str:
-    """The metric that leads the report; "" if no metric has a direction."""
+def headline(run: Run, lines: pd.DataFrame | None = None) -> str:
+    """The metric that leads the report; "" if no metric has a direction.
+
+    Args:
+        run: Definitions of the metrics.
+        lines: Summary of the scores; a metric without any mean in it leads only where none has one.
+    """
     directed = [m for m in metric_names(run) if run.metrics[m].direction != "none"]
-    return next((m for m in (*HEADLINES, *directed) if m in directed), "")
+    ordered = [m for m in (*HEADLINES, *directed) if m in directed]
+    known = set(ordered if lines is None else lines.loc[lines["mean"].notna(), "metric"])
+    return next((m for m in ordered if m in known), ordered[0] if ordered else "")
 
 
 def method_names(run: Run, present: pd.Series | None = None) -> list[str]:
@@ -181,6 +199,16 @@ def canvas(width: float, height: float) -> Figure:
 def panel_title(axes: Axes, text: str) -> None:
     """Set the title of a panel, on the left, with line breaks if it is long."""
     axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold")
+
+
+def left_out(axes: Axes, names: Sequence[str]) -> None:
+    """Say under a panel which methods or metrics have no value to draw; nothing for none."""
+    if names:
+        text = "no value: " + ", ".join(label(n) for n in names)
+        axes.annotate(
+            textwrap.fill(text, 70), (0, 0), (0, -34), "axes fraction", "offset points",
+            va="top", fontsize=6.5, color="#707070",
+        )  # fmt: skip
 
 
 def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0,)) -> None:

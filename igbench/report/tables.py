@@ -39,7 +39,7 @@ def scores_table(run: Run, summary: pd.DataFrame) -> Table:
         run: Definitions and samples.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
     """
-    metrics = [m for m in styles.metric_names(run) if m in set(summary["metric"])]
+    metrics = styles.metric_names(run) if len(summary) else []
     models = list(dict.fromkeys(summary["model"]))
     lines = [(o, m) for o in models for m in methods_of(run, summary, o)]
     records: list[dict[Any, Any]] = summary.to_dict("records")

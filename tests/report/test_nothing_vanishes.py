@@ -1,0 +1,148 @@
+"""A column without any value, a failed method and a failed sample stay visible in every view."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from igbench.records import compare, stats, view
+from igbench.records.stats import summarise
+from igbench.report import agreement, curves, narrative, plots, render, tables
+from igbench.schema import Records
+from tests.helpers.synthetic import make_records
+
+EMPTY, BROKEN, LOST = "infidelity", "grad_cam", "photo-003"
+REASON = "needs what these samples lack"
+
+
+@pytest.fixture(scope="module")
+def records() -> Records:
+    """A metric without a value anywhere, a method that failed everywhere, a sample that failed."""
+    made = make_records()
+    scores = made.scores.copy()
+    lost = scores["sample_id"].unique()[3]
+    costs = scores["metric"].isin(["forward_rows", "backward_rows", "seconds", "peak_memory"])
+    for chosen, status, reason in (
+        (scores["metric"] == EMPTY, "undefined", REASON),
+        ((scores["method"] == BROKEN) & ~costs, "failed", "it broke"),
+        ((scores["sample_id"] == lost) & ~costs, "failed", "truncated file"),
+    ):
+        scores.loc[chosen, ["value", "std_error"]] = math.nan
+        scores.loc[chosen, "status"] = status
+        scores.loc[chosen, "reason"] = reason
+    points = made.curves[
+        (made.curves["method"] != BROKEN)
+        & (made.curves["sample_id"] != lost)
+        & (made.curves["curve"] != EMPTY)
+    ]
+    return Records(made.run, scores, points, made.folder, made.maps)
+
+
+@pytest.fixture(scope="module")
+def summary(records: Records) -> pd.DataFrame:
+    return summarise(
+        records.scores, records.run.metrics, methods=records.run.methods, resamples=100
+    )
+
+
+def everything(records: Records) -> dict[str, list[str]]:
+    return {"methods": list(records.run.methods), "metrics": list(records.run.metrics)}
+
+
+def test_the_numeric_table_keeps_every_method_and_metric(records, summary):
+    found = stats.table(summary, **everything(records))
+    assert set(found.index) == set(records.run.methods)
+    assert set(found.columns) == set(records.run.metrics)
+    assert found[EMPTY].isna().all()
+    assert {d.kind for d in found.dtypes} == {"f"}
+    scores = records.scores
+    mean = scores[(scores["method"] == "ig") & (scores["metric"] == "srg")]["value"].mean()
+    assert found.loc["ig", "srg"] == pytest.approx(mean)
+
+
+def test_counts_and_reasons_are_in_text_and_html(records, summary):
+    size = len(records.run.samples)
+    cells = stats.counts_table(summary, **everything(records))
+    assert cells.loc["ig", EMPTY] == f"undefined {size - 1}/{size}, failed 1/{size}"
+    assert cells.loc[BROKEN, "srg"] == f"failed {size}/{size}"
+    assert cells.loc["ig", "srg"].endswith(f"({size - 1} of {size}; 1 failed)")
+    for shown in (view.text(summary), view.html(summary)):
+        assert f"{EMPTY} of ig: {size - 1} undefined, 1 failed of {size} ({REASON})" in shown
+        assert f"undefined {size - 1}/{size}" in shown
+        assert "it broke" in shown
+
+
+def test_a_metric_without_rows_has_a_column(records, summary):
+    lines = summary[summary["metric"] != "deletion"]
+    assert stats.table(lines, **everything(records))["deletion"].isna().all()
+    assert (stats.counts_table(lines, **everything(records))["deletion"] == "not scored").all()
+    table = tables.scores_table(records.run, lines)
+    column = [c.split()[0] for c in table.columns].index("deletion") - 1
+    assert {row[column].text for row in table.cells} == {"–"}
+
+
+def test_tables_of_two_models_are_not_mixed(summary):
+    both = pd.concat([summary, summary.assign(model="other")])
+    with pytest.raises(ValueError, match="2 models"):
+        stats.table(both)
+
+
+@pytest.mark.parametrize(
+    "form", [render.to_markdown, render.to_latex, render.to_html], ids=["md", "tex", "html"]
+)
+def test_every_format_of_the_table_of_scores_has_all_of_it(records, summary, form):
+    shown = (
+        form(tables.scores_table(records.run, summary)).replace(r"\_", "_").replace("&#95;", "_")
+    )
+    assert EMPTY in shown
+    assert BROKEN in shown
+    size = len(records.run.samples)
+    assert f"{size - 1} undefined, 1 failed" in shown
+    assert f"{size} failed" in shown
+    assert REASON in shown
+
+
+def texts(figure) -> str:
+    found = [t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text"))]
+    return " ".join(" ".join(found).split())
+
+
+def test_figures_name_what_they_cannot_draw(records, summary):
+    bars = plots.metric_bars(records.run, summary)
+    assert "Infidelity" in texts(bars)
+    assert texts(bars).count("n/a") >= len(records.run.methods)
+    assert "no value: Grad-CAM" in texts(plots.cost_quality(records.run, summary))
+    matrix = texts(agreement.metric_agreement(records.run, summary))
+    assert "fewer than three methods have a value of: Infidelity" in matrix
+    assert "Grad-CAM n/a" in texts(curves.removal(records.run, records.curves))
+    assert "Grad-CAM n/a" in texts(curves.sensitivity_n(records.run, records.curves))
+
+
+def test_a_headline_metric_without_values_does_not_empty_the_report(records):
+    scores = records.scores.copy()
+    chosen = scores["metric"] == "srg"
+    scores.loc[chosen, "value"] = math.nan
+    scores.loc[chosen, "status"] = "undefined"
+    lines = summarise(scores, records.run.metrics, methods=records.run.methods, resamples=100)
+    said = " ".join(narrative.narrative(records.run, lines))
+    assert "The headline metric is insertion" in said
+    assert plots.cost_quality(records.run, lines) is not None
+    nothing = lines.assign(mean=math.nan, n=0)
+    assert "No method has a value of srg" in " ".join(narrative.narrative(records.run, nothing))
+
+
+def test_compare_tells_a_metric_that_breaks_from_one_that_is_undefined(records):
+    worse = records.scores.copy()
+    chosen = (worse["metric"] == EMPTY) & (worse["method"] == "ig")
+    base = Records(
+        records.run, records.scores[records.scores["status"] != "failed"], records.curves
+    )
+    worse.loc[chosen, ["status", "reason"]] = ["failed", "ValueError: it broke"]
+    new = Records(records.run, worse[worse["method"] != BROKEN], records.curves)
+    found = {(c.method, c.metric): c for c in compare.compare(base, new, resamples=100).changes}
+    assert found["ig", EMPTY].verdict == "failed"
+    assert "undefined in the base run, fails now (ValueError: it broke)" in found["ig", EMPTY].note
+    assert found["saliency", EMPTY].verdict in ("identical", "failed")
+    assert compare.compare(base, base, resamples=100).changes
