@@ -23,6 +23,7 @@ import yaml
 from igbench.certify.certificates import CASES
 from igbench.config import folders
 from igbench.config.build import construct, locate
+from igbench.integration import convergence
 from igbench.records import stats, store
 from igbench.report import render
 from igbench.report.tables import scores_table
@@ -187,7 +188,17 @@ def cases_table() -> str:
     return "\n".join(lines)
 
 
+def curves_table() -> str:
+    """Every curve of the records: what x and y are, as the metrics say."""
+    known = {"convergence_gap": convergence.AXES}
+    for entry in entries("metric"):
+        known |= getattr(entry.cls, "curve_axes", {})
+    lines = ["| curve | x | y |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{c}` | {x} | {y} |" for c, (x, y) in sorted(known.items()))])
+
+
 BLOCKS = {
+    "curves": curves_table,
     "metrics": metrics_by_family,
     "methods": methods_by_kind,
     "all-metrics": metrics_table,

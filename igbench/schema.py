@@ -72,8 +72,9 @@ class Row(NamedTuple):
 class Point(NamedTuple):
     """One point of a curve of one method on one sample.
 
-    `curve` is the metric that the curve belongs to ("deletion", "insertion", "sensitivity_n",
-    "srg_lif", "convergence_gap", ...); `x` and `y` are in the units that the metric documents.
+    `curve` names the curve ("deletion", "sensitivity_n", "srg_lif", "convergence_gap", ...), with
+    the entry of the run before it where that has another name than its metric, see `curve_name`;
+    `x` and `y` are what the metric says of them in `curve_axes`.
     """
 
     run: str
@@ -84,6 +85,30 @@ class Point(NamedTuple):
     sample_id: str
     x: float
     y: float
+
+
+def curve_name(entry: str, own: str, curve: str) -> str:
+    """Name of a curve on the record: that of the metric, or with the entry of the run before it.
+
+    Args:
+        entry: Name of the metric in the run.
+        own: Name of the entry whose curves have no prefix.
+        curve: Name of the curve in the metric.
+
+    >>> curve_name("srg", "srg", "srg_lif"), curve_name("srg_other", "srg", "srg_lif")
+    ('srg_lif', 'srg_other:srg_lif')
+    """
+    return curve if entry == own else f"{entry}:{curve}"
+
+
+def curve_parts(name: str) -> tuple[str, str]:
+    """Entry, "" where it has no prefix, and curve of a name on the record.
+
+    >>> curve_parts("srg_other:srg_lif"), curve_parts("srg_lif")
+    (('srg_other', 'srg_lif'), ('', 'srg_lif'))
+    """
+    entry, _, curve = name.rpartition(":")
+    return entry, curve
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from igbench.evaluation.experiment import (
 )
 from igbench.evaluation.results import Results, add_owners
 from igbench.integration.convergence import gap_by_steps
-from igbench.schema import Point, Row, Status
+from igbench.schema import Point, Row, Status, curve_name
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,9 @@ class _Loop:
         measurement: Measurement,
         results: Results,
     ) -> None:
-        for curve, (xs, ys) in measurement.curves.items():
+        own = getattr(self.experiment.metrics[metric], "entry_name", "")
+        for plain, (xs, ys) in measurement.curves.items():
+            curve = curve_name(metric, own, plain)
             add_owners(results.curves, {curve: [metric]})
             for i in sound:
                 for x, y in zip(xs, ys[i].tolist(), strict=True):

@@ -14,6 +14,12 @@ from igbench.integration.integrate import path_integrals
 from igbench.integration.paths import Line
 from igbench.integration.quadrature import nodes_and_weights
 
+AXES = (
+    "number of gradients of each sample; `method` is the quadrature rule",
+    "relative completeness gap of Integrated Gradients",
+)
+"""What x and y of the curve "convergence_gap" are."""
+
 
 def gradients_for_curve(most: int = 64) -> int:
     """Gradients for each sample that `gap_by_steps` needs."""

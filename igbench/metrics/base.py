@@ -64,6 +64,7 @@ class BaseMetric(ByContent):
         direction, range, version, reference, needs, tracked, unit, undefined, min_effect,
             shared_draws: See `igbench.schema.MetricSpec`.
         needs_method: Whether the metric explains again, so that a map alone is not enough.
+        curve_axes: Name of every curve that the metric may have to what its x and y are.
         image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
             and for all others; a value may be a function of the shape.
 
@@ -82,8 +83,14 @@ class BaseMetric(ByContent):
     needs: Needs = "any"
     min_effect: float = 0.01
     shared_draws: bool = False
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {}
     image_defaults: ClassVar[Mapping[str, Any]] = {}
     other_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def entry_name(self) -> str:
+        """Name of the entry in a run whose curves have no prefix."""
+        return self.name
 
     @cached_property
     def title(self) -> str:

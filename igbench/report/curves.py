@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from igbench.report import styles
-from igbench.schema import Run
+from igbench.schema import Run, curve_parts
 
 REMOVAL = {
     "deletion": "Deletion ↓",
@@ -32,33 +33,66 @@ def removal(run: Run, points: pd.DataFrame) -> Figure | None:
     For SRG the upper curve removes the least influential features first (LIF), the dashed one the
     most influential (MIF); SRG is the area between them.
     """
-    present = set(points["curve"])
-    panels = [p for p, names in REMOVAL_LINES.items() if present & set(names)]
+    points = by_entry(points)
+    panels = [
+        (entry, panel)
+        for panel, names in REMOVAL_LINES.items()
+        for entry in _entries(run, points[points["curve"].isin(names)])
+    ]
     if not panels:
         return None
-    count = len(_methods(run, points))
-    figure = styles.canvas(styles.FULL_WIDTH, 2.35 + 0.13 * count)
-    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, panel in zip(all_axes, panels, strict=True):
-        of_panel = points[points["curve"].isin(REMOVAL_LINES[panel])]
-        _removal_panel(axes, run, of_panel, panel)
-    # The means fill the panels; wide bands of few samples may leave them.
-    heights = np.concatenate([line.get_ydata() for axes in all_axes for line in axes.lines])
-    if heights.size:
-        margin = 0.12 * (float(np.ptp(heights)) or 1.0)
-        all_axes[0].set_ylim(heights.min() - margin, heights.max() + margin)
-    all_axes[0].set_ylabel("model output (mean over samples)")
+    count, rows = len(_methods(run, points)), math.ceil(len(panels) / 3)
+    figure = styles.canvas(styles.FULL_WIDTH, rows * (2.35 + 0.13 * count))
+    wide = min(3, len(panels))
+    alike = len({_scalar(run, entry or panel) for entry, panel in panels}) == 1
+    grid = figure.subplots(rows, wide, squeeze=False, sharey=alike)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    drawn = list(grid.flat[: len(panels)])
+    for axes, (entry, panel) in zip(drawn, panels, strict=True):
+        own = points["curve"].isin(REMOVAL_LINES[panel]) & (points["entry"] == entry)
+        _removal_panel(axes, run, points[own], panel, entry)
+    for together in [drawn] if alike else [[axes] for axes in drawn]:
+        _fill(together)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("model output (mean over samples)")
     return figure
 
 
-def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str) -> None:
+def by_entry(points: pd.DataFrame) -> pd.DataFrame:
+    """Points with the entry of their curve, "" without a prefix, in a column of its own."""
+    parts = [curve_parts(str(name)) for name in points["curve"]]
+    return points.assign(entry=[e for e, _ in parts], curve=[c for _, c in parts])
+
+
+def _entries(run: Run, points: pd.DataFrame) -> list[str]:
+    """Entries that have points, in the order of the run; that without a prefix is first."""
+    found = dict.fromkeys(points["entry"])
+    known = [m for m in ("", *run.metrics) if m in found]
+    return known + [m for m in found if m not in known]
+
+
+def _scalar(run: Run, metric: str) -> str:
+    """The output that a metric tracks; "" for metrics that the run does not define."""
+    return run.metrics[metric].scalar if metric in run.metrics else ""
+
+
+def _fill(panels: Sequence[Axes]) -> None:
+    """Let the means fill panels with one axis; wide bands of few samples may leave them."""
+    heights = np.concatenate([line.get_ydata() for axes in panels for line in axes.lines])
+    if heights.size:
+        margin = 0.12 * (float(np.ptp(heights)) or 1.0)
+        panels[0].set_ylim(heights.min() - margin, heights.max() + margin)
+
+
+def _removal_panel(axes: Axes, run: Run, points: pd.DataFrame, panel: str, entry: str) -> None:
     both = {"srg_lif", "srg_mif"} <= set(points["curve"])
     for method in _methods(run, points):
         _removal_lines(axes, run, points[points["method"] == method], method, both)
     axes.grid()
     added = panel == "insertion"
     axes.set_xlabel(f"fraction of features {'inserted' if added else 'removed'}")
-    title = REMOVAL[panel]
+    title = REMOVAL[panel] + (f": {styles.short_label(entry)}" if entry else "")
     if panel == "srg":
         title += " (LIF solid, MIF dashed)" if both else " (LIF)"
     styles.panel_title(axes, title)
@@ -129,12 +163,21 @@ def area(line: pd.DataFrame) -> float:
 
 def sensitivity_n(run: Run, points: pd.DataFrame) -> Figure | None:
     """Correlation of attributed and actual change against the size of the removed subset."""
+    points = by_entry(points)
     points = points[points["curve"] == "sensitivity_n"]
     if points.empty:
         return None
+    entries = _entries(run, points)
+    figure = styles.canvas(1.6 + 3.2 * len(entries), 2.7)
+    panels = figure.subplots(1, len(entries), squeeze=False)[0]
+    for axes, entry in zip(panels, entries, strict=True):
+        _sensitivity_panel(axes, run, points[points["entry"] == entry], entry)
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _sensitivity_panel(axes: Axes, run: Run, points: pd.DataFrame, entry: str) -> None:
     by_method = styles.method_styles(run.methods)
-    figure = styles.canvas(4.8, 2.7)
-    axes = figure.subplots()
     for method in _methods(run, points):
         style = by_method.get(method, styles.UNKNOWN)
         line = mean_curve(points[points["method"] == method])
@@ -148,9 +191,9 @@ def sensitivity_n(run: Run, points: pd.DataFrame) -> Figure | None:
     axes.axhline(0, color="#4d4d4d", linewidth=0.7)
     axes.set_ylabel("Pearson correlation (mean, 95 %)")
     axes.grid()
-    styles.panel_title(axes, "Sensitivity-n ↑")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    styles.panel_title(
+        axes, "Sensitivity-n ↑" + (f": {styles.short_label(entry)}" if entry else "")
+    )
 
 
 def _subset_axis(axes: Axes, x: pd.Series) -> None:
@@ -162,7 +205,7 @@ def _subset_axis(axes: Axes, x: pd.Series) -> None:
 
 
 def convergence(points: pd.DataFrame) -> Figure | None:
-    """Gap and error of Integrated Gradients against its steps, one line for each quadrature rule.
+    """Gap and error of Integrated Gradients by number of gradients, one line for each rule.
 
     Medians over samples with the band of the quartiles, on logarithmic axes; values below the
     resolution of float32 are drawn at it.
@@ -185,7 +228,7 @@ def convergence(points: pd.DataFrame) -> Figure | None:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         styles.log_ticks(axes.xaxis, base=2)
-        axes.set_xlabel("steps")
+        axes.set_xlabel("gradients of each sample")
         axes.grid()
         styles.panel_title(axes, names[curve])
     all_axes[0].set_ylabel("median over samples, quartiles")

@@ -67,6 +67,12 @@ class SensitivityN(BaseMetric):
     """
 
     name = "sensitivity_n"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "sensitivity_n": (
+            "size of the sets as a fraction n / G of the features, above 0 and at most 1",
+            "Pearson correlation of sums of contributions and changes of the output, -1 to 1",
+        ),
+    }
     family = "faithfulness"
     explains = "Do contributions of sets of features predict what removing the sets does?"
     direction = "higher"

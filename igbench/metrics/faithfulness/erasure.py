@@ -244,6 +244,12 @@ class Comprehensiveness(Erasure):
     """
 
     name = "comprehensiveness"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "comprehensiveness": (
+            "fraction of features removed, most important first",
+            "drop f(x) - f of the tracked output (`scalar` in `metrics`)",
+        ),
+    }
     explains = "How much of the output goes with the most important features?"
     direction = "higher"
     reference = "DeYoung et al. 2020, eq. 1 and 3"
@@ -308,6 +314,12 @@ class Sufficiency(Erasure):
     """
 
     name = "sufficiency"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "sufficiency": (
+            "fraction of features kept, most important first",
+            "drop f(x) - f of the tracked output (`scalar` in `metrics`)",
+        ),
+    }
     explains = "How much of the output is missing when only the most important features are left?"
     direction = "lower"
     reference = "DeYoung et al. 2020, eq. 2 and 3"

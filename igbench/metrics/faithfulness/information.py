@@ -281,6 +281,12 @@ class Aic(Information):
     """
 
     name = "aic"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "aic": (
+            "share of the information (size of the image), 0 to 1",
+            "1 where the target is the largest output, 0 elsewhere, mean over repeats",
+        ),
+    }
     explains = "How fast does the right class come back as the image regains its information?"
     tracked = "accuracy"
     label = "Accuracy information curve"
@@ -344,6 +350,12 @@ class Sic(Information):
     """
 
     name = "sic"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "sic": (
+            "share of the information (size of the image), 0 to 1",
+            "probability of the target, normalised as the metric is",
+        ),
+    }
     explains = "How fast does the probability come back as the image regains its information?"
     tracked = "probability"
     label = "Softmax information curve"

@@ -255,6 +255,12 @@ class Deletion(Removal):
     """
 
     name = "deletion"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "deletion": (
+            "fraction of features removed, 0 to 1",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+    }
     explains = "How fast does the output fall when the most important features go first?"
     direction = "lower"
     reference = "Petsiuk, Das, Saenko 2018, section 3.3"
@@ -318,6 +324,12 @@ class Insertion(Removal):
     """
 
     name = "insertion"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "insertion": (
+            "fraction of features inserted, 0 to 1",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+    }
     explains = "How fast does the output rise when the most important features come first?"
     direction = "higher"
     reference = "Petsiuk, Das, Saenko 2018, section 3.3"
@@ -381,6 +393,16 @@ class SymmetricRelevanceGain(Removal):
     """
 
     name = "srg"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "srg_lif": (
+            "fraction of features removed, least influential first, 0 to 1",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+        "srg_mif": (
+            "fraction of features removed, most influential first, 0 to 1",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+    }
     explains = "How much does the order of removal matter, whatever the occluder?"
     direction = "higher"
     reference = "Bluecher, Vielhaben, Strodthoff 2024"
@@ -450,6 +472,12 @@ class PixelFlipping(Removal):
     """
 
     name = "pixel_flipping"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "pixel_flipping": (
+            "fraction of features removed, 0 to 1",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+    }
     explains = "How low is the output on the way, when the most relevant features go first?"
     direction = "lower"
     reference = "Bach et al. 2015, pixel-flipping"
@@ -527,6 +555,20 @@ class Aopc(Removal):
     """
 
     name = "aopc"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "aopc_morf": (
+            "fraction of features removed, most relevant first, 0 to 1",
+            "drop f(x) - f of the tracked output (`scalar` in `metrics`)",
+        ),
+        "aopc_lerf": (
+            "fraction of features removed, least relevant first, 0 to 1",
+            "drop f(x) - f of the tracked output (`scalar` in `metrics`)",
+        ),
+        "abpc": (
+            "fraction of features removed, 0 to 1",
+            "tracked output with the least relevant removed, minus that with the most relevant",
+        ),
+    }
     explains = (
         "How much has the output changed on the way, when features go in the order of the map?"
     )
@@ -546,6 +588,11 @@ class Aopc(Removal):
         """Title, with the parameters that define the number."""
         upto = "" if self.until == 1 else f", first {self.until:g} of the features"
         return f"{TITLES[self.order][0]}{upto} ({self.occluder} occluder)"
+
+    @property
+    def entry_name(self) -> str:
+        """Name of its entry in a run, which depends on the order."""
+        return "abpc" if self.order == "difference" else self.name
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -82,6 +82,16 @@ class Road(BaseMetric):
     """
 
     name = "road"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "road_morf": (
+            "fraction of pixels imputed, most relevant first",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+        "road_lerf": (
+            "fraction of pixels imputed, least relevant first",
+            "tracked output of the model (`scalar` in `metrics`)",
+        ),
+    }
     family = "faithfulness"
     explains = (
         "Does the map rank pixels rightly when removed ones are imputed from their neighbours?"

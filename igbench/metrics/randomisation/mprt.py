@@ -75,6 +75,20 @@ class Mprt(BaseMetric):
     """
 
     name = "mprt"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "mprt_top_down": (
+            "fraction of the layers that are random, above 0 and at most 1, from the output",
+            "similarity to the map of the network as it is",
+        ),
+        "mprt_bottom_up": (
+            "fraction of the layers that are random, above 0 and at most 1, from the input",
+            "similarity to the map of the network as it is",
+        ),
+        "mprt_independent": (
+            "place of the one random layer as a fraction, counted from the output",
+            "similarity to the map of the network as it is",
+        ),
+    }
     family = "randomisation"
     needs_method = True
     explains = "Does the map change when the weights that it explains do?"
@@ -227,6 +241,20 @@ class SmoothMprt(Mprt):
     """
 
     name = "smooth_mprt"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "smooth_mprt_top_down": (
+            "fraction of the layers that are random, above 0 and at most 1, from the output",
+            "similarity to the map of the network as it is",
+        ),
+        "smooth_mprt_bottom_up": (
+            "fraction of the layers that are random, above 0 and at most 1, from the input",
+            "similarity to the map of the network as it is",
+        ),
+        "smooth_mprt_independent": (
+            "place of the one random layer as a fraction, counted from the output",
+            "similarity to the map of the network as it is",
+        ),
+    }
     explains = "Does the map, freed of its noise, change when the weights do?"
     reference = "Hedstroem et al. 2023, 4.1"
 

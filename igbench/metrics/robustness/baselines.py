@@ -86,6 +86,12 @@ class BaselineSensitivity(BaseMetric):
     """
 
     name = "baseline_sensitivity"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "baseline_blind": (
+            "place of the baseline among those of the metric, from 0",
+            "fraction of features with an attribution of zero",
+        ),
+    }
     family = "robustness"
     needs_method = True
     explains = "How much does the map depend on the choice of the baseline?"

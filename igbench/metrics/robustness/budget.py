@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -77,6 +77,12 @@ class MaxSensitivityN(BaseMetric):
     """
 
     name = "max_sensitivity_n"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "max_sensitivity_n": (
+            "largest fraction n / G of features that change",
+            "largest relative change of the map so far",
+        ),
+    }
     family = "robustness"
     needs_method = True
     explains = "How much does the map change, at worst, when up to n features change?"
