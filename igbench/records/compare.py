@@ -19,6 +19,7 @@ import pandas as pd
 
 from igbench.errors import InputError
 from igbench.records import stats
+from igbench.records.settings import own_settings
 from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
 
 METRIC_VERSIONS = "metric_versions"
@@ -88,6 +89,7 @@ class _Pair:
         return gates and self.n > 0 and not _agree(self.base, self.new)
 
 
+@own_settings()
 def compare(
     base: Records,
     new: Records,

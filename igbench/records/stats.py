@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from igbench.errors import InputError
+from igbench.records.settings import own_settings
 from igbench.schema import MethodSpec, MetricSpec
 
 RESAMPLES = 9999
@@ -241,6 +242,7 @@ def wide(scores: pd.DataFrame) -> pd.DataFrame:
     return table[list(dict.fromkeys(scores["method"]))]
 
 
+@own_settings()
 def pairwise(
     scores: pd.DataFrame,
     specs: Mapping[str, MetricSpec],
@@ -301,6 +303,7 @@ def _compare(a: np.ndarray, b: np.ndarray, spec: MetricSpec, resamples: int) -> 
     }  # fmt: skip
 
 
+@own_settings()
 def summarise(
     scores: pd.DataFrame,
     specs: Mapping[str, MetricSpec],
@@ -340,6 +343,7 @@ def summarise(
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
 
 
+@own_settings()
 def table(
     summary: pd.DataFrame, *, methods: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> pd.DataFrame:
@@ -357,6 +361,7 @@ def table(
     return _spread(summary, "mean", methods, metrics).astype(float)
 
 
+@own_settings()
 def counts_table(
     summary: pd.DataFrame, *, methods: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> pd.DataFrame:

@@ -31,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from igbench.errors import InputError, suggestion
+from igbench.records.settings import own_settings
 from igbench.schema import SCHEMA_VERSION, MethodSpec, MetricSpec, Point, Records, Row, Run
 
 log = logging.getLogger(__name__)
@@ -57,11 +58,13 @@ _RENAMED = {
 _ID = re.compile(r"(\d{8}-\d{6})-[0-9a-f]{8}")
 
 
+@own_settings()
 def records(run: Run, rows: Sequence[Row], points: Sequence[Point] = ()) -> Records:
     """Records of a run in memory, with the same columns and types as `read` returns."""
     return Records(run, table(Row, rows).to_pandas(), table(Point, points).to_pandas())
 
 
+@own_settings()
 def write(
     folder: Path,
     run: Run,
@@ -172,6 +175,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([as_bytes(value).decode() for value in values], kind)
 
 
+@own_settings()
 def read(folder: Path) -> Records:
     """Read a run back as it was written, NaN and infinities included.
 
@@ -214,6 +218,7 @@ def read_run(folder: Path) -> Run:
     return _read_run(Path(folder) / RUN_FILE)
 
 
+@own_settings()
 def read_summary(folder: Path) -> pd.DataFrame:
     """Read the summary of a run, with the columns of `igbench.records.stats.summarise`.
 

@@ -28,13 +28,19 @@ def write_report(records: Records) -> Path:
     Raises:
         ValueError: The records have no folder.
     """
-    # Imported here, so that importing `igbench.report` does not load matplotlib.
-    from igbench.records.stats import summarise
-    from igbench.report import heatmaps, html, plots, render, styles, tables
+    # Imported here, so that importing `igbench.report` loads neither pandas nor matplotlib.
+    from igbench.records.settings import own_settings
 
     if not records.folder:
         raise ValueError("the records have no folder; read them with store.read, or set folder=.")
-    folder = Path(records.folder)
+    with own_settings():
+        return _write(records, Path(records.folder))
+
+
+def _write(records: Records, folder: Path) -> Path:
+    from igbench.records.stats import summarise
+    from igbench.report import heatmaps, html, plots, render, styles, tables
+
     report = folder / "report.html"
     report.unlink(missing_ok=True)  # exists only if everything else does
     for name, suffixes in _MADE.items():

@@ -23,6 +23,7 @@ GRADIENT_COST = 3.0
 """Cost of one gradient in forward passes: one forward, and a backward of about two."""
 
 
+@styles.style()
 def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
     """All figures that the records have data for, by file name; for each model one.
 

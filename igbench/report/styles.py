@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from igbench.records.settings import own_settings
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Run
 
 FULL_WIDTH = 7.0
@@ -60,6 +61,8 @@ LONGEST = 28
 ACRONYMS = frozenset(
     ("abpc", "aic", "aopc", "idgi", "ig", "lime", "mprt", "road", "shap", "sic", "srg")
 )
+_OF_USER = frozenset(("backend", "backend_fallback", "interactive", "toolbar", "timezone"))
+"""Settings of matplotlib that no file depends on."""
 _RC: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -182,10 +185,18 @@ def method_styles(methods: Mapping[str, MethodSpec]) -> dict[str, dict[str, Any]
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply the style of all figures within a `with` block."""
-    with mpl.rc_context(_RC), warnings.catch_warnings():
+    """Apply the style of all figures within a `with` block, whatever matplotlib is set to.
+
+    Style sheets, themes of seaborn and a user's matplotlibrc do not reach the figures, and are as
+    they were afterwards.
+    """
+    with own_settings(), mpl.rc_context(), warnings.catch_warnings():
         # Characters that the font lacks are drawn as boxes; the tables have them in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mpl.MatplotlibDeprecationWarning)
+            mpl.rcParams.update({k: v for k, v in mpl.rcParamsDefault.items() if k not in _OF_USER})
+        mpl.rcParams.update(_RC)
         yield
 
 

@@ -230,7 +230,7 @@ def test_data_say_which_elements_take_part():
     frame = found.frame[found.frame.method == "ig"].set_index(["metric", "sample_id"])
     assert frame.loc["completeness"]["value"].max() < 0.3
     pointing = frame.loc["pointing_game"]
-    assert (pointing["status"] == "failed").all()
+    assert (pointing["status"] == "undefined").all()
     assert pointing["reason"].str.contains("some elements of the sample '.' take no part").all()
     zero = torch.zeros_like(X)
     batch = Batch(Score(PADDED), X, zero, TARGET, IDS, active=ACTIVE)
