@@ -47,7 +47,7 @@ def content(value: Any) -> Hashable:
         hash(value)
     except TypeError:
         return (type(value), id(value))
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 class ByContent:

@@ -70,7 +70,7 @@ def own_settings() -> Iterator[None]:
         _no_errors(),
         _default_options(),
         np.printoptions(**_PRINT),
-        np.errstate(**_ERRORS, call=None),
+        np.errstate(**_ERRORS),
     ):
         yield
 

@@ -49,7 +49,7 @@ def test_nothing_is_described_that_does_not_exist(name):
 def test_the_text_of_an_object_is_one_exact_line(name):
     cls = getattr(metrics, name)
     if name == "Quantus":
-        made = cls("Sparseness", "t", "r", direction="higher", low=0, high=1, family="complexity")
+        made = cls("Sparseness", "t", "r", direction="higher", low=0, high=1)
     else:
         made = cls()
     assert isinstance(made, BaseMetric)
