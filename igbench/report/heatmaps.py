@@ -57,10 +57,9 @@ def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
     """
     inputs: Mapping[str, np.ndarray] = records.maps.get("inputs", {})
     methods = styles.method_names(records.run)
-    methods = [m for m in methods if records.maps.get(m)]
     ordered = [s["sample_id"] for s in records.run.samples if s.get("sample_id") in inputs]
     chosen = (ordered or list(inputs))[:MAX_IMAGES]
-    if not chosen or not methods:
+    if not chosen or not any(records.maps.get(m) for m in methods):
         return None
     size = min(1.15, max(0.8, 10.5 / (len(methods) + 1)))
     with styles.style():
@@ -82,7 +81,7 @@ def _draw_row(
 ) -> None:
     image = np.asarray(records.maps["inputs"][sample])
     grey = pale_grey(image)
-    maps = {m: records.maps[m].get(sample) for m in methods}
+    maps = {m: records.maps.get(m, {}).get(sample) for m in methods}
     limits = _limits(maps, records.run.methods, scale)
     _show(row[0], MapImage(image / 255.0))
     row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",

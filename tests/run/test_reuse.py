@@ -82,6 +82,19 @@ def test_fewer_metrics_need_no_work(home, asked, tmp_path):
     assert_same(found, fresh(tmp_path, "metric=[deletion]"))
 
 
+def test_a_second_entry_of_a_metric_is_run_alone_and_has_curves_of_its_own(home, asked):
+    before = newest(home).curves
+    other = ["+metric.other._target_=igbench.metrics.Deletion", "+metric.other.step=0.25"]
+    assert main([*WORDS, TWO, *other, f"results_dir={home}"]) == 0
+    assert asked == [["other"]] * 4
+    found = newest(home).curves
+    assert set(found["curve"]) == {"deletion", "other:deletion", "convergence_gap"}
+    key = ["method", "curve", "sample_id", "x"]
+    assert not found.duplicated(key).any()
+    kept, known = (f[f["curve"] == "deletion"][[*key, "y"]] for f in (found, before))
+    assert kept.to_numpy().tolist() == known.to_numpy().tolist()
+
+
 @pytest.mark.parametrize("word", ["seed=1", "method.ig.n_steps=9", "baseline=black", "limit=6"])
 def test_another_foundation_is_run_whole(home, asked, word):
     assert main([*WORDS, TWO, word, f"results_dir={home}"]) == 0
