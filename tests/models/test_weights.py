@@ -348,6 +348,8 @@ def test_programs_are_no_state_dicts(tmp_path: Path) -> None:
     for name, kind in (("script.pt", "a TorchScript"), ("program.pt2", "an exported")):
         with pytest.raises(InputError, match=rf"is {kind} program.*model=exported model\.path="):
             weights.load_state(tmp_path / name)
+
+
 def test_without_a_home_the_cache_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
