@@ -144,7 +144,7 @@ class IntegratedGradients(GradientAttribution):
             for examples, part in steps.blocks(len(inputs[0]), len(alphas), limit, apart):
                 rows = tuples.repeat_all(len(alphas[part]), examples)
                 gradients = self.gradient_func(
-                    forward_fn=self.forward_func,
+                    forward_fn=tuples.unaliased(self.forward_func),
                     inputs=tuple(
                         steps.points(x[examples], b if len(b) == 1 else b[examples], alphas[part])
                         for x, b in zip(inputs, starts, strict=True)
@@ -179,8 +179,8 @@ class IntegratedGradients(GradientAttribution):
             rows = tuples.repeat_all(1, cut)
             part = self.compute_convergence_delta(
                 tuple(a[cut] for a in attributions),
-                tuple(b[cut] for b in full),
-                tuple(x[cut] for x in ends),
+                tuple(b[cut].clone() for b in full),
+                tuple(x[cut].clone() for x in ends),
                 target=tuples.take_target(target, rows),
                 additional_forward_args=tuples.take_arguments(arguments, rows),
             )

@@ -178,7 +178,7 @@ def outputs(
     parts = []
     for cut in cuts(len(inputs[0]), limit, separable(inputs, target, arguments)):
         rows = repeat_all(1, cut)
-        part = tuple(x[cut] for x in inputs)
+        part = tuple(x[cut].clone() for x in inputs)  # the function may work in place
         out = _run_forward(
             forward, part, take_target(target, rows), take_arguments(arguments, rows)
         )
@@ -189,6 +189,15 @@ def outputs(
             )
         parts.append(out.reshape(-1))
     return torch.cat(parts)
+
+
+def unaliased(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function with copies of the tensors that it gets, on which it may work in place."""
+
+    def forward_func(*arguments: Any) -> Tensor:
+        return forward(*(a.clone() if isinstance(a, Tensor) else a for a in arguments))
+
+    return forward_func
 
 
 def accumulator_dtype(device: torch.device) -> torch.dtype:

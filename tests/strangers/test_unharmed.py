@@ -253,3 +253,25 @@ def test_weights_without_values_are_refused():
         numbers(nn.Sequential(nn.LazyLinear(3)).eval())
     with pytest.raises(igbench.InputError, match="on the meta device"):
         numbers(copy.deepcopy(plain()).to("meta"))
+
+
+def test_functions_for_captum_users_keep_what_they_are_given():
+    from igbench.captum import IntegratedGradients as Drop
+    from igbench.captum import infidelity, sensitivity_max
+
+    model, x, baseline = models.Shift(), rows(), torch.full((1, 6), 0.1)
+    kept = x.clone(), baseline.clone()
+    phi, delta = Drop(model).attribute(
+        x, baselines=baseline, target=1, return_convergence_delta=True
+    )
+    assert torch.allclose(phi, (x - baseline) * models.weights()[1], atol=1e-5)
+    assert float(delta.abs().max()) < 1e-4
+
+    def remove(inputs):
+        return inputs, torch.zeros_like(inputs)
+
+    found = infidelity(model, remove, x, models.weights()[1].expand_as(x), target=1)
+    assert float(found.max()) < 1e-8  # f(x) - f(0) is w x
+    sensitivity_max(lambda z: Drop(model).attribute(z, target=1), x)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(baseline, kept[1])
