@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -131,6 +131,8 @@ def construct(node: Any, where: str, **extra: Any) -> Any:
             raise InputError(
                 f"unknown key '{where}.{name}'; known: {shown}.{suggestion(name, known)}"
             )
+    if isinstance(arguments.get("factory"), str):
+        arguments["factory"] = users_function(arguments["factory"], f"{where}.factory")
     try:
         return target(**arguments, **{k: v for k, v in extra.items() if k in known})
     except TypeError as error:
@@ -169,6 +171,38 @@ def locate(name: str, where: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{where}._target_ {name!r} cannot be imported: {error}") from error
+
+
+def users_function(name: str, where: str) -> Callable[..., Any]:
+    """Import a function or class of the user's by its dotted name.
+
+    Raises:
+        InputError: Says which part is missing, or what its module raised.
+    """
+    place, _, attribute = name.rpartition(".")
+    if not place:
+        raise InputError(
+            f"{where}={name} is no dotted name; give the module, too, as in my_module.build."
+        )
+    try:
+        module = importlib.import_module(place)
+    except Exception as error:  # whatever the user's module raises
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{place}.".startswith(f"{missing}."):
+            raise InputError(
+                f"{where}={name}: there is no module {missing!r}; run from its folder with "
+                "`python -m igbench`, or put the folder on PYTHONPATH."
+            ) from error
+        text = " ".join(str(error).split())[:200].rstrip(" .")
+        raise InputError(
+            f"{where}={name}: importing {place} raised {type(error).__name__}: {text}."
+        ) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        what = "has no" if found is None else "holds no function or class"
+        near = suggestion(attribute, dir(module)) if found is None else ""
+        raise InputError(f"{where}={name}: {place} {what} {attribute!r}.{near}")
+    return found
 
 
 def pick_device(name: str) -> torch.device:
