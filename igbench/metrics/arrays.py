@@ -49,11 +49,14 @@ def score_arrays(
     Raises:
         InputError: An unknown metric, a device that is not there, or what a metric raises.
 
-    >>> x = np.array([[1.0, 2.0, 3.0, 4.0]])
-    >>> score_arrays(lambda x: x.sum(dim=1), x, None, x, ["sparseness", "completeness"]).round(3)
-            sparseness  completeness
-    sample
-    0             0.25           0.0
+    Example:
+        A map that is the gradient times the input of a sum.
+
+        >>> x, names = np.array([[1.0, 2.0, 3.0, 4.0]]), ["sparseness", "completeness"]
+        >>> score_arrays(lambda x: x.sum(dim=1), x, None, x, names).round(3)
+                sparseness  completeness
+        sample
+        0             0.25           0.0
     """
     functions = _functions(metrics)
     if "output" in options:

@@ -1,9 +1,8 @@
-"""Programs from `torch.export` and TorchScript: a model without its Python code."""
+"""Programs from `torch.export`: a model without its Python code."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,15 +25,13 @@ class Program(nn.Module):
 
     Args:
         run: Maps (N, *F) to outputs.
-
-    Attributes:
         differentiable: Whether outputs have gradients by the inputs.
     """
 
-    def __init__(self, run: nn.Module) -> None:
+    def __init__(self, run: nn.Module, differentiable: bool) -> None:
         super().__init__()
         self.run = run
-        self.differentiable = True
+        self.differentiable = differentiable
         self.training = False
 
     def forward(self, x: Tensor) -> Any:
@@ -57,14 +54,14 @@ def exported(
     input_shape: Sequence[int] | None = None,
     class_names: str | Sequence[str] | None = None,
 ) -> Model:
-    """A program that `torch.export.save` or `torch.jit.save` wrote.
+    """A program that `torch.export.save` wrote.
 
     A program is code that is run: load only files whose origin you trust.  It must take batches of
-    any size.  One without gradients (quantised, or optimised for inference) is explained by
-    methods that need none.
+    any size.  One without gradients (quantised, for example) is explained by methods that need
+    none.  TorchScript is loaded by `torch_module` with the factory `torch.jit.load`.
 
     Args:
-        path: The file, `.pt2` or TorchScript.
+        path: The file, `.pt2`.
         resize: Length of the short side of photographs after resizing.
         crop: Side of the central square.
         mean: Of each channel, in [0, 1]; subtracted.
@@ -79,17 +76,15 @@ def exported(
     """
     file = _file(path)
     steps = own.preprocess(resize, crop, mean, std, interpolation)
-    run, kind, example = _loaded(file)
+    run, example = _loaded(file)
     shape = own.input_shape(input_shape, steps, example)
     if shape is None:
         raise InputError(
             "model=exported needs the shape of its inputs; give model.resize, crop, mean and std "
             "for photographs, or 'model.input_shape=[...]' without the batch for other data."
         )
-    module = Program(run)
-    found = _checked_outputs(module, shape, file)
-    module.differentiable = _has_gradients(module, shape)
-    module = module.requires_grad_(False)
+    found = _checked_outputs(run, shape, file)
+    module = Program(run, differentiable=own.has_gradients(run, shape)).requires_grad_(False)
     without = "" if module.differentiable else ", without gradients"
     return Model(
         name=file.stem,
@@ -97,7 +92,7 @@ def exported(
         class_names=labels.class_names(class_names, own.count(found)),
         cam_layer="",
         weights_hash=hashlib.sha256(file.read_bytes()).hexdigest(),  # constants are no parameters
-        source=f"{kind} {file.name}{without}",
+        source=f"exported program {file.name}{without}",
         preprocess=steps,
     )
 
@@ -107,29 +102,29 @@ def _file(path: str | None) -> Path:
     if not path or not file.is_file():
         raise InputError(
             f"model=exported needs the file of a program, and there is none at {path!r}; set "
-            "model.path=FILE, written by torch.export.save or torch.jit.save."
+            "model.path=FILE, written by torch.export.save."
         )
     return file
 
 
-def _loaded(file: Path) -> tuple[nn.Module, str, tuple[int, ...] | None]:
-    """The program as a module on the CPU, its kind, and the shape of its example, if known."""
+def _loaded(file: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
+    """The program as a module on the CPU, and the shape of its example, if known."""
     names = weights_files.members(file)
+    if "constants.pkl" in names:
+        raise InputError(
+            f"{str(file)!r} is TorchScript, which is code that is not run unless you name its "
+            "loader; if you trust it, use model=torch_module model.factory=torch.jit.load "
+            f"'model.arguments={{f: {file}}}'."
+        )
+    if not any(name.startswith("archive_format") for name in names):
+        raise InputError(
+            f"{str(file)!r} is no exported program; for a state dict use model=torch_module "
+            "model.factory=MODULE.FUNCTION model.weights=FILE."
+        )
     try:
-        if "constants.pkl" in names:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that saving TorchScript is deprecated
-                return torch.jit.load(str(file), map_location="cpu").eval(), "TorchScript", None
-        if not any(name.startswith("archive_format") for name in names):
-            raise InputError(
-                f"{str(file)!r} is neither an exported program nor TorchScript; for a state dict "
-                "use model=torch_module model.factory=MODULE.FUNCTION model.weights=FILE."
-            )
         program = torch.export.load(file)
         run = program.module()
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"the program {str(file)!r} cannot be loaded with torch {torch.__version__} on the "
             f"CPU ({own.line(error)}); export it again with this version, on the CPU."
@@ -138,7 +133,7 @@ def _loaded(file: Path) -> tuple[nn.Module, str, tuple[int, ...] | None]:
         part.training = False
     args = program.example_inputs[0] if program.example_inputs else ()
     first = args[0] if args else None
-    return run, "exported program", tuple(first.shape[1:]) if isinstance(first, Tensor) else None
+    return run, tuple(first.shape[1:]) if isinstance(first, Tensor) else None
 
 
 def _checked_outputs(module: nn.Module, shape: tuple[int, ...], file: Path) -> Tensor:
@@ -186,15 +181,3 @@ def _outputs(module: nn.Module, shape: tuple[int, ...], rows: int) -> Tensor | s
 
 def _difference(a: Tensor, b: Tensor, rows: int = 3) -> float:
     return float((a[:rows] - b).abs().max() / b.abs().max().clamp_min(1e-12))
-
-
-def _has_gradients(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether outputs depend on inputs in a way that autograd can follow."""
-    kinds = [p.dtype for p in module.parameters() if p.is_floating_point()]
-    x = own.inputs(shape, 2, kinds[0] if kinds else torch.float32).requires_grad_()
-    try:
-        with torch.enable_grad():
-            total = own.logits(module(x), 2).sum()
-            return torch.autograd.grad(total, x, allow_unused=True)[0] is not None
-    except RuntimeError:  # an operation without a derivative
-        return False

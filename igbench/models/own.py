@@ -84,6 +84,22 @@ def outputs(module: nn.Module, shape: Sequence[int], rows: int = 2) -> Tensor:
     return logits(raw, rows)
 
 
+def has_gradients(module: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether outputs depend on inputs in a way that autograd can follow.
+
+    >>> has_gradients(nn.Linear(2, 1), (2,)), has_gradients(nn.Flatten(), (2,))
+    (True, True)
+    """
+    kinds = [p.dtype for p in module.parameters() if p.is_floating_point()]
+    x = inputs(shape, 2, kinds[0] if kinds else torch.float32).requires_grad_()
+    try:
+        with torch.enable_grad():
+            total = logits(module(x), 2).sum()
+            return torch.autograd.grad(total, x, allow_unused=True)[0] is not None
+    except RuntimeError:  # an operation without a derivative
+        return False
+
+
 def count(found: Tensor) -> int:
     """K: outputs of each row; 1 for (N,)."""
     return found.shape[1] if found.dim() > 1 else 1

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError
 from igbench.models import labels, own
 from igbench.models import weights as weights_files
+from igbench.models.exported import Program
 from igbench.models.layers import last_spatial_child
 
 
 def torch_module(
     *,
-    factory: str | None = None,
+    factory: Callable[..., Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     weights: str | None = None,
     entry: str | None = None,
@@ -37,7 +40,7 @@ def torch_module(
     photographs become inputs; a model of other data needs none of them.
 
     Args:
-        factory: Dotted name of the function or class, "my_module.build"; it must be importable.
+        factory: The function or class; in a configuration its dotted name, "my_module.build".
         arguments: Arguments of the factory.
         weights: Path of a state dict; null for the weights that the factory leaves in the module.
         entry: Entry of the file that holds the state dict, where it has several.
@@ -54,7 +57,11 @@ def torch_module(
         InputError: The factory cannot be imported, fails or returns no module, the weights do not
             fit, or the module does not run.
     """
-    build = _located(factory)
+    if factory is None:
+        raise InputError(
+            "model=torch_module needs the function that builds the module; set "
+            "model.factory=my_module.build."
+        )
     steps = own.preprocess(resize, crop, mean, std, interpolation)
     shape = own.input_shape(input_shape, steps)
     if shape is None:
@@ -62,17 +69,22 @@ def torch_module(
             "model=torch_module needs the shape of its inputs; give model.resize, crop, mean and "
             "std for photographs, or 'model.input_shape=[...]' without the batch for other data."
         )
-    module = _built(build, str(factory), dict(arguments or {}))
+    name = getattr(factory, "__qualname__", type(factory).__name__)
+    module = _built(factory, name, dict(arguments or {}))
     notes = weights_files.fill(module, Path(weights), entry) if weights else "weights of its own"
+    digest = weights_files.state_hash(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        digest = _script_hash(module)
+        module = Program(module.eval(), differentiable=own.has_gradients(module, shape))
     module = weights_files.ready(module)
     k = own.count(own.outputs(module, shape))
     return Model(
-        name=str(factory).rpartition(".")[2],
+        name=name,
         module=module,
         class_names=labels.class_names(class_names, k),
         cam_layer=_cam_layer(module, shape, cam_layer, steps),
-        weights_hash=weights_files.state_hash(module),
-        source=f"factory {factory}, {notes}",
+        weights_hash=digest,
+        source=f"factory {factory.__module__}.{name}, {notes}",
         preprocess=steps,
     )
 
@@ -82,50 +94,37 @@ def _cam_layer(
 ) -> str:
     if given is not None:
         return given
-    return last_spatial_child(module, shape) if steps is not None else ""
+    look = steps is not None and not isinstance(module, Program)
+    return last_spatial_child(module, shape) if look else ""
 
 
-def _located(factory: str | None) -> Callable[..., Any]:
-    """The function with a dotted name.
-
-    Raises:
-        InputError: Says which part is missing, or what its module raised.
-    """
-    if not factory or "." not in factory:
-        raise InputError(
-            f"model.factory={factory} is no dotted name; give the function that builds the module, "
-            "as model.factory=my_module.build."
-        )
-    place, _, name = factory.rpartition(".")
-    try:
-        module = importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name and (place == error.name or place.startswith(f"{error.name}.")):
-            raise InputError(
-                f"model.factory={factory}: there is no module {error.name!r}; run from its folder "
-                "with `python -m igbench`, or put the folder on PYTHONPATH."
-            ) from error
-        raise InputError(f"model.factory={factory}: {place} needs {error.name!r}.") from error
-    except Exception as error:  # whatever the user's module raises
-        raise InputError(
-            f"model.factory={factory}: importing {place} raised {own.line(error)}."
-        ) from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        what = "has no" if found is None else "holds no function or class"
-        raise InputError(f"model.factory={factory}: {place} {what} {name!r}.")
-    return found
+def _script_hash(module: Any) -> str:
+    """SHA-256 over parameters, code and constants: frozen programs have no parameters."""
+    digest = hashlib.sha256(weights_files.state_hash(module).encode())
+    for part in module.modules():
+        try:
+            code, constants = part.code_with_constants
+        except (RuntimeError, AttributeError):  # a part without a forward method of its own
+            continue
+        # Numbers that make names unique say how many programs were loaded before.
+        digest.update(re.sub(r"___torch_mangle_\d+", "", code).encode())
+        for _, value in sorted(constants.const_mapping.items()):
+            if isinstance(value, torch.Tensor):
+                digest.update(repr((value.dtype, value.shape)).encode())
+                numbers = value.detach().cpu().contiguous().reshape(-1)
+                digest.update(numbers.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
-def _built(build: Callable[..., Any], factory: str, arguments: dict[str, Any]) -> nn.Module:
+def _built(build: Callable[..., Any], name: str, arguments: dict[str, Any]) -> nn.Module:
     """The module, built with the same random numbers each time."""
     try:
         with weights_files.untouched_rng():
             module = build(**arguments)
     except Exception as error:  # whatever the user's function raises
-        raise InputError(f"model.factory={factory} raised {own.line(error)}.") from error
+        raise InputError(f"the factory {name} raised {own.line(error)}.") from error
     if not isinstance(module, nn.Module):
         raise InputError(
-            f"model.factory={factory} returned a {type(module).__name__}, not a torch.nn.Module."
+            f"the factory {name} returned a {type(module).__name__}, not a torch.nn.Module."
         )
     return module

@@ -179,13 +179,16 @@ def members(path: Path) -> dict[str, str]:
 def _refuse_programs(path: Path) -> None:
     """Raise for files that hold a whole program instead of tensors."""
     names = members(path)
-    kind = "a TorchScript program" if "constants.pkl" in names else ""
-    kind = "an exported program" if "archive_format" in names and "data.pkl" not in names else kind
-    if kind:
-        raise InputError(
-            f"{str(path)!r} is {kind}, not a state dict; use model=exported model.path={path}, or "
-            "save a state dict with torch.save(model.state_dict(), PATH)."
-        )
+    if "constants.pkl" in names:
+        kind, model = "a TorchScript program", "torch_module model.factory=torch.jit.load"
+    elif "archive_format" in names and "data.pkl" not in names:
+        kind, model = "an exported program", f"exported model.path={path}"
+    else:
+        return
+    raise InputError(
+        f"{str(path)!r} is {kind}, not a state dict; use model={model}, or save a state dict with "
+        "torch.save(model.state_dict(), PATH)."
+    )
 
 
 def _culprit(path: Path, name: str) -> str:

@@ -52,7 +52,7 @@ PHOTOS = ["model.resize=20", "model.crop=16", "model.mean=[0.5,0.5,0.5]", "model
                 *("model=torch_module", "model.factory=timm.create_model", *PHOTOS),
                 "model.arguments={model_name: resnet10t, num_classes: 3}",
             ],
-            "factory timm.create_model, state dict torch_module.pt",
+            "factory timm.models._factory.create_model, state dict torch_module.pt",
         ),
     ],
 )

@@ -30,15 +30,9 @@ def program(path: Path, module: nn.Module, *, fixed: bool = False) -> str:
     return str(path)
 
 
-def script(path: Path, module: nn.Module) -> str:
-    torch.jit.save(torch.jit.trace(module, images()), path)
-    return str(path)
-
-
-@pytest.mark.parametrize("save", [program, script])
-def test_programs_give_the_outputs_and_gradients_of_their_model(tmp_path: Path, save) -> None:
+def test_programs_give_the_outputs_and_gradients_of_their_model(tmp_path: Path) -> None:
     expected = net().eval()
-    model = exported(path=save(tmp_path / "net.pt2", expected), **PHOTOS)
+    model = exported(path=program(tmp_path / "net.pt2", expected), **PHOTOS)
     with torch.no_grad():
         torch.testing.assert_close(model.module(images(3)), expected(images(3)))
     target = torch.tensor([1, 4])
@@ -47,8 +41,7 @@ def test_programs_give_the_outputs_and_gradients_of_their_model(tmp_path: Path, 
     torch.testing.assert_close(found, explain(ig, ready(expected), images(), target=target))
     assert model.class_names == tuple("01234")
     assert model.differentiable
-    kind = {program: "exported program", script: "TorchScript"}[save]
-    assert model.source == f"{kind} net.pt2"
+    assert model.source == "exported program net.pt2"
     assert not any(m.training for m in model.module.modules())
     assert not any(m.training for m in model.module.eval().modules())
 
@@ -56,20 +49,15 @@ def test_programs_give_the_outputs_and_gradients_of_their_model(tmp_path: Path, 
 def test_the_example_of_an_exported_program_has_the_shape(tmp_path: Path) -> None:
     model = exported(path=program(tmp_path / "net.pt2", net().eval()))
     assert model.preprocess is None
-    with pytest.raises(InputError, match="needs the shape of its inputs"):
-        exported(path=script(tmp_path / "net.pt", net().eval()))
+    assert model.class_names == tuple("01234")
 
 
-def test_frozen_programs_are_told_apart_by_their_file(tmp_path: Path) -> None:
+def test_programs_are_told_apart_by_their_file(tmp_path: Path) -> None:
     hashes = set()
     for scale in (1.0, 2.0):
         module = net().eval()
         module[-1].weight.data.mul_(scale)
-        frozen = torch.jit.freeze(torch.jit.trace(module, images()))
-        torch.jit.save(frozen, tmp_path / "net.pt")
-        model = exported(path=str(tmp_path / "net.pt"), **PHOTOS)
-        assert not list(model.module.parameters())
-        hashes.add(model.weights_hash)
+        hashes.add(exported(path=program(tmp_path / "net.pt2", module)).weights_hash)
     assert len(hashes) == 2
 
 
@@ -107,11 +95,14 @@ def test_files_that_are_no_programs_are_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is none at .gone\.pt2"):
         exported(path="gone.pt2")
     torch.save(net().state_dict(), tmp_path / "w.pt")
-    with pytest.raises(InputError, match="neither an exported program nor TorchScript"):
+    with pytest.raises(InputError, match="is no exported program"):
         exported(path=str(tmp_path / "w.pt"), **PHOTOS)
+    torch.jit.save(torch.jit.trace(net().eval(), images()), tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"is TorchScript.*model\.factory=torch\.jit\.load"):
+        exported(path=str(tmp_path / "net.pt"), **PHOTOS)
     path = Path(program(tmp_path / "net.pt2", net().eval()))
     with pytest.raises(InputError, match=r"does not run on inputs \(3, 4, 4\)|fixed size"):
         exported(path=str(path), input_shape=(3, 4, 4))
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="neither an exported program nor TorchScript"):
+    with pytest.raises(InputError, match="is no exported program"):
         exported(path=str(path), **PHOTOS)

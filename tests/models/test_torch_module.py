@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from igbench.config.build import construct
 from igbench.core.model import Preprocess
 from igbench.errors import InputError
+from igbench.methods import IntegratedGradients, explain
 from igbench.models import own
 from igbench.models.torch_module import torch_module
 from tests.helpers.toy import same_rng
@@ -57,15 +59,11 @@ def images() -> Tensor:
 
 def test_a_factory_with_weights_and_preprocessing(code: Path) -> None:
     expected = importlib.import_module("their_net").Net(5).eval()
+    node = {"_target_": "igbench.models.torch_module.torch_module", "factory": "their_net.Net"}
     torch.save({"state_dict": nn.DataParallel(expected).state_dict()}, code / "w.pt")
     with same_rng():
-        model = torch_module(
-            factory="their_net.Net",
-            arguments={"classes": 5},
-            weights=str(code / "w.pt"),
-            class_names=("a", "b", "c", "d", "e"),
-            **PHOTOS,
-        )
+        keys = {"arguments": {"classes": 5}, "weights": str(code / "w.pt"), **PHOTOS}
+        model = construct(node | keys | {"class_names": ["a", "b", "c", "d", "e"]}, "model")
     assert torch.equal(model.module(images())["logits"], expected(images())["logits"])
     assert model.class_names == ("a", "b", "c", "d", "e")
     assert model.cam_layer == "features"
@@ -79,13 +77,13 @@ def test_a_factory_with_weights_and_preprocessing(code: Path) -> None:
 
 def test_other_data_has_a_shape_and_no_preprocessing() -> None:
     model = torch_module(
-        factory="torch.nn.Linear",
+        factory=nn.Linear,
         arguments={"in_features": 4, "out_features": 2},
         input_shape=(4,),
     )
     assert (model.class_names, model.preprocess, model.cam_layer) == (("0", "1"), None, "")
     again = torch_module(
-        factory="torch.nn.Linear",
+        factory=nn.Linear,
         arguments={"in_features": 4, "out_features": 2},
         input_shape=(4,),
     )
@@ -95,13 +93,13 @@ def test_other_data_has_a_shape_and_no_preprocessing() -> None:
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        (None, "is no dotted name"),
+        (None, r"set model\.factory=my_module\.build"),
         ("build", "is no dotted name"),
         ("nowhere.build", r"there is no module 'nowhere'; .*PYTHONPATH"),
         ("their_net.sub.build", r"there is no module 'their_net\.sub'"),
-        ("needs.build", "needs needs 'absent_library'"),
+        ("needs.build", "importing needs raised ModuleNotFoundError: .*'absent_library'"),
         ("breaks.build", "importing breaks raised ZeroDivisionError: division by zero"),
-        ("their_net.Nett", "their_net has no 'Nett'"),
+        ("their_net.Nett", "their_net has no 'Nett'.* Did you mean 'Net'"),
         ("their_net.number", "holds no function or class 'number'"),
         ("their_net.text", r"returned a str, not a torch\.nn\.Module"),
         ("their_net.fails", "raised KeyError: 'colour'"),
@@ -110,8 +108,9 @@ def test_other_data_has_a_shape_and_no_preprocessing() -> None:
 def test_factories_that_do_not_work_are_explained(
     code: Path, factory: str | None, message: str
 ) -> None:
+    node = {"_target_": "igbench.models.torch_module.torch_module", "factory": factory}
     with pytest.raises(InputError, match=message) as error:
-        torch_module(factory=factory, **PHOTOS)
+        construct(node | PHOTOS, "model")
     assert "\n" not in str(error.value)
 
 
@@ -131,8 +130,31 @@ def test_keys_that_do_not_fit_are_explained(
     code: Path, keys: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as error:
-        torch_module(factory="their_net.Net", **keys)
+        torch_module(factory=importlib.import_module("their_net").Net, **keys)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.:FutureWarning")
+def test_torchscript_by_its_loader(tmp_path: Path) -> None:
+    """Frozen programs have no parameters, and are still told apart."""
+    hashes = []
+    for seed in (0, 1, 1):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            expected = nn.Sequential(nn.Flatten(), nn.Linear(768, 2)).eval()
+        frozen = torch.jit.freeze(torch.jit.trace(expected, images()))
+        torch.jit.save(frozen, tmp_path / "net.pt")
+        model = torch_module(factory=torch.jit.load, arguments={"f": tmp_path / "net.pt"}, **PHOTOS)
+        torch.testing.assert_close(model.module(images()), expected(images()))
+        assert not list(model.module.parameters())
+        assert model.differentiable
+        phi = explain(
+            IntegratedGradients(n_steps=2), model.module, images(), target=torch.tensor([0, 1])
+        )
+        weight = expected[1].weight.detach().view(2, 3, 16, 16)
+        torch.testing.assert_close(phi, images() * weight)
+        hashes.append(model.weights_hash)
+    assert hashes[0] != hashes[1] == hashes[2]
 
 
 def test_rows_of_the_probe_differ() -> None:
