@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from igbench import api
 from igbench.__main__ import main
 from igbench.config import build, compose
 from igbench.core.model import Model, Preprocess
 from igbench.data.digits import digits
+from igbench.data.given import given as given_data
 from igbench.data.imagenet import imagenet
 from igbench.data.photographs import photographs
 from igbench.errors import InputError
@@ -49,7 +49,7 @@ def source(name, tmp_path):
         (tmp_path / "3" / "broken.jpg").write_bytes(b"\xff\xd8 not a photograph")
         return imagenet(seer, limit=None, root=str(tmp_path))
     x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    return api._data(x.to(memory_format=torch.channels_last), None)
+    return given_data(x.to(memory_format=torch.channels_last))
 
 
 @pytest.mark.parametrize("name", ["digits", "photographs", "folder", "tensors"])
@@ -67,7 +67,7 @@ def test_packaged_data_are_the_same_whoever_loads(name, tmp_path):
 def test_a_view_is_sent_alone():
     """A row of a large tensor does not take the tensor along."""
     x = torch.zeros(1000, 4)
-    given = api._data(x, None)
+    given = given_data(x)
     for settings in (Loading(), Loading(1)):
         with opened(given, settings) as ready:
             assert ready.load(0).untyped_storage().nbytes() == 4 * 4
