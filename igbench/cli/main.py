@@ -197,7 +197,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
 
     def watch(work: Mapping[str, int]) -> AbstractContextManager[Advance]:
         estimate = cost.estimate(job.experiment)
-        seconds = estimate.seconds_of(work) + cost.REPORT
+        seconds = estimate.seconds_of(work) + cost.report_seconds(job.experiment)
         console.print(_headline(job, estimate, seconds), highlight=False, markup=False)
         if message := precision.words(job.precision):
             console.print(message, highlight=False, markup=False)

@@ -53,7 +53,8 @@ def stages(estimate: Estimate) -> Table:
 def _whole(job: Job, estimate: Estimate) -> str:
     return (
         f"in all     {estimate.forward:,} forwards, {estimate.backward:,} of them with a gradient; "
-        f"about {duration(estimate.seconds + cost.REPORT)}, report included\n"
+        f"about {duration(estimate.seconds + cost.report_seconds(job.experiment))}, report "
+        "included\n"
         f"done       {_state(job, estimate)}"
     )
 
@@ -72,5 +73,5 @@ def _state(job: Job, estimate: Estimate) -> str:
     work: Counter[str] = Counter()
     for shard in checkpoint.incomplete(job.shard_dir, job.shards):
         work.update(shard.progress_steps(job.experiment))
-    left = estimate.seconds_of(work) + cost.REPORT
+    left = estimate.seconds_of(work) + cost.report_seconds(job.experiment)
     return f"{found} of {len(job.shards)} shards; about {duration(left)} left (in {job.partial})"

@@ -270,6 +270,16 @@ def test_estimate_prices_every_step_of_the_run():
     assert sum(halves) == pytest.approx(guess.seconds)
 
 
+def test_a_report_is_priced_by_what_it_shows():
+    ig, srg = IntegratedGradients("left", 4), SymmetricRelevanceGain()
+    e = experiment(methods={"ig": ig}, metrics={"srg": srg}, keep_maps=0)
+    shown = replace(e, data=replace(e.data, display=lambda x: None), keep_maps=2)
+    assert cost.report_seconds(e) == pytest.approx(1 + 0.2 + 0.045)
+    assert cost.report_seconds(shown) == pytest.approx(1 + 0.2 + 0.045 + 2 * 2 * 0.035)
+    twice = replace(e, methods={"a": ig, "b": ig}, metrics={"x": srg, "y": srg, "z": srg})
+    assert cost.report_seconds(twice) == pytest.approx(1 + 2 * 0.2 + 2 * 3 * 0.045)
+
+
 def test_forwards_and_gradients_are_priced_apart():
     guess = cost.Estimate(
         0, 0, 0.0, {"a": (10, 4), "b": (3, 0)}, {"b": 0.5}, per_forward=1.0, per_gradient=3.0
