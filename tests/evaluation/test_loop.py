@@ -17,6 +17,7 @@ from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.axiomatic.invariance import ImplementationInvariance
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
 from igbench.metrics.randomisation.mprt import Mprt
 from igbench.schema import COSTS, MethodSpec
 from tests.helpers import closed_form as cf
