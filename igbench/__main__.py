@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 COMMANDS = ("init", "plan", "list", "report", "compare", "doctor", "certify", "slurm")
@@ -78,9 +79,10 @@ def _set_up() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    here = str(Path.cwd())
-    if not sys.flags.safe_path and not {here, ""} & set(sys.path):
-        sys.path.insert(0, here)
+    with suppress(FileNotFoundError):  # the folder is gone
+        here = str(Path.cwd())
+        if not sys.flags.safe_path and not {here, ""} & set(sys.path):
+            sys.path.insert(0, here)
 
 
 if __name__ == "__main__":

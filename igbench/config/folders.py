@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,11 @@ def options() -> list[str]:
 
 def own() -> list[Path]:
     """The folders of the user: those that are named, then `conf` in the current folder."""
-    here = Path.cwd() / HERE
     found = dict.fromkeys(_named.get())
-    if here not in found and _has_groups(here) and not (here / "run.yaml").exists():
-        found[here] = None
+    with suppress(FileNotFoundError):  # the current folder is gone
+        here = Path.cwd() / HERE
+        if _has_groups(here) and not (here / "run.yaml").exists():
+            found.setdefault(here)
     return [folder for folder in found if folder.resolve() != FOLDER.resolve()]
 
 

@@ -267,3 +267,13 @@ def test_modules_in_the_current_folder_are_found(tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "\n  mine  " in text
     assert listing.BROKEN not in text
+
+
+def test_a_current_folder_that_is_gone_holds_nothing(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert folders.own() == []
+    assert main(["--version"]) == 0
+    monkeypatch.chdir(tmp_path)
