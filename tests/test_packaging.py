@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -28,22 +29,31 @@ NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 """Start a program as a user without rights."""
 
 
+@pytest.fixture
+def open_folder():
+    """A folder that everybody can read; those of pytest are the user's own."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    for path in [p for p in folder.rglob("*") if p.is_dir()]:
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="permissions of Linux")
 @pytest.mark.parametrize("home", ["/nonexistent", None])
-def test_an_installation_that_cannot_be_written_by_a_user_without_a_home(tmp_path, home):
+def test_an_installation_that_cannot_be_written_by_a_user_without_a_home(open_folder, home):
     start = [*(NOBODY if os.getuid() == 0 else ()), sys.executable]
     if shutil.which(start[0]) is None or subprocess.run([*start, "-c", ""], check=False).returncode:
         pytest.skip("this Python cannot be started by a user without rights")
-    place = tmp_path / "site"
+    place = open_folder / "site"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "igbench", place / "igbench", ignore=ignored)
     shutil.copytree(ROOT / "conf", place / "igbench" / "conf")
     for path in [place, *place.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for parent in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:  # those of pytest
-        parent.chmod(parent.stat().st_mode | 0o055)
-    out = tmp_path / "out"
+    out = open_folder / "out"
     out.mkdir()
     out.chmod(0o777)
     words = ["experiment=digits_resnet", "limit=2", "convergence=0", "batch_size=16"]
