@@ -25,7 +25,7 @@ from igbench.core.model import Model, Preprocess, as_module, function_hash
 from igbench.core.outputs import as_target
 from igbench.core.score import Output, Score
 from igbench.data.given import given as given_data
-from igbench.errors import InputError, check_choice, check_whole, suggestion
+from igbench.errors import InputError, SampleError, check_choice, check_whole, suggestion
 from igbench.evaluation import loading, loop
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
@@ -212,10 +212,10 @@ def _experiment(
     source = given_data(data, model=module, preprocess=preprocess, limit=limit)
     if len(source) == 0:
         raise InputError("the data hold no samples.")
-    loaded = loading.some(source, Loading(), 2)
+    loaded = [x for _, x in loading.some(source, Loading(), 3) if tuple(x.shape) == source.shape]
     if not loaded:
-        source.load(0)  # raises again what is wrong
-    x = torch.stack([x for _, x in loaded])
+        raise InputError(f"no sample can be loaded as {source.shape}; {_why(source)}.")
+    x = torch.stack(loaded)
     wrapped = _model(model, x)
     dtypes = callers.dtypes(wrapped.module)
     dtype = dtypes.pop() if len(dtypes) == 1 else x.dtype
@@ -248,6 +248,14 @@ def _experiment(
         dtype=dtype,
         outputs=outputs,
     )
+
+
+def _why(data: Data) -> str:
+    """Why the first sample cannot be used."""
+    try:
+        return f"the first has shape {tuple(data.load(0).shape)}"
+    except SampleError as error:
+        return f"the first: {error}"
 
 
 def _target(target: Any, n: int) -> Literal["prediction", "label"] | int | tuple[int, ...]:

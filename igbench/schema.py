@@ -92,13 +92,15 @@ def curve_name(entry: str, own: str, curve: str) -> str:
 
     Args:
         entry: Name of the metric in the run.
-        own: Name of the entry whose curves have no prefix.
+        own: Name of the entry whose curves have no prefix: that of the metric, "" for metrics
+            without a name, whose curves have none if they begin with the entry.
         curve: Name of the curve in the metric.
 
     >>> curve_name("srg", "srg", "srg_lif"), curve_name("srg_other", "srg", "srg_lif")
     ('srg_lif', 'srg_other:srg_lif')
     """
-    return curve if entry == own else f"{entry}:{curve}"
+    plain = entry == own if own else curve.startswith(entry)
+    return curve if plain else f"{entry}:{curve}"
 
 
 def curve_parts(name: str) -> tuple[str, str]:

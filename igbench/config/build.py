@@ -95,10 +95,11 @@ def _outputs(
     methods: Mapping[str, Method],
 ) -> Outputs | None:
     """Outputs of the model by `igbench.evaluation.look`; None if no sample can be loaded."""
-    found = loading.some(data, _loading(config), 2)
-    if not found:
-        return None
-    x = torch.stack([x for _, x in found]).to(device, DTYPES[config["dtype"]])
+    found = loading.some(data, _loading(config), 3)
+    fitting = [x for _, x in found if tuple(x.shape) == data.shape]
+    if not fitting:
+        return None  # the run says why of each sample
+    x = torch.stack(fitting).to(device, DTYPES[config["dtype"]])
     most = 2 if config["batch_size"] == "auto" else _whole(config, "batch_size", least=1) or 1
     score = Score(model.module, config["output"], most, channels_last=model.channels_last)
     fixed = isinstance(config["target"], int)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from igbench.core import rng
-from igbench.core.score import Score
+from igbench.core.score import Score, is_out_of_memory
 from igbench.errors import InputError, SampleError
 
 ULPS = 2.0**13
@@ -65,8 +65,8 @@ def probe(score: Score, x: Tensor) -> Outputs:
     """
     one, others = x[:1], torch.cat([x[1:2], x[:1] / 2])
     with rng.untouched():
-        alone = _outputs(score, one, "a single row")
-        again = _outputs(score, one, "a single row")
+        alone = outputs_of(score, one)
+        again = outputs_of(score, one)
         if not _agree(alone, again):
             raise InputError(
                 "the model's outputs for the same row differ from call to call "
@@ -76,8 +76,8 @@ def probe(score: Score, x: Tensor) -> Outputs:
         if score.batch_size > 1:
             _check_company(score, one, others, alone)
         else:
-            _outputs(score, others[:1], "a single row")
-        last = _outputs(score, one, "a single row")
+            outputs_of(score, others[:1])
+        last = outputs_of(score, one)
         if not _agree(alone, last):
             raise InputError(
                 "the model's outputs for a row changed after it had seen others "
@@ -93,7 +93,7 @@ def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor) -> 
             return
         rows = torch.cat([company[:1], one, company[1:]])
         try:
-            together = _outputs(score, rows, f"{len(rows)} rows")
+            together = outputs_of(score, rows)
         except InputError:
             if company is others and len(others) > 1:
                 continue  # half of a sample may be none that the model takes
@@ -108,16 +108,25 @@ def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor) -> 
         return
 
 
-def _outputs(score: Score, rows: Tensor, what: str) -> Tensor:
-    """Outputs of some rows, (N, ...)."""
+def outputs_of(score: Score, rows: Tensor) -> Tensor:
+    """Outputs of some rows, (N, ...), without gradients.
+
+    Args:
+        score: The scalar that is explained.
+        rows: (N, *F).
+
+    Raises:
+        InputError: The model fails; errors that say that memory is full are raised as they are.
+    """
     try:
         with torch.no_grad():
             return score.outputs(rows)
-    except (InputError, SampleError, torch.OutOfMemoryError):
+    except (InputError, SampleError):
         raise
     except Exception as error:
-        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise
+        what = "a single row" if len(rows) == 1 else f"{len(rows)} rows"
         text = " ".join(str(error).split())[:300]
         hint = (
             " An exported or traced model needs a dynamic first axis."

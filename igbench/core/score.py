@@ -151,9 +151,7 @@ class Score(nn.Module):
 
     def shrink(self, error: Exception) -> bool:
         """Halve `batch_size` after an out-of-memory error; False for other errors and one row."""
-        text = str(error)
-        full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
-        if not full or self.batch_size == 1:
+        if not is_out_of_memory(error) or self.batch_size == 1:
             return False
         self.batch_size //= 2
         log.warning("out of memory; from now on %d model rows in one call", self.batch_size)
@@ -227,6 +225,15 @@ class Score(nn.Module):
                 continue
             start = part.stop
         return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is full, on whatever device.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 class Wrapped(Score):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from igbench.core import rng
 from igbench.core.batch import Method
-from igbench.core.probe import Outputs, check_target, probe
-from igbench.core.score import Score, frozen
+from igbench.core.probe import Outputs, check_target, outputs_of, probe
+from igbench.core.score import Score, frozen, is_out_of_memory
 from igbench.errors import InputError
 from igbench.evaluation.experiment import WITHOUT_GRADIENT
 from igbench.integration.integrate import input_gradient
@@ -21,25 +22,32 @@ def look(
     methods: Mapping[str, Method],
     target: Tensor | None = None,
     labels: Tensor | None = None,
-) -> Outputs:
+) -> Outputs | None:
     """What a model returns, after a look at all that would make every score of it wrong.
 
-    Costs up to 9 rows, which are not counted.
+    Costs up to 9 rows, and one for each sample that the model does not take; they are not counted.
 
     Args:
         score: The scalar that is explained.
-        x: (N, *F) samples, of which the first two are used.
+        x: (N, *F) samples, of which the first two that the model takes are used.
         methods: Methods by name.
         target: Classes that will be explained, (n,), where they are given.
         labels: True classes (n,), where they are known.
 
     Returns:
-        The outputs of a row.
+        The outputs of a row; None where not even one row fits into memory.
 
     Raises:
-        InputError: The model fails on a sample, its rows are not functions of themselves, it has
-            no class of that number, or it has no gradients and a method needs them.
+        InputError: The model fails on all of these samples, its rows are not functions of
+            themselves, it has no class of that number, or it has no gradients and a method needs
+            them.
     """
+    try:
+        x = _taken(score, x)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
     outputs = probe(score, x)
     check_target(target, outputs)
     if labels is not None and len(outputs.shape) < 2:
@@ -48,6 +56,25 @@ def look(
     if needing and score.differentiable and len(outputs.shape) < 2:
         _check_gradient(score, x[:1], needing, list(methods))
     return outputs
+
+
+def _taken(score: Score, x: Tensor) -> Tensor:
+    """The first two samples that the model takes; raises where it takes none."""
+    good: list[Tensor] = []
+    error: InputError | None = None
+    for row in x.split(1):
+        try:
+            with rng.untouched():
+                outputs_of(score, row)
+        except InputError as found:
+            error = error or found
+        else:
+            good.append(row)
+        if len(good) == 2:
+            break
+    if not good:
+        raise error or InputError("there is no sample to look at the model with.")
+    return torch.cat(good)
 
 
 def check_labels(labels: Tensor, outputs: Outputs) -> None:
@@ -80,10 +107,8 @@ def _check_gradient(score: Score, x: Tensor, needing: list[str], methods: list[s
     try:
         with frozen(score.model):
             input_gradient(score, x, target)
-    except torch.OutOfMemoryError:
-        return
     except (InputError, RuntimeError, NotImplementedError) as error:
-        if "allocate memory" in str(error):
+        if is_out_of_memory(error):
             return
         text = " ".join(str(error).split())[:200].rstrip(".")
         working = [m for m in methods if m not in needing] or WITHOUT_GRADIENT

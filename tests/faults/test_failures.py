@@ -109,7 +109,7 @@ def test_a_metric_that_fails(out, whole, how, reason, sample):
                 scores["deletion", method, s], rel=1e-9
             )
     points = mine.curves
-    assert set(points[points["curve"] == "bad"]["sample_id"]) == set(good)
+    assert set(points[points["curve"] == "bad:bad"]["sample_id"]) == set(good)
 
 
 def test_a_report_of_failures_only(out, drawn):

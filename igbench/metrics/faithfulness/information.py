@@ -14,7 +14,7 @@ import torch
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.dataset import Data
-from igbench.errors import InputError, check_positive
+from igbench.errors import InputError, NotDefinedError, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.faithfulness.images import filled, levels_of, size
 from igbench.metrics.faithfulness.revealing import (
@@ -118,8 +118,10 @@ class Information(BaseMetric):
         """Images, their starts, and sizes and outputs of both, for each repeat.
 
         Raises:
-            InputError: Data without black and white, or samples that are not grey or colour images.
+            InputError: Data without black and white, samples that are not grey or colour images,
+                or a single output that nobody calls the logit of a class.
         """
+        _check_probability(batch)
         return [self._observe(own) for own in repeated(batch, self.repeats)]
 
     def _observe(self, batch: Batch) -> Images:
@@ -276,7 +278,7 @@ class Aic(Information):
         >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
         >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
         >>> f = lambda x: torch.full((len(x),), 9.0).log()
-        >>> aic(f, x, x, data=data, normalise=False).round(decimals=6).tolist()
+        >>> aic(f, x, x, output="probability", data=data, normalise=False).round(decimals=6).tolist()
         [1.0]
     """
 
@@ -345,7 +347,7 @@ class Sic(Information):
         >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
         >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
         >>> f = lambda x: torch.full((len(x),), 9.0).log()
-        >>> sic(f, x, x, data=data, normalise=False).round(decimals=6).tolist()
+        >>> sic(f, x, x, output="probability", data=data, normalise=False).round(decimals=6).tolist()
         [0.9]
     """
 
@@ -365,3 +367,14 @@ class Sic(Information):
     ) -> dict[str, Measurement]:
         """Area of every attribution; x of the curve is the share of the information."""
         return self.areas(attributions, observation, PROBABILITY, "sic")
+
+
+def _check_probability(batch: Batch) -> None:
+    """Raise where the single output of a model may be any number."""
+    with torch.no_grad():
+        outputs = batch.score.outputs(batch.x[:1])
+    if outputs.numel() == 1 and batch.score.output == "logit":
+        raise NotDefinedError(
+            "the model has a single output, which may be any number, and this metric follows a "
+            "probability; set output=probability if it is the logit of a class."
+        )
