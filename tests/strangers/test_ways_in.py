@@ -405,3 +405,15 @@ def test_progress(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "100%" in captured.err
+
+
+def test_information_curves_need_a_probability():
+    x, model = cf.images(2, dtype=torch.float32), Regression().eval()
+    data = igbench.Data(
+        "given", "image", (3, 8, 8), ("a", "b"), (None, None), lambda i: x[i], "pixel", None,
+        (0.0,), None, "a tensor", white=(1.0,),
+    )  # fmt: skip
+    found = igbench.evaluate(model, data, methods=["ig"], metrics=["sic", "aic"])
+    scores = found.frame[found.frame.metric.isin(["sic", "aic"])]
+    assert set(scores.status) == {"undefined"}
+    assert "single output" in scores.reason.iloc[0]

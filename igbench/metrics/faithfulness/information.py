@@ -278,7 +278,8 @@ class Aic(Information):
         >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
         >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
         >>> f = lambda x: torch.full((len(x),), 9.0).log()
-        >>> aic(f, x, x, output="probability", data=data, normalise=False).round(decimals=6).tolist()
+        >>> given = {"output": "probability", "data": data, "normalise": False}
+        >>> aic(f, x, x, **given).round(decimals=6).tolist()
         [1.0]
     """
 
@@ -347,7 +348,8 @@ class Sic(Information):
         >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
         >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
         >>> f = lambda x: torch.full((len(x),), 9.0).log()
-        >>> sic(f, x, x, output="probability", data=data, normalise=False).round(decimals=6).tolist()
+        >>> given = {"output": "probability", "data": data, "normalise": False}
+        >>> sic(f, x, x, **given).round(decimals=6).tolist()
         [0.9]
     """
 
