@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from igbench.core.score import Score, frozen
 from igbench.evaluation import isolation, loading, loop
-from igbench.evaluation.experiment import CURVES, LOADING, Experiment
+from igbench.evaluation.experiment import CURVES, LOADING, REPORT, Experiment
 from igbench.evaluation.loading import Loading
 from igbench.integration.convergence import gradients_for_curve
 from igbench.integration.integrate import input_gradient
@@ -26,7 +26,7 @@ ROUNDS = 5
 PATIENCE = 2.0
 """Seconds after which no further call is timed."""
 
-REPORT = {"page": 1.0, "method": 0.2, "cell": 0.045, "map": 0.035}
+PARTS = {"page": 1.0, "method": 0.2, "cell": 0.045, "map": 0.035}
 """Seconds to draw a report, roughly: for itself, each method, each method x metric, and each map.
 
 Fitted to reports of 3 and 9 methods, 3 and 7 metrics, 0 and 80 maps; the number of samples matters
@@ -70,6 +70,11 @@ class Estimate:
         return sum(samples * found.get(stage, 0.0) for stage, samples in work.items())
 
 
+def prices(experiment: Experiment, estimate: Estimate) -> dict[str, float]:
+    """Seconds of one sample by stage, and of the report."""
+    return estimate.per_sample() | {REPORT: report_seconds(experiment)}
+
+
 def report_seconds(experiment: Experiment) -> float:
     """Seconds to draw the report of a run, roughly; most of it goes into figures."""
     methods, metrics = len(experiment.methods), len(experiment.metrics)
@@ -80,7 +85,7 @@ def report_seconds(experiment: Experiment) -> float:
         "cell": methods * metrics,
         "map": shown * (methods + 1),
     }
-    return sum(n * REPORT[part] for part, n in counts.items())
+    return sum(n * PARTS[part] for part, n in counts.items())
 
 
 class StandIn(nn.Module):

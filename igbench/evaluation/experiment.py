@@ -26,8 +26,8 @@ from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
 Advance = Callable[[str, int], None]
 """Called after each step of a batch with its stage and its number of samples."""
 
-LOADING, CURVES = "loading", "convergence curves"
-"""Stages besides those of the methods and metrics."""
+LOADING, CURVES, REPORT = "loading", "convergence curves", "report"
+"""Stages besides those of the methods and metrics; the report is one step of a whole run."""
 
 
 def method_stage(name: str) -> str:

@@ -12,7 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,7 +26,7 @@ from igbench import certify
 from igbench.config import build
 from igbench.errors import InputError
 from igbench.evaluation import isolation, precision
-from igbench.evaluation.experiment import Advance, Experiment
+from igbench.evaluation.experiment import REPORT, Advance, Experiment
 from igbench.records import store
 from igbench.run import checkpoint, lock, provenance, reuse
 from igbench.run.executors.base import Executor, Work
@@ -153,42 +153,46 @@ def finish(
     executor = job.executor()
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
-    with _interruptible(job, overwrite), lock.held(job.partial):
-        if not overwrite and (folder := job.finished()):  # by another process, just now
+    with ExitStack() as progress:
+        with _interruptible(job, overwrite), lock.held(job.partial):
+            if not overwrite and (folder := job.finished()):  # by another process, just now
+                shutil.rmtree(job.partial, ignore_errors=True)
+                return _found(folder)
+            left = _prepare(job, overwrite)
+            earlier = checkpoint.seconds(job.shard_dir, job.shards)
+            advance = progress.enter_context(_watched(job, left, watch))
+            _work(job, executor, left, advance, make)
+            run_id = store.next_id(job.home, started)
+            whole = checkpoint.join(job.shard_dir, job.shards, run_id, list(job.experiment.methods))
+            took = time.perf_counter() - clock + earlier
+            run = provenance.make_run(
+                job.experiment,
+                {**job.config, "command": command},
+                whole.rows,
+                whole.samples,
+                whole.stages,
+                run_id=run_id,
+                created=started,
+                seconds=took,
+                key=job.identity,
+                executor={
+                    "name": repr(executor),
+                    "shards": len(job.shards),
+                    "found": len(job.shards) - len(left),
+                },
+                reuse=reuse.cache_keys(job.shards, whole.curves),
+                certificates=certify.certify_run(job.experiment.metrics),
+                precision=job.precision,
+            )
+            folder = store.write(
+                job.home / run_id, run, whole.rows, whole.points, whole.maps, under=job.partial
+            )
+            del whole  # it is on disk; the report needs the room
+            pa.default_memory_pool().release_unused()
             shutil.rmtree(job.partial, ignore_errors=True)
-            return _found(folder)
-        left = _prepare(job, overwrite)
-        earlier = checkpoint.seconds(job.shard_dir, job.shards)
-        _work(job, executor, left, watch, make)
-        run_id = store.next_id(job.home, started)
-        whole = checkpoint.join(job.shard_dir, job.shards, run_id, list(job.experiment.methods))
-        took = time.perf_counter() - clock + earlier
-        run = provenance.make_run(
-            job.experiment,
-            {**job.config, "command": command},
-            whole.rows,
-            whole.samples,
-            whole.stages,
-            run_id=run_id,
-            created=started,
-            seconds=took,
-            key=job.identity,
-            executor={
-                "name": repr(executor),
-                "shards": len(job.shards),
-                "found": len(job.shards) - len(left),
-            },
-            reuse=reuse.cache_keys(job.shards, whole.curves),
-            certificates=certify.certify_run(job.experiment.metrics),
-            precision=job.precision,
-        )
-        folder = store.write(
-            job.home / run_id, run, whole.rows, whole.points, whole.maps, under=job.partial
-        )
-        del whole  # it is on disk; the report needs the room
-        pa.default_memory_pool().release_unused()
-        shutil.rmtree(job.partial, ignore_errors=True)
-    return replace(_found(folder), existing=False)
+        outcome = replace(_found(folder), existing=False)
+        advance(REPORT, 1)
+        return outcome
 
 
 def _prepare(job: Job, overwrite: bool) -> list[Shard]:
@@ -242,20 +246,29 @@ def _work(
     job: Job,
     executor: Executor,
     left: Sequence[Shard],
-    watch: Callable[[Mapping[str, int]], AbstractContextManager[Advance]] | None,
+    advance: Advance,
     make: Callable[[Mapping[str, Any]], Experiment],
 ) -> None:
     if not left:
         return
     e = job.experiment
-    work: Counter[str] = Counter()
-    for shard in left:
-        work.update(shard.progress_steps(e))
     # Pass the resolved batch size and device on, so that all workers split batches identically.
     config = {**job.config, "batch_size": e.batch_size, "device": e.device.type}
-    quiet: AbstractContextManager[Advance] = nullcontext(lambda stage, samples: None)
-    with quiet if watch is None else watch(work) as advance:
-        executor.run(Work(e, make, config, left, job.shard_dir), advance)
+    executor.run(Work(e, make, config, left, job.shard_dir), advance)
+
+
+def _watched(
+    job: Job,
+    left: Sequence[Shard],
+    watch: Callable[[Mapping[str, int]], AbstractContextManager[Advance]] | None,
+) -> AbstractContextManager[Advance]:
+    """The progress of the shards that are left, and of the report."""
+    if watch is None or not left:
+        return nullcontext(lambda stage, samples: None)
+    work: Counter[str] = Counter()
+    for shard in left:
+        work.update(shard.progress_steps(job.experiment))
+    return watch({**work, REPORT: 1})
 
 
 @contextmanager
