@@ -32,7 +32,9 @@ class IntegratedGradients(GradientAttribution):
     - `internal_batch_size` may be smaller than the number of examples;
     - parameters need no gradient during the call, where `forward_func` is a module or a method of
       one, which saves their share of the backward pass; `requires_grad` is restored afterwards;
-    - attributions never carry a graph.
+    - attributions never carry a graph;
+    - a forward function that returns fewer outputs than it gets rows is refused: Captum takes the
+      gradient of those that there are.
 
     Args:
         forward_func: The model, or any function of `(*inputs, *additional_forward_args)`.
@@ -87,7 +89,8 @@ class IntegratedGradients(GradientAttribution):
             dtype, but at least float32; with the delta, a pair.
 
         Raises:
-            InputError: Unknown method, too few steps, shapes that do not fit.
+            InputError: Unknown method, too few steps, shapes that do not fit, or a forward function
+                that does not compute one row of outputs from each row of its arguments.
         """
         ends = tuples.as_tuple("inputs", inputs)
         starts = tuples.as_baselines(baselines, ends)
@@ -140,11 +143,12 @@ class IntegratedGradients(GradientAttribution):
         apart = tuples.separable(inputs, target, arguments)
         starts = tuple(steps.on_device(b, x) for b, x in zip(baselines, inputs, strict=True))
         totals = [torch.zeros_like(x, dtype=tuples.accumulator_dtype(x.device)) for x in inputs]
-        with frozen(_module(self.forward_func)):
+        forward = tuples.unaliased(tuples.checked(self.forward_func, target))
+        with frozen(_module(self.forward_func)), tuples.explained():
             for examples, part in steps.blocks(len(inputs[0]), len(alphas), limit, apart):
                 rows = tuples.repeat_all(len(alphas[part]), examples)
                 gradients = self.gradient_func(
-                    forward_fn=tuples.unaliased(self.forward_func),
+                    forward_fn=forward,
                     inputs=tuple(
                         steps.points(x[examples], b if len(b) == 1 else b[examples], alphas[part])
                         for x, b in zip(inputs, starts, strict=True)

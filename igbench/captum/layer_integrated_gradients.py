@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 import captum.attr
 import torch
+from captum._utils.common import _run_forward
 from captum.attr._utils.common import _tensorize_baseline
 from captum.log import log_usage
 from torch import Tensor, nn
@@ -34,7 +36,9 @@ class LayerIntegratedGradients(captum.attr.LayerIntegratedGradients):
     - `internal_batch_size` bounds every call of the model, also those at both ends;
     - "captum_trapezoid" and the rules of `igbench.integration.quadrature` are known;
     - a scalar baseline of whole-number inputs (token ids) must be whole: Captum cuts its fraction
-      off.
+      off;
+    - a layer that is called several times in one pass is refused where the output depends on more
+      than the last call: Captum puts the activations of that one into all.
 
     Hooks are removed when the call ends, whether or not it raises.  Several devices of a
     `DataParallel` are not supported.
@@ -103,16 +107,21 @@ class LayerIntegratedGradients(captum.attr.LayerIntegratedGradients):
             several; a list of these for a list of layers.  With the delta, a pair.
 
         Raises:
-            InputError: Arguments do not fit, or the layer is not called, or has no tensors.
+            InputError: Arguments do not fit, or the layer is not called, has no tensors, or is
+                called several times to an effect that no single map explains.
         """
         ends = tuples.as_tuple("inputs", inputs)
         starts = _whole_baselines(tuples.as_baselines(baselines, ends), ends)
         arguments = tuples.as_arguments(additional_forward_args)
         limit = tuples.row_limit(internal_batch_size, ends, arguments)
-        begin, f_begin = self._at(starts, target, arguments, limit, attribute_to_layer_input)
-        end, f_end = self._at(ends, target, arguments, limit, attribute_to_layer_input)
+        begin, f_begin, _ = self._at(starts, target, arguments, limit, attribute_to_layer_input)
+        end, f_end, calls = self._at(ends, target, arguments, limit, attribute_to_layer_input)
+        if calls > 1:
+            self._check_calls(ends, arguments, attribute_to_layer_input)
         counts = [0, *accumulate(len(part) for part in end)]
-        self.ig.gradient_func = self._make_gradient_func(
+        checked = copy.copy(self)
+        checked.forward_func = tuples.checked(self.forward_func, target)
+        self.ig.gradient_func = checked._make_gradient_func(
             torch.tensor(counts), attribute_to_layer_input, grad_kwargs
         )
         with _in_place_named():
@@ -138,9 +147,12 @@ class LayerIntegratedGradients(captum.attr.LayerIntegratedGradients):
         arguments: tuple[Any, ...] | None,
         limit: int,
         to_input: bool,
-    ) -> tuple[list[tuple[Tensor, ...]], Tensor]:
-        """Activations of each layer, and the explained output, (B,), in chunks of examples."""
-        layers = self.layer if isinstance(self.layer, list) else [self.layer]
+    ) -> tuple[list[tuple[Tensor, ...]], Tensor, int]:
+        """Activations of each layer, and the explained output, (B,), in chunks of examples.
+
+        The last of three is how often a layer is called in one pass.
+        """
+        layers, calls = self._layers, [0]
         kept: list[list[tuple[Tensor, ...]]] = [[] for _ in layers]
         with torch.no_grad(), _watched(layers, to_input) as seen:
 
@@ -148,12 +160,47 @@ class LayerIntegratedGradients(captum.attr.LayerIntegratedGradients):
                 out: Tensor = self.forward_func(*values)
                 for found, activations in zip(kept, seen, strict=True):
                     found.append(_tensors(activations))
+                    calls.append(len(activations))
                     activations.clear()
                 return out
 
             outputs = tuples.outputs(forward, inputs, target, arguments, limit)
         joined = [tuple(torch.cat(z) for z in zip(*found, strict=True)) for found in kept]
-        return joined, outputs
+        return joined, outputs, max(calls)
+
+    @property
+    def _layers(self) -> list[nn.Module]:
+        return self.layer if isinstance(self.layer, list) else [self.layer]
+
+    def _check_calls(
+        self, inputs: tuple[Tensor, ...], arguments: tuple[Any, ...] | None, to_input: bool
+    ) -> None:
+        """Raise where the output depends on several calls of a layer, which has one map.
+
+        A layer may be called several times in one pass: of an activation that a block uses twice in
+        a row, the last call decides alone.  Of an embedding of two texts both calls do.
+        """
+        alone = tuples.separable(inputs, None, arguments)
+        first = slice(1) if alone else slice(None)
+        rows = tuples.repeat_all(1, first)
+        with torch.enable_grad(), _cut(self._layers, to_input) as calls:
+            total = _run_forward(
+                self.forward_func,
+                tuple(x[first] for x in inputs),
+                None,
+                tuples.take_arguments(arguments, rows),
+            ).sum()
+        for found in calls:
+            earlier = [z for call in found[:-1] for z in call]
+            if not earlier or not total.requires_grad:
+                continue
+            used = torch.autograd.grad(total, earlier, retain_graph=True, allow_unused=True)
+            if any(gradient is not None for gradient in used):
+                raise InputError(
+                    f"the layer is called {len(found)} times in one pass, and the output depends "
+                    "on more than the last call, so no single map explains it; give each call a "
+                    "module of its own (copy.deepcopy), or attribute to another layer."
+                )
 
 
 @contextmanager
@@ -188,11 +235,41 @@ def _watched(layers: list[nn.Module], to_input: bool) -> Iterator[list[list[Any]
             handle.remove()
 
 
+@contextmanager
+def _cut(layers: list[nn.Module], to_input: bool) -> Iterator[list[list[list[Tensor]]]]:
+    """Cut the graph at each call of each layer, and collect the tensors that go on from there."""
+    calls: list[list[list[Tensor]]] = [[] for _ in layers]
+    handles = []
+
+    def leaves(kept: list[list[Tensor]], _module: nn.Module, inputs: Any, *output: Any) -> Any:
+        values = output[0] if output else inputs
+        several = values if isinstance(values, tuple) else (values,)
+        new = tuple(v.detach().requires_grad_() if _is_real(v) else v for v in several)
+        kept.append([v for v in new if _is_real(v)])
+        on = tuple(v.clone() if _is_real(v) else v for v in new)  # may be changed in place
+        return on if isinstance(values, tuple) else on[0]
+
+    try:
+        for layer, kept in zip(layers, calls, strict=True):
+            hook = functools.partial(leaves, kept)
+            add = layer.register_forward_pre_hook if to_input else layer.register_forward_hook
+            handles.append(add(hook))
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 def _note(seen: list[Any], _module: nn.Module, inputs: Any, *output: Any) -> None:
-    """Keep a copy, which operations in place after the layer do not change."""
+    """Keep a copy, which operations in place after the layer do not change, of the last call."""
     values = output[0] if output else inputs
     several = values if isinstance(values, tuple) else (values,)
-    seen[:] = [tuple(v.clone() if isinstance(v, Tensor) else v for v in several)]
+    last = tuple(v.clone() if isinstance(v, Tensor) else v for v in several)
+    seen[:] = [*[None] * len(seen), last]
 
 
 def _tensors(activations: list[Any]) -> tuple[Tensor, ...]:

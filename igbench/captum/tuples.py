@@ -7,13 +7,15 @@ of examples of a value to the example of each row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
 from captum._utils.common import _run_forward
 from torch import Tensor
 
+from igbench.core.outputs import described
 from igbench.errors import InputError
 
 Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -163,6 +165,69 @@ def row_limit(
     return min(MOST_ROWS, max(1, MOST_ELEMENTS // max(elements, 1)))
 
 
+def checked(forward: Callable[..., Tensor], target: Target) -> Callable[..., Tensor]:
+    """A forward function that raises where its output is not one row for each row of its inputs.
+
+    A gradient of fewer outputs than rows would be a map, and a wrong one: that of the first row by
+    the points of all others is zero.
+
+    Args:
+        forward: The function of the user.
+        target: The output that is explained.
+
+    >>> checked(lambda x: x.sum(), None)(torch.ones(2, 3))
+    Traceback (most recent call last):
+    igbench.errors.InputError: forward_func returned Tensor () for 2 rows; expected a tensor that \
+holds the outputs of each row on axis 0. A model of single rows needs internal_batch_size=1, in \
+metrics max_examples_per_batch=1.
+    """
+
+    def run(*values: Any) -> Tensor:
+        out = forward(*values)
+        if values:
+            _check_rows(out, len(values[0]), target)
+        return out
+
+    run.__wrapped__ = forward  # type: ignore[attr-defined]  # Captum looks at its signature
+    return run
+
+
+def _check_rows(out: Any, rows: int, target: Target) -> None:
+    """Raise unless an output has a row for each of some rows, and the output that is asked for."""
+    if not isinstance(out, Tensor) or out.dim() == 0 or len(out) != rows:
+        raise InputError(
+            f"forward_func returned {described(out)} for {rows} rows; expected a tensor that holds "
+            "the outputs of each row on axis 0. A model of single rows needs internal_batch_size=1, "
+            "in metrics max_examples_per_batch=1."
+        )
+    one = target if not isinstance(target, Tensor) or target.numel() != 1 else target.item()
+    if isinstance(one, int) and out.dim() == 2 and not -out.shape[1] <= one < out.shape[1]:
+        count = out.shape[1]
+        advice = "; leave target out" if count == 1 else ""
+        raise InputError(
+            f"target {one} is not one of forward_func's {count} outputs, 0 to {count - 1}{advice}."
+        )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say of an output that does not depend on the inputs that it does not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in UNUSED):
+            raise
+        raise InputError(
+            "forward_func's output does not depend on each of its inputs: it uses other tensors "
+            "than those that it is called with, or cuts the graph (detach, no_grad, NumPy); "
+            "everything that is explained must be computed from its arguments."
+        ) from error
+
+
+UNUSED = ("not have been used in the graph", "does not require grad")
+"""What torch says of gradients that do not exist."""
+
+
 def outputs(
     forward: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
@@ -175,13 +240,11 @@ def outputs(
     Raises:
         InputError: The forward function does not give one number for each row.
     """
-    parts = []
+    run, parts = checked(forward, target), []
     for cut in cuts(len(inputs[0]), limit, separable(inputs, target, arguments)):
         rows = repeat_all(1, cut)
         part = tuple(x[cut].clone() for x in inputs)  # the function may work in place
-        out = _run_forward(
-            forward, part, take_target(target, rows), take_arguments(arguments, rows)
-        )
+        out = _run_forward(run, part, take_target(target, rows), take_arguments(arguments, rows))
         if out.numel() != len(part[0]):
             raise InputError(
                 f"forward_func returned shape {tuple(out.shape)} for {len(part[0])} rows; expected "
@@ -197,6 +260,7 @@ def unaliased(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def forward_func(*arguments: Any) -> Tensor:
         return forward(*(a.clone() if isinstance(a, Tensor) else a for a in arguments))
 
+    forward_func.__wrapped__ = forward  # type: ignore[attr-defined]  # as in `checked`
     return forward_func
 
 

@@ -39,8 +39,8 @@ def look(
 
     Raises:
         InputError: The model fails on all of these samples, its rows are not functions of
-            themselves, it has no class of that number, or it has no gradients and a method needs
-            them.
+            themselves, its outputs have more than one axis, it has no class of that number, or it
+            has no gradients and a method needs them.
     """
     try:
         x = _taken(score, x)
@@ -49,11 +49,16 @@ def look(
             return None
         raise
     outputs = probe(score, x)
+    if len(outputs.shape) > 1:
+        raise InputError(
+            f"the model returns outputs of shape {outputs.shape} for a sample, of which none is "
+            "the class; wrap it to return (N, K)."
+        )
     check_target(target, outputs)
-    if labels is not None and len(outputs.shape) < 2:
+    if labels is not None:
         check_labels(labels, outputs)
     needing = [name for name, m in methods.items() if m.spec.needs_gradient]
-    if needing and score.differentiable and len(outputs.shape) < 2:
+    if needing and score.differentiable:
         _check_gradient(score, x[:1], needing, list(methods))
     return outputs
 

@@ -62,12 +62,15 @@ def value_and_gradient(score: Score, x: Tensor, target: Tensor | None) -> tuple[
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         out = score(x, target)
-        if not out.requires_grad:
+        gradient = None
+        if out.requires_grad:
+            gradient = torch.autograd.grad(out.sum(), x, allow_unused=True)[0]
+        if gradient is None:
             raise InputError(
                 "the model's output has no gradient with respect to its input (argmax, round, an "
-                "embedding look-up or no_grad inside?)."
+                "embedding look-up, no_grad, or another tensor than its argument inside?)."
             )
-        return out.detach(), torch.autograd.grad(out.sum(), x)[0]
+        return out.detach(), gradient
 
 
 def input_gradient(score: Score, x: Tensor, target: Tensor | None) -> Tensor:

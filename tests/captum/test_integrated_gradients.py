@@ -239,7 +239,7 @@ def test_parameters_are_frozen_inside_and_restored(form):
     ig = IntegratedGradients(model if form == "module" else model.forward)
     x = cf.images(2).requires_grad_()
     found = ig.attribute(x, target=0)
-    with pytest.raises(IndexError):
+    with pytest.raises(InputError, match="target 99 is not one of"):
         ig.attribute(x, target=99)
     assert inside
     assert not any(inside)
@@ -340,3 +340,50 @@ def test_bad_input_is_one_clear_line(arguments, message):
     with pytest.raises(InputError, match=message) as error:
         IntegratedGradients(cf.product).attribute(**({"inputs": torch.ones(2, 2)} | arguments))
     assert "\n" not in str(error.value)
+
+
+def rows_of(x):
+    """Two outputs of each row."""
+    return torch.stack([(x**2).sum(1), x.sum(1)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "target", "message"),
+    [
+        (lambda x: rows_of(x)[0, :1], None, r"returned Tensor \(1,\) for 150 rows"),
+        (lambda x: rows_of(x)[:, 0].sum(), None, r"returned Tensor \(\) for 150 rows"),
+        (lambda x: rows_of(x).repeat(2, 1), 0, r"returned Tensor \(300, 2\) for 150 rows"),
+        (lambda x: (rows_of(x), x), 0, "returned tuple of Tensor"),
+        (
+            lambda x: rows_of(x)[:, :1],
+            1,
+            "target 1 is not one of forward_func's 1 outputs, 0 to 0; l",
+        ),
+        (rows_of, torch.tensor([2]), "target 2 is not one of forward_func's 2 outputs, 0 to 1"),
+        (rows_of, -3, "target -3 is not one of"),
+        (lambda x: torch.ones(len(x), 2), 0, "does not depend on each of its inputs"),
+        (lambda x: rows_of(x.detach()), 0, "does not depend on each of its inputs"),
+        (
+            lambda x: rows_of(x * 0 + 1).detach() * torch.ones(2, requires_grad=True),
+            0,
+            "not depend",
+        ),
+    ],
+)
+def test_forward_functions_that_do_not_map_rows_to_rows(function, target, message):
+    with pytest.raises(InputError, match=message) as error:
+        IntegratedGradients(function).attribute(torch.ones(3, 4), target=target)
+    assert "\n" not in str(error.value)
+
+
+def test_an_input_that_is_not_used_is_named():
+    with pytest.raises(InputError, match="does not depend on each of its inputs"):
+        IntegratedGradients(lambda x, y: x.sum(1)).attribute((torch.ones(2, 3), torch.ones(2, 3)))
+
+
+def test_a_forward_function_that_is_refused_is_none_of_torchs_errors():
+    def broken(x):
+        return (x @ torch.ones(7)).exp()
+
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        IntegratedGradients(broken).attribute(torch.ones(2, 3))

@@ -252,3 +252,51 @@ def test_interface_is_captums():
         ]
     assert ours.attribute.__wrapped__.__module__ == "igbench.captum.layer_integrated_gradients"
     assert ours(cf.small_net(), nn.Linear(1, 1)).has_convergence_delta()
+
+
+class Steps(nn.Module):
+    """Calls one cell at each step of a series, and reads out the last state or their mean."""
+
+    def __init__(self, mean: bool) -> None:
+        super().__init__()
+        self.cell, self.mean = nn.Tanh(), mean
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [torch.zeros_like(x[:, 0])]
+        for i in range(x.shape[1]):
+            states.append(self.cell(states[-1] / 2 + x[:, i]))
+        read = torch.stack(states).mean(dim=0) if self.mean else states[-1]
+        return 3 * read.sum(dim=1)
+
+
+@pytest.mark.parametrize("to_input", [False, True])
+def test_of_several_calls_the_last_may_decide_alone(to_input):
+    x = cf.images(2).flatten(2)[:, :1].reshape(2, 4, -1)[..., :2]
+    model = Steps(mean=False)
+    explainer = LayerIntegratedGradients(model, model.cell)
+    phi = explainer.attribute(x, attribute_to_layer_input=to_input, n_steps=64)
+    start = torch.zeros_like(x[:, 0])
+    for i in range(4):
+        drive = start / 2 + x[:, i]
+        start = torch.tanh(drive)
+    # A sum over features, each of one variable: its change is that feature's attribution.
+    torch.testing.assert_close(phi, 3 * start, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("to_input", [False, True])
+def test_several_calls_that_all_matter_are_refused(to_input):
+    x = cf.images(2).flatten(2)[:, :1].reshape(2, 4, -1)[..., :2]
+    model = Steps(mean=True)
+    with pytest.raises(InputError, match="is called 4 times in one pass") as error:
+        LayerIntegratedGradients(model, model.cell).attribute(x, attribute_to_layer_input=to_input)
+    assert "\n" not in str(error.value)
+    assert not model.cell._forward_hooks
+    assert not model.cell._forward_pre_hooks
+
+
+def test_the_layer_of_one_example_is_checked_too():
+    model = Branches()
+    x, y = two(1)
+    with pytest.raises(InputError, match=r"returned Tensor \(1,\) for 50 rows"):
+        LayerIntegratedGradients(lambda x, y: model(x, y)[0, :1], model.left).attribute((x, y))

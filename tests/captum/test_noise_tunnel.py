@@ -133,7 +133,7 @@ def test_the_model_and_the_arguments_are_left_as_they_were():
     kept = {"baselines": arguments["baselines"].clone(), "target": [0, 1]}
     tunnel = NoiseTunnel(LayerIntegratedGradients(model, model.features[0]))
     tunnel.attribute(x, nt_samples=3, nt_samples_batch_size=2, **arguments)
-    with pytest.raises(IndexError):
+    with pytest.raises(InputError, match="target 99 is not one of"):
         tunnel.attribute(x, target=99)
     assert torch.equal(arguments["baselines"], kept["baselines"])
     assert arguments["target"] == kept["target"]
