@@ -197,8 +197,8 @@ def _check_rows(out: Any, rows: int, target: Target) -> None:
     if not isinstance(out, Tensor) or out.dim() == 0 or len(out) != rows:
         raise InputError(
             f"forward_func returned {described(out)} for {rows} rows; expected a tensor that holds "
-            "the outputs of each row on axis 0. A model of single rows needs internal_batch_size=1, "
-            "in metrics max_examples_per_batch=1."
+            "the outputs of each row on axis 0. A model of single rows needs "
+            "internal_batch_size=1, in metrics max_examples_per_batch=1."
         )
     one = target if not isinstance(target, Tensor) or target.numel() != 1 else target.item()
     if isinstance(one, int) and out.dim() == 2 and not -out.shape[1] <= one < out.shape[1]:
