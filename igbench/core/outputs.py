@@ -132,8 +132,8 @@ def as_target(target: Target, n: int, device: torch.device) -> Tensor | None:
     """Targets of N samples, (N,) or (N, k) integers; None for models with a single output.
 
     Args:
-        target: A number or a tuple for all samples; a list of numbers or of tuples, one for each
-            sample; or a tensor (N,) or (N, k).
+        target: A number (also one of NumPy or torch) or a tuple for all samples; a list of numbers
+            or of tuples, one for each sample; or a tensor (N,) or (N, k).
         n: N.
         device: Where they are put.
 
@@ -145,8 +145,11 @@ def as_target(target: Target, n: int, device: torch.device) -> Tensor | None:
     """
     if target is None:
         return None
-    one = isinstance(target, int | tuple) and not isinstance(target, bool)
-    found = callers.tensor("target", [target] * n if one else target).to(device)
+    own: Any = target
+    if getattr(own, "ndim", 1) == 0:  # a number of NumPy's or torch's, as argmax returns it
+        own = own.item()
+    one = isinstance(own, int | float | tuple)
+    found = callers.tensor("target", [own] * n if one else own).to(device)
     if found.dim() not in (1, 2) or len(found) != n:
         raise InputError(
             f"target has shape {tuple(found.shape)}, expected ({n},), or ({n}, k) for outputs of k "

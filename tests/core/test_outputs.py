@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -107,8 +108,8 @@ def test_an_index_selects_among_several_axes():
 def test_probability_of_several_axes_is_refused():
     with pytest.raises(InputError, match=r"which axis .* \(2, 2, 3\) holds the classes"):
         Score(Steps().eval(), "probability")(X, torch.tensor([[0, 1], [1, 2]]))
-    found = igbench.evaluate(Steps().eval(), X, methods=["random"], metrics=["completeness"])
-    assert "outputs of shape (2, 3) for a sample; wrap it" in found.run.samples[0]["reason"]
+    with pytest.raises(InputError, match=r"outputs of shape \(2, 3\) for a sample.*; wrap it to"):
+        igbench.evaluate(Steps().eval(), X, methods=["random"], metrics=["completeness"])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +130,13 @@ def test_targets_in_all_forms():
     assert as_target(1, 2, cpu).tolist() == [1, 1]
     assert as_target([0, 1], 2, cpu).tolist() == [0, 1]
     assert as_target((0, 2), 2, cpu).tolist() == [[0, 2], [0, 2]]
+    for number in (np.int64(1), np.array(1), torch.tensor(1), torch.tensor([0, 3]).argmax()):
+        assert as_target(number, 2, cpu).tolist() == [1, 1]
     with pytest.raises(InputError, match=r"target has shape \(3,\), expected \(2,\)"):
         as_target(torch.zeros(3), 2, cpu)
+    for number in (1.0, np.float32(1), torch.tensor(1.0), True, np.True_, torch.tensor(True)):
+        with pytest.raises(InputError, match=r"target has dtype (float32|float64|bool); expected"):
+            as_target(number, 2, cpu)
 
 
 def test_single_outputs_as_before():

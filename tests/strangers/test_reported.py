@@ -190,6 +190,32 @@ def test_hooks_go_away_also_when_the_model_fails():
     assert hooks(model) == 0
 
 
+@pytest.mark.parametrize("functional", [False, True])
+def test_activations_are_those_of_the_layer_not_of_what_works_in_place_after_it(functional):
+    """Captum 156, pytorch-grad-cam 147: a ReLU in place after the layer changes what was kept."""
+
+    class Overwriting(nn.Module):
+        def __init__(self, inplace: bool) -> None:
+            super().__init__()
+            self.conv, self.relu = copy.deepcopy(Camera().conv), nn.ReLU(inplace)
+            self.head, self.inplace = linear(3, 2), inplace
+            self.eval()
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.conv(x)
+            z = nn.functional.relu(z, self.inplace) if functional else self.relu(z)
+            return self.head(z.mean(dim=(2, 3)))
+
+    x = images() - 0.5
+    found = explain(GradCam("conv"), Overwriting(True), x, target=1)
+    torch.testing.assert_close(found, explain(GradCam("conv"), Overwriting(False), x, target=1))
+    model = Overwriting(True)
+    refused(
+        "an operation in place overwrites what leaves the layer.*inplace=False",
+        lambda: LayerIntegratedGradients(model, model.conv).attribute(x, target=1),
+    )
+
+
 def test_a_cam_that_is_negative_everywhere():
     """torch-cam 208, pytorch-grad-cam 107: NaN from scaling a map that its ReLU made zero.
 
@@ -285,6 +311,39 @@ def test_a_target_does_not_pick_one_of_many_axes():
     torch.testing.assert_close(found, expected)
 
 
+def test_the_class_as_argmax_returns_it():
+    """Captum 1052, Quantus 93: targets that are numbers or arrays of NumPy are refused."""
+    x = rows(inputs=4)
+    expected = explain(IG, linear(), x, target=1)
+    torch.testing.assert_close(expected, x * linear().weight[1].detach())
+    for one in (np.int64(1), np.array(1), torch.tensor([0, 5]).argmax(), np.ones(4, dtype=int)):
+        assert torch.equal(explain(IG, linear(), x, target=one), expected)
+        found = igbench.evaluate(linear(), x, **CHOSEN, target=one)
+        assert {s["target"] for s in found.run.samples} == {1}
+        assert metrics.completeness(linear(), x, expected, target=one).value.max() < 1e-5
+    refused("target has dtype", lambda: explain(IG, linear(), x, target=np.float64(1)))
+
+
+def test_infidelity_without_a_target():
+    """Captum 614: 'size of tensor a (20) must match' (20000) without a target for 1000 classes.
+
+    With one, the exact weights of a linear model have an infidelity of 0, and 1 more than the first
+    of them predicts 0.1 more at steps of 0.1: a square of 0.01.
+    """
+    x = rows(inputs=4)
+
+    def perturb(x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full_like(x, 0.1), x - 0.1
+
+    exact = linear().weight[1].detach().expand_as(x)
+    refused("Give target=, the output", lambda: infidelity(linear(), perturb, x, exact))
+    found = infidelity(linear(), perturb, x, exact, target=1)
+    assert found.tolist() == pytest.approx([0.0] * 4, abs=1e-9)
+    off = exact + torch.tensor([1.0, 0.0, 0.0, 0.0])
+    found = infidelity(linear(), perturb, x, off, target=1)
+    assert found.tolist() == pytest.approx([0.01] * 4, rel=1e-3)
+
+
 def test_models_with_a_flat_output():
     """shap 2801: 'tuple index out of range' for a model that returns (N,)."""
     weight = torch.tensor([1.0, 2.0, 3.0, 4.0])
@@ -338,7 +397,10 @@ def test_a_model_that_takes_one_row():
 
 
 def test_a_function_that_does_not_use_its_argument():
-    """Captum 978: attributions are zero, for forward reads a tensor of the enclosing function."""
+    """Captum 978: attributions are zero, for forward reads a tensor of the enclosing function.
+
+    And Captum 1063: gradients are None for some of several inputs.
+    """
     model, outside = linear(), torch.ones(1, 4)
 
     def forgetful(x: Tensor) -> Tensor:
@@ -353,6 +415,7 @@ def test_a_function_that_does_not_use_its_argument():
     refused(
         "output does not depend on each of its inputs",
         lambda: CaptumIG(forgetful).attribute(x, target=0),
+        lambda: CaptumIG(lambda x, y: model(y)).attribute((x, x), target=0),
     )
 
 
