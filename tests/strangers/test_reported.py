@@ -591,7 +591,7 @@ def test_batch_norm_is_as_it_was():
 
 
 def test_global_generators_are_as_they_were():
-    """shap 4618: the state of numpy's generator was 'restored' by a seed; alibi 926: seeds set."""
+    """shap 4619: the state of numpy's generator was 'restored' by a seed; alibi 926: seeds set."""
 
     def states() -> tuple[object, ...]:
         numpy = np.random.get_state()  # noqa: NPY002
