@@ -193,14 +193,14 @@ def tensor(what: str, value: Any) -> Tensor:
         if isinstance(value, Tensor):
             if value.is_sparse or value.layout != torch.strided:
                 raise InputError(f"{what} is sparse; give {what}.to_dense().")
-            return value.detach().clone()
+            return value.detach().clone(memory_format=torch.contiguous_format)
         if hasattr(value, "dtypes") and hasattr(value, "select_dtypes"):
             value = _frame(what, value)
         elif isinstance(value, Sequence) and value and isinstance(value[0], Tensor):
             value = _stacked(what, value)
         listed = isinstance(value, list | tuple)
         try:
-            array = np.array(value)
+            array = np.array(value, order="C")
         except ValueError as error:
             raise InputError(f"{what} is not a rectangular array: {error}.") from error
         if array.dtype.kind not in "fiub":
@@ -270,4 +270,6 @@ def _frame(what: str, frame: Any) -> Any:
             "them."
         )
     array = frame.to_numpy()
-    return array if array.dtype.kind == "f" else array.astype("float64")
+    if array.dtype.kind == "f":
+        return array
+    return frame.to_numpy(dtype="float64", na_value=np.nan)  # pd.NA too

@@ -127,10 +127,10 @@ def outputs_of(score: Score, rows: Tensor) -> Tensor:
         if is_out_of_memory(error):
             raise
         what = "a single row" if len(rows) == 1 else f"{len(rows)} rows"
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         hint = (
             " An exported or traced model needs a dynamic first axis."
-            if "Guard" in text or "size" in text.lower()
+            if "Guard" in text or "batch" in text.lower()
             else ""
         )
         raise InputError(

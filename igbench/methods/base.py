@@ -14,7 +14,7 @@ from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
 from igbench.core.probe import check_target, probe
 from igbench.core.score import Score, frozen
-from igbench.errors import check_whole
+from igbench.errors import check_finite, check_whole
 from igbench.schema import MethodSpec
 
 
@@ -93,6 +93,7 @@ def explain(
     check_whole("batch_size", batch_size, least=1)
     with callers.own_modes():
         x = callers.rows("inputs", inputs, model)
+        check_finite("inputs", x)
         score = Score(callers.private(model), output, batch_size)
         own_target = as_target(target, len(x), x.device)
         check_target(own_target, probe(score, x))

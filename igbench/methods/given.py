@@ -94,6 +94,16 @@ def _captum(name: str, explainer: Any) -> Method:
             f"method {name!r} is captum.attr.{cls}, whose maps may not have the shape of the "
             "inputs; wrap it: igbench.methods.CallableMethod(lambda x, target: ..., kind=...)."
         )
+    needed = [
+        p.name
+        for p in list(inspect.signature(inner.attribute).parameters.values())[1:]
+        if p.default is inspect.Parameter.empty and p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    if needed:
+        raise InputError(
+            f"method {name!r} is captum.attr.{cls}, which needs {', '.join(needed)}; give "
+            "igbench.methods.Captum(..., arguments={...}), or a function of (x, target)."
+        )
     kind: Literal["global", "local"] = "local" if cls in LOCAL else "global"
     based = "baselines" in inspect.signature(inner.attribute).parameters
 

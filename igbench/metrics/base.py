@@ -352,6 +352,7 @@ class BaseMetric(ByContent):
         check_choice("kind", kind, ("global", "local"))
         check_whole("seed", seed)
         x = callers.rows("inputs", inputs, forward)
+        check_finite("inputs", x)
         score = Score(callers.private(forward), output)
         n, several = len(x), isinstance(attributions, Mapping)
         given = dict(attributions) if isinstance(attributions, Mapping) else {"": attributions}
@@ -382,7 +383,23 @@ class BaseMetric(ByContent):
         scored = {name: Attribution(values, spec, again) for name, values in maps.items()}
         with frozen(score.model), full_precision(x.device):
             found = own.for_outputs(outputs).for_samples(ids).score(batch, scored)
+            found = {name: _explained(m, batch) for name, m in found.items()}
         return found if several else found[""]
+
+
+def _explained(found: Measurement, batch: Batch) -> Measurement:
+    """The measurement with the true reason where a model has no number for some of the samples."""
+    missing = found.value.isnan().to(batch.x.device)
+    if not bool(missing.any()):
+        return found
+    outputs = batch.score.evaluate(batch.x[missing], _some(batch.target, missing))
+    if bool(outputs.isfinite().all()):
+        return found
+    return replace(found, reason="the model returned NaN or infinite outputs")
+
+
+def _some(target: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if target is None else target[rows]
 
 
 def _numbers(features: str | Array) -> str | Tensor:
