@@ -232,7 +232,8 @@ def convergence(points: pd.DataFrame) -> Figure | None:
         axes.grid()
         styles.panel_title(axes, names[curve])
     all_axes[0].set_ylabel("median over samples, quartiles")
-    all_axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if all_axes[-1].get_legend_handles_labels()[0]:  # none where every gap is zero
+        all_axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
