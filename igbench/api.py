@@ -17,6 +17,7 @@ from igbench import baselines
 from igbench.baselines import as_baseline
 from igbench.config import compose, folders
 from igbench.config.build import construct
+from igbench.config.words import check_folder
 from igbench.core import callers
 from igbench.core.batch import Method, Metric
 from igbench.core.dataset import Data
@@ -204,6 +205,7 @@ def _experiment(
     """The experiment that the arguments of `evaluate` describe; the model has been looked at."""
     check_whole("seed", seed)
     check_whole("batch_size", batch_size, least=1)
+    check_folder(name)
     if limit is not None:
         check_whole("limit", limit, least=1)
     module = model.module if isinstance(model, Model) else model

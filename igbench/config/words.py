@@ -155,7 +155,14 @@ def check_nodes(config: Mapping[str, Any]) -> None:
                     f"{group}.{name}={node} is no set of parameters; write "
                     f"{group}.{name}.KEY=VALUE."
                 )
-    name = str(config.get("name"))
+    check_folder(str(config.get("name")))
+
+
+def check_folder(name: str) -> None:
+    """Raise unless a name can be that of a folder in results_dir.
+
+    >>> check_folder("a-b_c.1")
+    """
     if not name or name[0] in ".-" or not name.isprintable() or re.search(r'[\\/:*?"<>|]', name):
         raise InputError(
             f"name={name} cannot be a folder in results_dir; use letters, digits and _ - . alone."

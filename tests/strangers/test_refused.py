@@ -116,6 +116,7 @@ def test_a_model_that_fails_says_so_once():
         ({"baseline": torch.zeros(5)}, "does not broadcast"),
         ({"baseline": torch.tensor(float("nan"))}, "baseline has 1 entries that are NaN"),
         ({"layer": "0"}, "layer='0' is for methods that look into a layer"),
+        ({"name": "../up"}, r"name=\.\./up cannot be a folder"),
         ({"preprocess": lambda image: image}, "preprocess= is for folders"),
     ],
 )
