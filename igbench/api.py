@@ -211,7 +211,13 @@ def _experiment(
     module = model.module if isinstance(model, Model) else model
     if preprocess is None and isinstance(model, Model) and isinstance(data, str | Path):
         preprocess = model.preprocess
-    source = given_data(data, model=module, preprocess=preprocess, limit=limit)
+    source = given_data(
+        data,
+        model=module,
+        preprocess=preprocess,
+        limit=limit,
+        labelled=isinstance(target, str) and target == "label",
+    )
     if len(source) == 0:
         raise InputError("the data hold no samples.")
     loaded = [x for _, x in loading.some(source, Loading(), 3) if tuple(x.shape) == source.shape]

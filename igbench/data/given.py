@@ -35,6 +35,7 @@ def given(
     model: object = None,
     preprocess: Preprocess | Callable[[Any], Tensor] | None = None,
     limit: int | None = None,
+    labelled: bool = True,
 ) -> Data:
     """Data of whatever a caller has.  Arrays are copied; files and data sets are read when needed.
 
@@ -45,6 +46,8 @@ def given(
         model: Arrays get the dtype and the device of its weights.
         preprocess: For folders: from an image of Pillow to a tensor, or a `Preprocess`.
         limit: Number of samples, the first ones; all by default.
+        labelled: Whether labels are needed: to have those of a data set without `targets`, every
+            item of it is loaded.
 
     Raises:
         InputError: Nothing of the kind, no samples, or labels that do not fit.
@@ -61,7 +64,7 @@ def given(
     if isinstance(data, DataLoader):
         return _loader(data, model, limit)
     if isinstance(data, Dataset):
-        return _dataset(data, limit)
+        return _dataset(data, limit, labelled)
     if isinstance(data, tuple):
         if len(data) != 2:
             raise InputError(
@@ -87,13 +90,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class Items:
-    """Maps an index to the input of an item of a data set."""
+    """Maps an index to the input of an item of a data set.
+
+    The global generators are seeded for each item, so that one that is augmented at random is the
+    same at every load, and left as they were.
+    """
 
     dataset: Any
 
+    def item(self, index: int) -> tuple[Any, Any]:
+        """Input and label of an item."""
+        with rng.global_state(0, "data set", str(index)):
+            return _parts(self.dataset[index])
+
     def __call__(self, index: int) -> Tensor:
         """One sample, (*F)."""
-        x = callers.tensor("the sample", _parts(self.dataset[index])[0])
+        x = callers.tensor("the sample", self.item(index)[0])
         if not x.is_floating_point():
             dtype = str(x.dtype).removeprefix("torch.")
             raise SampleError(f"has dtype {dtype}; attributions need floating-point inputs")
@@ -235,7 +247,7 @@ def _until(loader: Iterable[Any], limit: int | None) -> Iterable[Any]:
         seen += len(_parts(batch)[0])
 
 
-def _dataset(dataset: Any, limit: int | None) -> Data:
+def _dataset(dataset: Any, limit: int | None, labelled: bool) -> Data:
     """A map-style data set, whose items are loaded when they are needed."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise InputError(
@@ -243,15 +255,15 @@ def _dataset(dataset: Any, limit: int | None) -> Data:
         )
     n = len(dataset) if limit is None else min(limit, len(dataset))
     source = f"{type(dataset).__name__} given by the caller"
+    items = Items(dataset)
     if n == 0:
-        return _data((0,), (), Items(dataset), source)
-    with rng.untouched():
-        first = callers.tensor("the sample", _parts(dataset[0])[0])
-        own = getattr(dataset, "targets", None)
-        if own is None:
-            own = [_parts(dataset[i])[1] for i in range(n)]
+        return _data((0,), (), items, source)
+    first = callers.tensor("the sample", items.item(0)[0])
+    own = getattr(dataset, "targets", None)
+    if own is None:
+        own = [items.item(i)[1] for i in range(n)] if labelled else [None] * n
     labels = [None] * n if any(v is None for v in own) else as_labels(list(own)[:n], n)
-    return _data(first.shape, labels, Items(dataset), source)
+    return _data(first.shape, labels, items, source)
 
 
 def _folder(

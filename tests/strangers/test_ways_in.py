@@ -417,3 +417,27 @@ def test_information_curves_need_a_probability():
     scores = found.frame[found.frame.metric.isin(["sic", "aic"])]
     assert set(scores.status) == {"undefined"}
     assert "single output" in scores.reason.iloc[0]
+
+
+class Augmented(Pairs):
+    """Rows with noise from the global generator, as augmentations have it; labels cost."""
+
+    def __init__(self):
+        self.loaded = []
+
+    def __getitem__(self, i):
+        self.loaded.append(i)
+        return rows()[i] + torch.randn(6), i % 3
+
+
+def test_items_that_draw_are_the_same_at_every_load():
+    model, state = plain(), torch.get_rng_state()
+    first, second = table(model, Augmented()), table(model, Augmented())
+    assert first.equals(second)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_labels_are_loaded_only_where_they_are_explained():
+    data = Augmented()
+    igbench.evaluate(plain(), data, methods=["random"], metrics=["sparseness"])
+    assert max(data.loaded.count(i) for i in range(3, 4)) == 1
