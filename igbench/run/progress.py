@@ -1,4 +1,4 @@
-"""Show the progress of a run: a bar on a terminal or in a notebook, a line a minute elsewhere."""
+"""Show the progress of a run: a bar on a terminal, a line in a notebook, one a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from igbench.evaluation.forecast import Progress
 
 INTERVAL = 60.0
 """Seconds between lines where there is no terminal."""
+
+REDRAWN = 0.2
+"""Seconds between changes of the line below the cell of a notebook."""
 
 WIDTH = 28
 """Characters for the name of the last stage."""
@@ -59,7 +62,9 @@ def shown(console: Console, progress: Progress) -> Iterator[Advance]:
     Yields:
         To be called after each step with its stage and its number of samples.
     """
-    if console.is_terminal or console.is_jupyter:
+    if console.is_jupyter:
+        yield _cell(progress)
+    elif console.is_terminal:
         with _bar(console, progress) as bar:
             task = bar.add_task("start", total=1.0)
 
@@ -70,6 +75,34 @@ def shown(console: Console, progress: Progress) -> Iterator[Advance]:
             yield advance
     else:
         yield _lines(console, progress)
+
+
+def _cell(progress: Progress) -> Advance:
+    """A line below the cell of a notebook that is drawn over; it needs no widgets."""
+    from IPython.display import display  # whoever has a notebook has it
+
+    def line(stage: str) -> dict[str, str]:
+        return {"text/plain": _line(progress, stage)}
+
+    handle = display(line("start"), raw=True, display_id=True)
+    drawn = progress.start
+
+    def advance(stage: str, samples: int) -> None:
+        nonlocal drawn
+        progress.advance(stage, samples)
+        if progress.last - drawn >= REDRAWN or progress.finished:
+            drawn = progress.last
+            handle.update(line(stage), raw=True)
+
+    return advance
+
+
+def _line(progress: Progress, stage: str) -> str:
+    """The share done, the time, and the last step."""
+    return (
+        f"{progress.share():.0%} after {duration(progress.elapsed)}, about "
+        f"{duration(progress.left())} left; last step: {stage}"
+    )
 
 
 def _bar(console: Console, progress: Progress) -> Bar:
@@ -110,12 +143,7 @@ def _lines(console: Console, progress: Progress) -> Advance:
         progress.advance(stage, samples)
         if progress.last - last >= INTERVAL or progress.finished:
             last = progress.last
-            console.print(
-                f"{progress.share():.0%} after {duration(progress.elapsed)}, about "
-                f"{duration(progress.left())} left; last step: {stage}",
-                highlight=False,
-                markup=False,
-            )
+            console.print(_line(progress, stage), highlight=False, markup=False)
 
     return advance
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import types
 
 import pytest
 from rich.console import Console
@@ -142,6 +144,35 @@ def test_the_bar_shows_percent_and_time_left():
     assert "100%" in text
     assert "metric deletion" in text
     assert "done" in text
+
+
+def test_a_notebook_gets_one_line_that_is_drawn_over(monkeypatch):
+    shows = []
+
+    class Handle:
+        def update(self, content, *, raw):
+            shows.append(content["text/plain"])
+
+    def display(content, *, raw, display_id):
+        assert raw
+        assert display_id
+        shows.append(content["text/plain"])
+        return Handle()
+
+    ipython = types.ModuleType("IPython.display")
+    ipython.display = display
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython)
+    out = io.StringIO()
+    simulation = Simulation(TRUE)
+    with shown(Console(file=out, force_jupyter=True), simulation.progress) as advance:
+        for _ in simulation.run(advance):
+            pass
+    assert out.getvalue() == ""
+    assert shows[0].startswith("0% after 0 s")
+    assert shows[-1] == "100% after 9 min 55 s, about 0 s left; last step: metric deletion"
+    # the first; three for each batch of 8, as loading is over in 0.08 s; two for the last one
+    assert len(shows) == 1 + 3 * 3 + 2
 
 
 def test_durations():
