@@ -345,7 +345,8 @@ def as_baseline(given: Baseline | str | float | Tensor | None, data: Data) -> Ba
         data: The samples.
 
     Raises:
-        InputError: An unknown name, or an array of another shape.
+        InputError: An unknown name, an array of another shape, or a baseline of samples that the
+            data do not keep.
 
     >>> as_baseline(0.5, data=None)
     Constant(value=0.5)
@@ -353,10 +354,11 @@ def as_baseline(given: Baseline | str | float | Tensor | None, data: Data) -> Ba
     if given is None:
         return Zero()
     if isinstance(given, str):
-        return named(given)
+        given = named(given)
     if isinstance(given, int | float) and not isinstance(given, bool):
         return Constant(float(given))
     if callable(given) and not isinstance(given, type):
+        _check_pool(given, data)
         return given
     values = callers.tensor("baseline", given)
     whole = (len(data), *data.shape)
@@ -369,6 +371,18 @@ def as_baseline(given: Baseline | str | float | Tensor | None, data: Data) -> Ba
         ) from error
     check_finite("baseline", values)
     return Given(full, data.sample_ids)
+
+
+def _check_pool(baseline: Baseline, data: Data) -> None:
+    """Raise, before any work, if a baseline is made of samples and the data keep none for it."""
+    pooled = FeatureMean | FeatureMedian | DataDistribution | Counterfactual
+    if data.reference is None and isinstance(baseline, pooled):
+        name = next(n for n, cls in NAMED.items() if cls is type(baseline))
+        raise InputError(
+            f"baseline={name} needs samples that are never evaluated, and the data keep none; give "
+            "its values, for example baseline=train.mean(axis=0), or an igbench Data with "
+            "reference=."
+        )
 
 
 def _by_channel(name: str, values: Sequence[float], x: Tensor, data: Data) -> Tensor:

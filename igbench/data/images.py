@@ -124,6 +124,10 @@ def _escape(c: str) -> str:
 def require_folder(folder: Path, key: str) -> None:
     """Raise `InputError` unless `folder` exists; `key` is the setting that chooses another."""
     if not folder.is_dir():
+        if folder.exists():
+            raise InputError(
+                f"{str(folder)!r} is a file; set {key}=DIR to the folder that holds the images."
+            )
         raise InputError(f"there is no folder {str(folder)!r}; set {key}=DIR to one that exists.")
 
 
@@ -339,5 +343,5 @@ def _check_entries(entries: Sequence[Entry], model: Model) -> None:
         if e.label is not None and not 0 <= e.label < classes:
             raise InputError(
                 f"{str(e.path)!r} has class {e.label}, but model {model.name!r} has classes 0 to "
-                f"{classes - 1}; correct its label or remove it."
+                f"{classes - 1}; choose other images, or correct its label."
             )
