@@ -70,10 +70,11 @@ def check_eval_mode(model: nn.Module) -> None:
     """Raise `InputError` if any sub-module is in training mode, where samples influence another."""
     inner = getattr(model, "module", None) if type(model).__name__ in WRAPPERS else None
     modules = (model if inner is None else inner).named_modules()
-    names = [name or "(the model)" for name, m in modules if getattr(m, "training", False)]
+    names = [name for name, m in modules if getattr(m, "training", False)]
     if names:
+        part = f" ({names[0]})" if names[0] else ""
         raise InputError(
-            f"the model is in training mode ({names[0]}); batch statistics and dropout would make "
+            f"the model is in training mode{part}; batch statistics and dropout would make "
             "scores depend on the batch. Call model.eval() first."
         )
 

@@ -56,7 +56,7 @@ class GradCam(BaseMethod):
         if not isinstance(model, nn.Module) or not self.layer:
             raise NotDefinedError(
                 "Grad-CAM needs a torch module, and the name of one of its layers with spatial "
-                "axes; set method.grad_cam.layer=NAME, or GradCam(layer=NAME) from Python. "
+                "axes; set method.grad_cam.layer=NAME, or layer=NAME from Python. "
                 "Transformers and exported programs have no such layer."
             )
         layers = dict(model.named_modules())

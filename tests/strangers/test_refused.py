@@ -193,7 +193,7 @@ def test_a_target_is_no_choice_among_single_outputs():
 
 def test_training_mode_is_refused_and_stays():
     model = plain().train()
-    with pytest.raises(InputError, match="training mode"):
+    with pytest.raises(InputError, match="is in training mode; batch statistics"):
         igbench.evaluate(model, rows(), **CHOSEN)
     assert model.training
 
