@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms import v2
 
 from igbench.core.dataset import Data
 from igbench.core.model import Model, Preprocess
@@ -217,6 +216,8 @@ def _say(message: str, name: str) -> None:
 
 def to_tensor(image: Image.Image, preprocess: Preprocess) -> Tensor:
     """Resize, crop and normalise: (value / 255 - mean) / std, (3, crop, crop) float32."""
+    from torchvision.transforms import v2  # takes seconds, which data of other kinds are spared
+
     mode = v2.InterpolationMode(preprocess.interpolation)
     image = v2.functional.resize(image, [preprocess.resize], interpolation=mode, antialias=True)
     image = v2.functional.center_crop(image, [preprocess.crop])

@@ -22,6 +22,8 @@ def test_the_notebook_runs_and_shows_what_it_says(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert all(not c.get("outputs") and c.get("execution_count") is None for c in notebook.cells)
+    slow = "[m for m in ('torchvision', 'torch._dynamo', 'captum', 'timm') if m in sys.modules]"
+    notebook.cells.append(nbformat.v4.new_code_cell(f"import sys\nprint({slow})"))
     client = nbclient.NotebookClient(
         notebook,
         timeout=120,
@@ -30,7 +32,7 @@ def test_the_notebook_runs_and_shows_what_it_says(tmp_path, monkeypatch):
         resources={"metadata": {"path": str(tmp_path)}},
     )
     client.execute()
-    first, second, third = (c for c in notebook.cells if c.cell_type == "code")
+    first, second, third, last = (c for c in notebook.cells if c.cell_type == "code")
     assert not any(o.get("name") == "stderr" for c in notebook.cells for o in c.get("outputs", ()))
     (progress,) = outputs(first, "display_data")
     assert progress["data"]["text/plain"].startswith("100% after")
@@ -43,4 +45,5 @@ def test_the_notebook_runs_and_shows_what_it_says(tmp_path, monkeypatch):
     (line,) = outputs(third, "stream")
     assert line["text"].startswith("unknown method 'igg'")
     assert line["text"].count("\n") == 1
+    assert outputs(last, "stream")[0]["text"] == "[]\n", "imports that take seconds for nothing"
     assert list(tmp_path.iterdir()) == []
