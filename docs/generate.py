@@ -52,6 +52,7 @@ SITE = (
     "CITATION.cff",
     "LICENSE",
     "docs/**/*.md",
+    "docs/**/*.ipynb",
     "results/README.md",
     "experiments/**/*.md",
     "experiments/**/*.png",

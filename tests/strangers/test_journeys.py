@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +22,7 @@ from igbench.errors import InputError
 from igbench.methods import IntegratedGradients, explain
 from igbench.records import store
 from tests.helpers import faults
+from tests.strangers.models import plain, rows
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -133,8 +137,8 @@ def test_own_network_and_folder_of_mixed_images(place, caplog):
         assert set(broken.status) == {"failed"}
         assert "cannot read image" in broken.reason.iloc[0]
         for name, values in known.items():
-            rows = frame[(frame.method == "ig") & (frame.metric == name) & (frame.status == "ok")]
-            got = dict(zip(rows.sample_id, rows.value, strict=True))
+            fine = frame[(frame.method == "ig") & (frame.metric == name) & (frame.status == "ok")]
+            got = dict(zip(fine.sample_id, fine.value, strict=True))
             assert got == pytest.approx(values, rel=1e-3, abs=1e-5), name
     labels = {s["sample_id"]: s["label"] for s in found.run.samples}
     assert labels["cats/grey.png"] == 0
@@ -160,15 +164,15 @@ def test_a_vision_transformer_by_name(place, capsys):
     assert sorted(ids) == ["colour", "grey", "palette"]
     config = timm.data.resolve_data_config({"input_size": (3, 32, 32)}, model=net)
     transform = timm.data.create_transform(**config, is_training=False)
-    rows = []
+    x = []
     for i in ids:
         with Image.open(f"photos/cats/{i}.png") as image:
-            rows.append(transform(image.convert("RGB")))
+            x.append(transform(image.convert("RGB")))
     with torch.no_grad():
-        scores = net.eval()(torch.stack(rows)).max(dim=1).values
+        scores = net.eval()(torch.stack(x)).max(dim=1).values
     assert [s["score"] for s in run.samples] == pytest.approx(scores.tolist(), rel=1e-3)
-    rows = store.scores(folder)
-    assert rows[(rows.method == "ig") & (rows.metric == "completeness")].value.max() < 0.05
+    of_ig = store.scores(folder).query("method == 'ig' and metric == 'completeness'")
+    assert of_ig.value.max() < 0.05
 
 
 def test_a_residual_network_from_a_checkpoint_of_several_devices(place, capsys):
@@ -215,11 +219,11 @@ def test_a_black_box_is_a_function_of_arrays():
     assert score == pytest.approx(forest.predict_proba(x)[np.arange(4), target])
     start = forest.predict_proba(train.mean(axis=0)[None])[0, target]
     change = np.array(score) - start
-    rows = found.frame[(found.frame.method == "mine") & (found.frame.metric == "completeness")]
+    mine = found.frame.query("method == 'mine' and metric == 'completeness'")
     some = change != 0  # elsewhere there is nothing to attribute
-    assert rows.status.tolist() == np.where(some, "ok", "undefined").tolist()
+    assert mine.status.tolist() == np.where(some, "ok", "undefined").tolist()
     gap = np.abs(x.sum(axis=1) - change)[some] / np.abs(change[some])
-    assert rows.value.to_numpy()[some] == pytest.approx(gap, rel=1e-4)
+    assert mine.value.to_numpy()[some] == pytest.approx(gap, rel=1e-4)
     with pytest.raises(InputError, match=r"no gradients, which ig cannot.*occlusion, random"):
         igbench.evaluate(forest.predict_proba, x, methods=["ig"], metrics=["completeness"])
     with pytest.raises(InputError, match="give its predict_proba"):
@@ -306,6 +310,37 @@ def test_a_batch_in_the_form_of_quantus():
     table = metrics.score_arrays(model, x, y, a, ["completeness", "sensitivity_n"])
     assert table["completeness"].max() < 1e-4
     assert table["sensitivity_n"].to_numpy() == pytest.approx(np.ones(3), abs=1e-4)
+
+
+@contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+SETTINGS = {
+    "anomaly detection": torch.autograd.detect_anomaly,
+    "deterministic algorithms": deterministic,
+    "numpy errors": lambda: np.errstate(all="raise"),
+    "pandas options": lambda: pd.option_context("display.precision", 1, "mode.copy_on_write", True),
+    "warnings": lambda: warnings.catch_warnings(action="ignore"),
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection", "ignore:.*copy.on.write")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_have_no_influence(setting):
+    chosen = {"methods": ["ig", "gradient_shap", "random"], "metrics": ["infidelity", "deletion"]}
+    expected = igbench.evaluate(plain(), rows(), **chosen).table()[chosen["metrics"]]
+    model, x = plain(), rows()
+    with SETTINGS[setting]():
+        found = igbench.evaluate(model, x, **chosen).table()[chosen["metrics"]]
+    assert found.equals(expected)
 
 
 @pytest.mark.parametrize("name", ["feature_mean", "feature_median", "counterfactual"])
