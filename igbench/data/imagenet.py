@@ -87,9 +87,16 @@ class Classes:
 
     def hint(self, text: str) -> str:
         """What was expected, and the nearest names."""
+        last = len(self.names) - 1
+        if self.names == tuple(map(str, range(last + 1))):
+            return (
+                f"the classes of the model have no names; name them in the order of its {last + 1} "
+                "outputs with model.class_names=[A,B,...] or a file of one name a line, or name "
+                f"folders by index, 0 to {last}."
+            )
         return (
             "expected a class name of the model, a WNID such as n02123045, or an index from 0 to "
-            f"{len(self.names) - 1}.{suggestion(text, self.names)}"
+            f"{last}.{suggestion(text, self.names)}"
         )
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_unknown_labels_are_named_with_their_row(tmp_path: Path, label: str) -> 
     csv = table(tmp_path / "labels.csv", f"file,label\na.png,0\nb.png,{label}\n")
     with pytest.raises(InputError, match=rf"unknown class '{label}' \(row 2 of .*labels\.csv"):
         load(tmp_path, labels_csv=csv)
+
+
+def test_a_model_whose_classes_have_no_names_is_told_to_name_them(tmp_path: Path) -> None:
+    for name in ("cats", "1"):
+        picture(tmp_path / name / "x.png")
+    model = replace(toy_model(), class_names=("0", "1"))
+    with pytest.raises(
+        InputError, match=r"unknown class 'cats'.*its 2 outputs.*model\.class_names="
+    ):
+        imagenet(model, limit=None, root=str(tmp_path))
 
 
 def test_ambiguous_names_are_refused(tmp_path: Path) -> None:
