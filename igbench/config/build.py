@@ -191,8 +191,8 @@ def users_function(name: str, where: str) -> Callable[..., Any]:
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{place}.".startswith(f"{missing}."):
             raise InputError(
-                f"{where}={name}: there is no module {missing!r}; run from its folder with "
-                "`python -m igbench`, or put the folder on PYTHONPATH."
+                f"{where}={name}: there is no module {missing!r}; run the command in the "
+                "folder that holds it, or put that folder on PYTHONPATH."
             ) from error
         text = " ".join(str(error).split())[:200].rstrip(" .")
         raise InputError(
