@@ -32,10 +32,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
     >>> suggestion("delition", ["deletion", "insertion"])
     " Did you mean 'deletion' or 'insertion'?"
+    >>> suggestion("SRG", ["deletion", "srg"])  # capitals matter, but not for what is near
+    " Did you mean 'srg'?"
     >>> suggestion("xyz", ["deletion", "insertion"])
     ''
     """
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    names: dict[str, str] = {}
+    for n in known:
+        names.setdefault(n.casefold(), n)
+    near = [names[n] for n in difflib.get_close_matches(name.casefold(), list(names), 2, 0.5)]
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 

@@ -94,6 +94,11 @@ def _functions(metrics: Sequence[str] | Mapping[str, Any]) -> dict[str, Callable
     if not names:
         raise InputError("no metric is chosen; give for example metrics=['completeness', 'srg'].")
     for name in names:
+        if not isinstance(name, str):
+            raise InputError(
+                f"metrics holds a {type(name).__name__}; give names, or a dictionary: "
+                "metrics={'mine': igbench.metrics.Deletion()}."
+            )
         check_choice("metric", name, known)
     return {name: getattr(package, name) for name in names}
 

@@ -77,6 +77,7 @@ def test_the_model_and_the_arrays_are_left_as_they_were():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"metrics": [metrics.Sparseness()]}, "holds a Sparseness; give names, or a dictionary"),
         ({"metrics": ["sparsness"]}, "unknown metric 'sparsness'.* mean 'sparseness'"),
         ({"metrics": []}, "no metric is chosen"),
         ({"y_batch": np.array([0.0, 2.0, 1.0])}, "y_batch holds float64, expected the whole"),

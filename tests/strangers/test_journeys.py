@@ -343,10 +343,19 @@ def test_settings_have_no_influence(setting):
     assert found.equals(expected)
 
 
-@pytest.mark.parametrize("name", ["feature_mean", "feature_median", "counterfactual"])
-def test_a_baseline_of_samples_that_are_not_there_is_refused_before_any_work(name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("feature_mean", r"needs samples that are never evaluated.*train\.mean\(axis=0\)"),
+        ("counterfactual", "needs samples that are never evaluated"),
+        ("uniform_noise", "needs samples that are never evaluated"),
+        ("blur", r"needs samples with pixels, these have shape \(3,\)"),
+        ("white", "does not define white"),
+    ],
+)
+def test_a_baseline_that_no_sample_has_is_refused_before_any_work(name, message):
     called = []
-    with pytest.raises(InputError, match=rf"baseline={name} needs samples .* Data with reference="):
+    with pytest.raises(InputError, match=message):
         igbench.evaluate(
             nn.Linear(3, 2).eval(),
             torch.ones(2, 3),
