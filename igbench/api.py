@@ -147,7 +147,8 @@ def evaluate(
             `igbench.core.features.resolve`; by default that of each metric.
         layer: Name of the layer for Grad-CAM.
         preprocess: For folders of images: from an image of Pillow to a tensor.
-        limit: Number of samples, the first ones; all by default.
+        limit: Number of samples, the first ones; all by default.  Up to 16 of the others become the
+            pool that baselines and methods may use.
         seed: Seed of everything random.
         batch_size: Largest number of rows in one call of the model.
         name: Name of the experiment on the record.

@@ -258,7 +258,10 @@ def _stacked(what: str, value: Sequence[Tensor]) -> np.ndarray:
     try:
         return torch.stack(list(value)).detach().cpu().numpy()
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"{what} is a list of tensors of different shapes.") from error
+        raise InputError(
+            f"{what} is a list of tensors of different shapes; several inputs of one model are "
+            "packed into one, see igbench.pack."
+        ) from error
 
 
 def _frame(what: str, frame: Any) -> Any:

@@ -130,7 +130,7 @@ def outputs_of(score: Score, rows: Tensor) -> Tensor:
         text = " ".join(str(error).split())[:300].rstrip(".")
         hint = (
             " An exported or traced model needs a dynamic first axis."
-            if "Guard" in text or "batch" in text.lower()
+            if "Guard" in text or "batch" in text.lower() or "size of tensor" in text.lower()
             else ""
         )
         raise InputError(

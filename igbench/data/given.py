@@ -15,7 +15,7 @@ from igbench.core import callers, rng
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
 from igbench.data import images
-from igbench.errors import InputError, SampleError
+from igbench.errors import InputError, SampleError, printable
 
 INPUT_KEYS = ("pixel_values", "inputs", "input", "image", "x")
 """Names of the inputs in a batch that is a dictionary, in the order of the look-up."""
@@ -45,7 +45,8 @@ def given(
             sub-folder for each class in alphabetical order; or a `Data`.
         model: Arrays get the dtype and the device of its weights.
         preprocess: For folders: from an image of Pillow to a tensor, or a `Preprocess`.
-        limit: Number of samples, the first ones; all by default.
+        limit: Number of samples, the first ones; all by default.  Up to 16 of the others become the
+            reference pool of an array.
         labelled: Whether labels are needed: to have those of a data set without `targets`, every
             item of it is loaded.
 
@@ -124,11 +125,22 @@ class Files:
         image = images.open_rgb(self.paths[index])
         if isinstance(self.preprocess, Preprocess):
             return images.to_tensor(image, self.preprocess)
-        found = self.preprocess(image)
-        if not isinstance(found, Tensor) or found.dim() != 3:
+        try:
+            found = self.preprocess(image)
+        except Exception as error:
+            text = " ".join(str(error).split())[:200].rstrip(".")
             raise InputError(
-                "preprocess= must return a tensor (C, H, W) for an image; it returned "
-                f"{type(found).__name__}."
+                f"preprocess= raised {type(error).__name__} for "
+                f"{printable(self.paths[index].name)!r}: {text}."
+            ) from error
+        if not isinstance(found, Tensor) or found.dim() != 3:
+            got = (
+                f"one of shape {tuple(found.shape)}"
+                if isinstance(found, Tensor)
+                else (f"a {type(found).__name__}")
+            )
+            raise InputError(
+                f"preprocess= must return a tensor (C, H, W) for an image; it returned {got}."
             )
         return found.float()
 
@@ -169,8 +181,11 @@ def _arrays(inputs: Any, labels: Any, model: object, limit: int | None) -> Data:
             raise InputError("the index of the frame is not unique; each sample needs a name.")
         ids = tuple(map(str, inputs.index))
     own = [None] * len(x) if labels is None else as_labels(labels, len(x))
-    part = slice(limit)
-    return _data(x.shape[1:], own[part], Rows(x[part]), "given by the caller", ids[part])
+    part, rest = slice(limit), slice(limit, None if limit is None else limit + images.POOL)
+    pool: dict[str, Any] = {}
+    if limit is not None and len(x) > limit:  # as images of the command line have it
+        pool = {"reference": lambda: x[rest].clone(), "reference_labels": lambda: own[rest]}
+    return _data(x.shape[1:], own[part], Rows(x[part]), "given by the caller", ids[part], **pool)
 
 
 def as_labels(labels: Any, n: int) -> list[int | None]:

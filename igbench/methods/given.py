@@ -68,6 +68,10 @@ def as_method(name: str, given: object, sample_ids: Sequence[str], shape: Sequen
         return _shap(name, given)
     if callable(given) and not isinstance(given, type):
         return CallableMethod(given, kind="global", title=name)
+    if isinstance(given, type):
+        raise InputError(
+            f"method {name!r} is the class {given.__name__}; give an object, {given.__name__}(...)."
+        )
     raise InputError(
         f"method {name!r} is a {type(given).__name__}; give a name of conf/method, a method, maps "
         "of the shape of the inputs, an object of captum.attr or shap, or a function of (x, "

@@ -441,3 +441,35 @@ def test_labels_are_loaded_only_where_they_are_explained():
     data = Augmented()
     igbench.evaluate(plain(), data, methods=["random"], metrics=["sparseness"])
     assert max(data.loaded.count(i) for i in range(3, 4)) == 1
+
+
+def test_the_rest_is_a_pool_for_baselines():
+    x = rows(8)
+    found = igbench.evaluate(
+        linear(), (x, [0] * 8), methods=["ig"], metrics=["completeness"], limit=3,
+        baseline="feature_mean",
+    )  # fmt: skip
+    assert len(found.run.samples) == 3
+    phi = explain(
+        IntegratedGradients(), linear(), x[:3], target=linear()(x[:3]).argmax(1),
+        baselines=x[3:].mean(dim=0),
+    )  # fmt: skip
+    start = linear()(x[3:].mean(dim=0, keepdim=True)).detach()
+    expected = [s["score"] - float(start[0, s["target"]]) for s in found.run.samples]
+    assert phi.sum(dim=1).tolist() == pytest.approx(expected, abs=1e-5)
+    assert found.table().loc["ig", "completeness"] < 1e-5
+    with pytest.raises(InputError, match="needs samples that are never evaluated"):
+        igbench.evaluate(
+            linear(), x, methods=["ig"], metrics=["completeness"], baseline="feature_mean"
+        )
+
+
+def test_preprocessing_that_fails_says_so(tmp_path):
+    def broken(image):
+        return 1 / 0
+
+    given = {"methods": ["ig"], "metrics": ["completeness"]}
+    with pytest.raises(InputError, match=r"preprocess= raised ZeroDivisionError for '\w+\.png'"):
+        igbench.evaluate(cf.small_net(), folder(tmp_path), preprocess=broken, **given)
+    with pytest.raises(InputError, match="it returned a list"):
+        igbench.evaluate(cf.small_net(), tmp_path, preprocess=lambda image: [], **given)
