@@ -54,8 +54,20 @@ def test_method_returns_a_finite_map_and_leaves_no_trace(config, name):
         assert float(values.min()) >= 0
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("split", SPLITS)
+def splits() -> list[object]:
+    """Every method with every split; all but one split of the exact integral are slow."""
+    return [
+        pytest.param(
+            name,
+            split,
+            marks=[pytest.mark.slow] if name == "ig_exact" and split != "backwards" else [],
+        )
+        for name in METHODS
+        for split in SPLITS
+    ]
+
+
+@pytest.mark.parametrize(("name", "split"), splits())
 def test_method_does_not_depend_on_batching(config, name, split):
     b, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
     whole = m(b)

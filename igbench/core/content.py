@@ -61,7 +61,7 @@ class ByContent:
     ... class Marked(ByContent):
     ...     index: Tensor
     >>> Marked(torch.tensor([0, 1]))
-    Marked(index=<int64 tensor of shape [2], sha256 6df66cda1a13a05a>)
+    Marked(index=<int64 tensor of shape [2], sha256 9d34149fbd1fe777>)
     >>> Marked(torch.tensor([0, 1])) == Marked(torch.tensor([0, 1])), len({Marked(torch.ones(2))})
     (True, 1)
     """

@@ -176,7 +176,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert main([*words, "loading.workers=-1"]) == 2
     assert "loading.workers=-1" in capsys.readouterr().err
     assert main([*words, "loading.worker=1"]) == 2
-    assert "'loading.workers'" in capsys.readouterr().err
+    assert "'workers'" in capsys.readouterr().err
     config = compose.compose(words[1:])
     with pytest.raises(InputError, match="'workers'"):
         build.experiment({**config, "loading": {"worker": 1}})

@@ -11,7 +11,7 @@ import torch
 from igbench import metrics
 from igbench.metrics.base import BaseMetric
 
-NAMES = [n for n in metrics.__all__ if n.islower() and n != "as_function"]
+NAMES = [n for n in metrics.__all__ if n.islower() and n not in ("as_function", "score_arrays")]
 CLASSES = [n for n in metrics.__all__ if inspect.isclass(getattr(metrics, n)) and n != "BaseMetric"]
 
 

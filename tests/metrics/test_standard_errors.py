@@ -248,7 +248,12 @@ ERRORS = {
 """Metric, samples, a map or the method that makes it, kind."""
 
 
-@pytest.mark.parametrize("name", ERRORS)
+LONG = ("sic", "quantus")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in ERRORS]
+)
 def test_standard_errors_are_those_over_seeds(name):
     # The spread of 200 numbers is known to 1 / sqrt(400) = 5 %, the root mean square of errors from
     # two repeats to as much again: 25 % are 3.5 of both together.

@@ -85,7 +85,7 @@ def test_gradients_pass_through_attention(vit: Model) -> None:
 
 
 def test_grad_cam_refuses_tokens(vit: Model) -> None:
-    for layer, message in (("", "leave grad_cam out"), ("blocks.1", "has tokens or vectors")):
+    for layer, message in (("", "have no such layer"), ("blocks.1", "has tokens or vectors")):
         with pytest.raises(InputError, match=message) as error:
             explain(GradCam(layer), vit.module, images(32)[:1], target=torch.tensor([3]))
         assert "\n" not in str(error.value)
