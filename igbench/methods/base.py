@@ -92,9 +92,9 @@ def explain(
     check_whole("seed", seed)
     check_whole("batch_size", batch_size, least=1)
     with callers.own_modes():
+        score = Score(callers.private(model), output, batch_size)
         x = callers.rows("inputs", inputs, model)
         check_finite("inputs", x)
-        score = Score(callers.private(model), output, batch_size)
         own_target = as_target(target, len(x), x.device)
         check_target(own_target, probe(score, x))
         start = callers.like("baselines", baselines, x)

@@ -351,9 +351,9 @@ class BaseMetric(ByContent):
         own = self if features is None else self.with_features(_numbers(features))
         check_choice("kind", kind, ("global", "local"))
         check_whole("seed", seed)
+        score = Score(callers.private(forward), output)
         x = callers.rows("inputs", inputs, forward)
         check_finite("inputs", x)
-        score = Score(callers.private(forward), output)
         n, several = len(x), isinstance(attributions, Mapping)
         given = dict(attributions) if isinstance(attributions, Mapping) else {"": attributions}
         maps = {m: callers.tensor("the attribution", v).to(x.device) for m, v in given.items()}

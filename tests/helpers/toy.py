@@ -33,8 +33,8 @@ TINY = Preprocess(8, 6, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
 
 
 def toy_model(names: tuple[str, ...] = IMAGENET, preprocess: Preprocess | None = TINY) -> Model:
-    """A model that returns its input."""
-    return Model("toy", nn.Identity().eval(), names, "", "", "", preprocess)
+    """A model that returns its input, flattened."""
+    return Model("toy", nn.Flatten().eval(), names, "", "", "", preprocess)
 
 
 def picture(path: Path, colour: tuple[int, int, int] = (10, 20, 30)) -> Path:

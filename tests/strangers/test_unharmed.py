@@ -251,8 +251,9 @@ def test_tied_weights_stay_tied():
 def test_weights_without_values_are_refused():
     with pytest.raises(igbench.InputError, match=r"'0\.weight' is not initialised"):
         numbers(nn.Sequential(nn.LazyLinear(3)).eval())
-    with pytest.raises(igbench.InputError, match="on the meta device"):
-        numbers(copy.deepcopy(plain()).to("meta"))
+    for call in (numbers, lambda model: metrics.deletion(model, rows(), rows(), target=0)):
+        with pytest.raises(igbench.InputError, match="on the meta device"):
+            call(copy.deepcopy(plain()).to("meta"))
 
 
 def test_functions_for_captum_users_keep_what_they_are_given():
