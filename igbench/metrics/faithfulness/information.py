@@ -276,7 +276,7 @@ class Aic(Information):
         >>> from igbench.core.dataset import Data
         >>> facts = ("grey", "image", (1, 8, 8), ("0",), (None,), None, "pixel", None, (0.0,))
         >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
-        >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+        >>> x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
         >>> f = lambda x: torch.full((len(x),), 9.0).log()
         >>> given = {"output": "probability", "data": data, "normalise": False}
         >>> aic(f, x, x, **given).round(decimals=6).tolist()
@@ -346,7 +346,7 @@ class Sic(Information):
         >>> from igbench.core.dataset import Data
         >>> facts = ("grey", "image", (1, 8, 8), ("0",), (None,), None, "pixel", None, (0.0,))
         >>> data = Data(*facts, reference=None, source="random", white=(1.0,))
-        >>> x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+        >>> x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
         >>> f = lambda x: torch.full((len(x),), 9.0).log()
         >>> given = {"output": "probability", "data": data, "normalise": False}
         >>> sic(f, x, x, **given).round(decimals=6).tolist()
