@@ -67,6 +67,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def one_line(error: BaseException, most: int = 200) -> str:
+    r"""The text of an error of foreign code in one line, its type where it has none.
+
+    >>> one_line(ValueError("two\nlines.")), one_line(KeyError())
+    ('two lines', 'KeyError')
+    """
+    return " ".join(str(error).split())[:most].rstrip(" .") or type(error).__name__
+
+
+def typed_line(error: BaseException, most: int = 200) -> str:
+    r"""The type and the text of an error of foreign code in one line.
+
+    >>> typed_line(ValueError("two\nlines.")), typed_line(KeyError())
+    ('ValueError: two lines', 'KeyError')
+    """
+    name, text = type(error).__name__, one_line(error, most)
+    return name if text == name else f"{name}: {text}"
+
+
 WRAPPERS = ("DataParallel", "DistributedDataParallel")
 """Classes around a module whose own mode has no influence."""
 

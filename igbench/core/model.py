@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core import rng
-from igbench.errors import InputError
+from igbench.errors import InputError, typed_line
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,9 @@ def as_module(model: Any, x: Tensor) -> nn.Module:
             try:
                 model(x[:1].detach().cpu().numpy().copy())
             except Exception:
-                text = " ".join(str(error).split())[:200].rstrip(".")
                 raise InputError(
                     f"the model cannot be called with a sample of shape {tuple(x[:1].shape)}: "
-                    f"{type(error).__name__}: {text}."
+                    f"{typed_line(error)}."
                 ) from error
             return ArrayFunction(model)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.score import Score, is_out_of_memory
-from igbench.errors import InputError, SampleError
+from igbench.errors import InputError, SampleError, typed_line
 
 ULPS = 2.0**13
 """Rounding errors, in units of the last place of the largest output, by which sums that are taken
@@ -127,15 +127,14 @@ def outputs_of(score: Score, rows: Tensor) -> Tensor:
         if is_out_of_memory(error):
             raise
         what = "a single row" if len(rows) == 1 else f"{len(rows)} rows"
-        text = " ".join(str(error).split())[:300].rstrip(".")
+        text = typed_line(error, 300)
         hint = (
             " An exported or traced model needs a dynamic first axis."
             if "Guard" in text or "batch" in text.lower() or "size of tensor" in text.lower()
             else ""
         )
         raise InputError(
-            f"the model cannot be called with {what} of shape {tuple(rows.shape)}: "
-            f"{type(error).__name__}: {text}.{hint}"
+            f"the model cannot be called with {what} of shape {tuple(rows.shape)}: {text}.{hint}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from igbench.core import callers, rng
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
 from igbench.data import images
-from igbench.errors import InputError, SampleError, printable
+from igbench.errors import InputError, SampleError, one_line, printable
 
 INPUT_KEYS = ("pixel_values", "inputs", "input", "image", "x")
 """Names of the inputs in a batch that is a dictionary, in the order of the look-up."""
@@ -128,10 +128,9 @@ class Files:
         try:
             found = self.preprocess(image)
         except Exception as error:
-            text = " ".join(str(error).split())[:200].rstrip(".")
             raise InputError(
                 f"preprocess= raised {type(error).__name__} for "
-                f"{printable(self.paths[index].name)!r}: {text}."
+                f"{printable(self.paths[index].name)!r}: {one_line(error)}."
             ) from error
         if not isinstance(found, Tensor) or found.dim() != 3:
             got = (

@@ -11,7 +11,7 @@ from igbench.core import rng
 from igbench.core.batch import Method
 from igbench.core.probe import Outputs, check_target, outputs_of, probe
 from igbench.core.score import Score, frozen, is_out_of_memory
-from igbench.errors import InputError
+from igbench.errors import InputError, one_line
 from igbench.evaluation.experiment import WITHOUT_GRADIENT
 from igbench.integration.integrate import input_gradient
 
@@ -115,11 +115,11 @@ def _check_gradient(score: Score, x: Tensor, needing: list[str], methods: list[s
     except (InputError, RuntimeError, NotImplementedError) as error:
         if is_out_of_memory(error):
             return
-        text = " ".join(str(error).split())[:200].rstrip(".")
         working = [m for m in methods if m not in needing] or WITHOUT_GRADIENT
         raise InputError(
-            f"the model has no gradient by its inputs ({text}), which {', '.join(needing)} cannot "
-            f"do without; choose methods that evaluate it alone: {', '.join(working)}."
+            f"the model has no gradient by its inputs ({one_line(error)}), which "
+            f"{', '.join(needing)} cannot do without; choose methods that evaluate it alone: "
+            f"{', '.join(working)}."
         ) from error
     finally:
         score.cost.forward, score.cost.backward = before.forward, before.backward

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.model import Model
-from igbench.errors import InputError
+from igbench.errors import InputError, typed_line
 from igbench.models import labels, own
 from igbench.models import weights as weights_files
 
@@ -127,7 +127,7 @@ def _loaded(file: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"the program {str(file)!r} cannot be loaded with torch {torch.__version__} on the "
-            f"CPU ({own.line(error)}); export it again with this version, on the CPU."
+            f"CPU ({typed_line(error)}); export it again with this version, on the CPU."
         ) from error
     for part in run.modules():
         part.training = False
@@ -176,7 +176,7 @@ def _outputs(module: nn.Module, shape: tuple[int, ...], rows: int) -> Tensor | s
         with torch.no_grad():
             return own.logits(module(x), rows)
     except Exception as error:  # whatever the program raises
-        return own.line(error)
+        return typed_line(error)
 
 
 def _difference(a: Tensor, b: Tensor, rows: int = 3) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from igbench.core.model import Model, Preprocess
-from igbench.errors import InputError
+from igbench.errors import InputError, one_line
 from igbench.models import labels
 from igbench.models import weights as weights_files
 
@@ -137,7 +137,7 @@ def _loaded(folder: Path) -> Any:
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise InputError(f"{str(folder)!r} cannot be loaded: {_line(error)}.") from error
+        raise InputError(f"{str(folder)!r} cannot be loaded: {one_line(error)}.") from error
     for key in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         for name in sorted(str(name) for name in found.get(key) or ()):
             raise InputError(
@@ -225,7 +225,3 @@ def _side(size: object) -> int | None:
     if isinstance(size, Mapping) and size.get("height") == size.get("width"):
         return size.get("height")
     return size if isinstance(size, int) else None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(" .") or type(error).__name__

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from igbench.core.model import Preprocess
 from igbench.core.outputs import logits
-from igbench.errors import InputError, check_choice
+from igbench.errors import InputError, check_choice, typed_line
 
 
 def preprocess(
@@ -79,7 +79,7 @@ def outputs(module: nn.Module, shape: Sequence[int], rows: int = 2) -> Tensor:
             raw = module(x)
     except Exception as error:  # whatever code of the user's raises
         raise InputError(
-            f"the model does not run on {rows} inputs of shape {tuple(shape)}: {line(error)}."
+            f"the model does not run on {rows} inputs of shape {tuple(shape)}: {typed_line(error)}."
         ) from error
     return logits(raw, rows)
 
@@ -103,9 +103,3 @@ def has_gradients(module: nn.Module, shape: Sequence[int]) -> bool:
 def count(found: Tensor) -> int:
     """K: outputs of each row; 1 for (N,)."""
     return found.shape[1] if found.dim() > 1 else 1
-
-
-def line(error: BaseException) -> str:
-    """An error of foreign code in one line, with its type."""
-    text = " ".join(str(error).split())[:200].rstrip(" .")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

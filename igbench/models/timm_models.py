@@ -12,7 +12,7 @@ from typing import Any
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from igbench.core.model import Model, Preprocess
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, one_line, suggestion
 from igbench.models import labels
 from igbench.models import weights as weights_files
 from igbench.models.layers import last_spatial_child
@@ -109,7 +109,7 @@ def _build(timm: Any, arch: str, own: Mapping[str, Any], *, pretrained: bool = F
         with weights_files.untouched_rng():
             module = timm.create_model(arch, pretrained=pretrained, **own)
     except (TypeError, AssertionError) as error:
-        raise InputError(f"model.arguments of {arch}: {_line(error)}.") from error
+        raise InputError(f"model.arguments of {arch}: {one_line(error)}.") from error
     return module
 
 
@@ -128,7 +128,7 @@ def _pretrained(timm: Any, arch: str, own: Mapping[str, Any]) -> Any:
             raise
         raise InputError(
             f"the weights of timm's {arch} are neither in the cache of Hugging Face nor can they "
-            f"be downloaded ({_line(error)}); give model.weights=PATH of a state dict, or run "
+            f"be downloaded ({one_line(error)}); give model.weights=PATH of a state dict, or run "
             "experiment=imagenet_lite, which works offline."
         ) from error
 
@@ -173,7 +173,3 @@ def _preprocess(arch: str, config: Mapping[str, Any]) -> Preprocess:
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
     )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(" .") or type(error).__name__

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from igbench.core.model import Model, Preprocess
-from igbench.errors import InputError
+from igbench.errors import InputError, typed_line
 from igbench.models import labels, own
 from igbench.models import weights as weights_files
 from igbench.models.exported import Program
@@ -122,7 +122,7 @@ def _built(build: Callable[..., Any], name: str, arguments: dict[str, Any]) -> n
         with weights_files.untouched_rng():
             module = build(**arguments)
     except Exception as error:  # whatever the user's function raises
-        raise InputError(f"the factory {name} raised {own.line(error)}.") from error
+        raise InputError(f"the factory {name} raised {typed_line(error)}.") from error
     if not isinstance(module, nn.Module):
         raise InputError(
             f"the factory {name} returned a {type(module).__name__}, not a torch.nn.Module."

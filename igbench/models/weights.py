@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, one_line, suggestion
 
 COUNTER = "num_batches_tracked"
 """Last part of the name of batch norm's step counter: no influence in eval mode."""
@@ -282,7 +282,7 @@ def _check_names(module: nn.Module, given: OrderedDict[str, Tensor], source: str
             warnings.simplefilter("ignore")  # that nothing is copied, which is the intent
             found = twin.load_state_dict(trial, strict=False)
     except (RuntimeError, ValueError) as error:
-        raise _misfit(source, " ".join(str(error).split())[:200].rstrip(" ."), given) from error
+        raise _misfit(source, one_line(error), given) from error
     missing = [name for name in found.missing_keys if not name.endswith(COUNTER)]
     if missing:
         raise _misfit(source, f"{missing[0]!r} is missing", given)
