@@ -197,12 +197,11 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
 
     def watch(work: Mapping[str, int]) -> AbstractContextManager[Advance]:
         estimate = cost.estimate(job.experiment)
-        prices = cost.prices(job.experiment, estimate)
-        seconds = sum(samples * prices.get(stage, 0.0) for stage, samples in work.items())
+        seconds = estimate.seconds_of(work) + cost.report_seconds(job.experiment)
         console.print(_headline(job, estimate, seconds), highlight=False, markup=False)
         if message := precision.words(job.precision):
             console.print(message, highlight=False, markup=False)
-        return shown(console, Progress(work, prices))
+        return shown(console, Progress(work, cost.prices(job.experiment, estimate)))
 
     outcome = runner.finish(
         job,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from igbench.core import callers
 from igbench.core.batch import Method
@@ -22,7 +23,7 @@ from igbench.core.inference import PRECISIONS, Compiled, InferenceOptions
 from igbench.core.model import Model
 from igbench.core.probe import Outputs
 from igbench.core.score import Score
-from igbench.errors import InputError, check_choice, suggestion
+from igbench.errors import InputError, check_choice, suggestion, typed_line
 from igbench.evaluation import isolation, loading
 from igbench.evaluation.batch_size import best_rows
 from igbench.evaluation.experiment import Experiment
@@ -61,7 +62,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         name: construct(_with_layer(node, model), f"method.{name}", data=data, pool=data.reference)
         for name, node in config["method"].items()
     }
-    outputs = _outputs(config, model, data, device, methods)
+    samples = [x for _, x in loading.some(data, _loading(config), 3)]
+    outputs = _outputs(config, model, data, samples, device, methods)
     return Experiment(
         name=str(config["name"]),
         model=model,
@@ -75,7 +77,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         output=config["output"],
         target=config["target"],
         seed=seed,
-        batch_size=_batch_size(config, model, data, device),
+        batch_size=_batch_size(config, model, samples, device),
         shard_size=_whole(config, "shard_size", least=1) or 1,
         device=device,
         dtype=dtype,
@@ -91,12 +93,12 @@ def _outputs(
     config: Mapping[str, Any],
     model: Model,
     data: Data,
+    samples: Sequence[Tensor],
     device: torch.device,
     methods: Mapping[str, Method],
 ) -> Outputs | None:
     """Outputs of the model by `igbench.evaluation.look`; None if no sample can be loaded."""
-    found = loading.some(data, _loading(config), 3)
-    fitting = [x for _, x in found if tuple(x.shape) == data.shape]
+    fitting = [x for x in samples if tuple(x.shape) == data.shape]
     if not fitting:
         return None  # the run says why of each sample
     x = torch.stack(fitting).to(device, DTYPES[config["dtype"]])
@@ -194,9 +196,8 @@ def users_function(name: str, where: str) -> Callable[..., Any]:
                 f"{where}={name}: there is no module {missing!r}; run the command in the "
                 "folder that holds it, or put that folder on PYTHONPATH."
             ) from error
-        text = " ".join(str(error).split())[:200].rstrip(" .")
         raise InputError(
-            f"{where}={name}: importing {place} raised {type(error).__name__}: {text}."
+            f"{where}={name}: importing {place} raised {typed_line(error)}."
         ) from error
     found = getattr(module, attribute, None)
     if not callable(found):
@@ -238,14 +239,15 @@ def _whole(
     return value
 
 
-def _batch_size(config: Mapping[str, Any], model: Model, data: Data, device: torch.device) -> int:
+def _batch_size(
+    config: Mapping[str, Any], model: Model, samples: Sequence[Tensor], device: torch.device
+) -> int:
     """Rows per call: as configured, or the number measured to be fastest on this device."""
     if config["batch_size"] != "auto":
         return _whole(config, "batch_size", least=1) or 1
-    found = loading.first(data, _loading(config))
-    if found is None:
+    if not samples:
         return 1
-    x = found[1][None].to(device, DTYPES[config["dtype"]])
+    x = samples[0][None].to(device, DTYPES[config["dtype"]])
     score = Score(model.module, config["output"], channels_last=model.channels_last)
     target = torch.zeros(1, dtype=torch.int64, device=device)
     memory = cache_folder(None) / "rows.json"
