@@ -21,7 +21,7 @@ from igbench.config.words import check_folder
 from igbench.core import callers
 from igbench.core.batch import Method, Metric
 from igbench.core.dataset import Data
-from igbench.core.features import resolve
+from igbench.core.features import as_unit, resolve
 from igbench.core.model import Model, Preprocess, as_module, function_hash
 from igbench.core.outputs import as_target
 from igbench.core.score import Output, Score
@@ -247,7 +247,7 @@ def _experiment(
         model=wrapped,
         data=source,
         methods=chosen,
-        metrics=_metrics(metrics, wrapped, source, features),
+        metrics=_metrics(metrics, source, features),
         baseline=as_baseline(baseline, source),
         output=output,
         target=classes,
@@ -306,7 +306,7 @@ def _methods(given: Any, model: Model, data: Data, layer: str | None) -> dict[st
     used = layer is None
     for name, item in _items("method", given).items():
         if isinstance(item, str):
-            node = _node("method", item)
+            node = folders.node("method", item)
             if node.get("layer") == "auto":
                 node["layer"], used = layer or model.cam_layer, True
             found[name] = construct(node, f"method.{item}", data=data, pool=data.reference)
@@ -327,18 +327,16 @@ def _methods(given: Any, model: Model, data: Data, layer: str | None) -> dict[st
     return found
 
 
-def _metrics(given: Any, model: Model, data: Data, features: Any) -> dict[str, Metric]:
+def _metrics(given: Any, data: Data, features: Any) -> dict[str, Metric]:
     """Metrics by name, with the unit that is chosen for all of them."""
-    unit = features if features is None or isinstance(features, str) else _feature_numbers(features)
+    unit = None if features is None else as_unit(features)
     if unit is not None:
         resolve(unit, data.shape)
     found: dict[str, Metric] = {}
     for name, item in _items("metric", given).items():
         if isinstance(item, str):
-            name = compose.settle(name)
-            found[name] = construct(
-                _node("metric", compose.settle(item)), f"metric.{item}", data=data
-            )
+            name, chosen = compose.settle(name), compose.settle(item)
+            found[name] = construct(folders.node("metric", chosen), f"metric.{item}", data=data)
         elif isinstance(item, type) or not hasattr(item, "measure"):
             raise InputError(
                 f"metric {name!r} is a {type(item).__name__}; give a name of conf/metric, or an "
@@ -351,33 +349,18 @@ def _metrics(given: Any, model: Model, data: Data, features: Any) -> dict[str, M
     return found
 
 
-def _feature_numbers(features: Any) -> Tensor:
-    return callers.tensor("features", features)
-
-
-def _node(group: str, name: str) -> dict[str, Any]:
-    """What a file of conf/ says."""
-    return folders.node(group, name)
-
-
 def _model(model: Any, x: Tensor) -> Model:
     """A model of the caller's, as a private copy around its weights."""
     if isinstance(model, Model):
-        return replace(model, module=_private(model.module))
+        return replace(model, module=callers.private(model.module))
     module = model if isinstance(model, nn.Module) else as_module(model, x)
     tensors = [*module.parameters(), *module.buffers()]
     function = getattr(module, "predict", getattr(module, "function", type(module)))
     return Model(
         name=type(module).__name__ if module is model else getattr(model, "__name__", "function"),
-        module=_private(module),
+        module=callers.private(module),
         class_names=(),
         cam_layer="",
         weights_hash=state_hash(module) if tensors else function_hash(function),
         source="given by the caller",
     )
-
-
-def _private(module: nn.Module) -> nn.Module:
-    own = callers.private(module)
-    assert isinstance(own, nn.Module)
-    return own

@@ -12,7 +12,6 @@ Sturmfels, Lundberg and Lee 2020, "Visualizing the Impact of Feature Attribution
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,14 +21,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from igbench.core import callers, rng
+from igbench.core.content import short_hash
 from igbench.core.dataset import Data
-from igbench.errors import (
-    InputError,
-    NotDefinedError,
-    check_choice,
-    check_finite,
-    check_positive,
-)
+from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
 
 
 class Baseline(Protocol):
@@ -331,9 +325,7 @@ class Given(Baseline):
         return _like(self.values[rows], x).clone()
 
     def __repr__(self) -> str:
-        content = self.values.contiguous().cpu().numpy().tobytes()
-        digest = hashlib.blake2b(content, digest_size=4).hexdigest()
-        return f"Given({tuple(self.values.shape)}, {digest})"
+        return f"Given({tuple(self.values.shape)}, {short_hash(self.values)})"
 
 
 def as_baseline(given: Baseline | str | float | Tensor | None, data: Data) -> Baseline:
@@ -360,17 +352,8 @@ def as_baseline(given: Baseline | str | float | Tensor | None, data: Data) -> Ba
     if callable(given) and not isinstance(given, type):
         _check_defined(given, data)
         return given
-    values = callers.tensor("baseline", given)
-    whole = (len(data), *data.shape)
-    try:
-        full = values.expand(whole)
-    except RuntimeError as error:
-        raise InputError(
-            f"baseline has shape {tuple(values.shape)}, which does not broadcast to the samples "
-            f"{whole}."
-        ) from error
-    check_finite("baseline", values)
-    return Given(full, data.sample_ids)
+    values, whole = callers.tensor("baseline", given), (len(data), *data.shape)
+    return Given(callers.broadcast("baseline", values, whole, "samples"), data.sample_ids)
 
 
 def _check_defined(baseline: Baseline, data: Data) -> None:

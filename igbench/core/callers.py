@@ -10,13 +10,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from igbench.errors import InputError, check_eval_mode, check_finite
+
+
+@overload
+def private(model: nn.Module) -> nn.Module: ...
+
+
+@overload
+def private(model: Callable[..., Any]) -> Callable[..., Any]: ...
 
 
 def private(model: nn.Module | Callable[..., Any]) -> nn.Module | Callable[..., Any]:
@@ -111,7 +119,6 @@ def placed(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
     if all(_at(t, device) and not _cast(t, wanted) for t in tensors):
         return module
     own = private(module)
-    assert isinstance(own, nn.Module)
     if own is module:
         raise InputError(
             f"the model is not on {device} in {dtype}, and it cannot be copied to put it there; "
@@ -224,15 +231,29 @@ def like(what: str, value: Any, x: Tensor) -> Tensor:
     Raises:
         InputError: Another shape, or NaN.
     """
-    found = tensor(what, value).to(x.device, x.dtype)
+    return broadcast(what, tensor(what, value).to(x.device, x.dtype), x.shape, "inputs")
+
+
+def broadcast(what: str, value: Tensor, shape: Sequence[int], whole: str) -> Tensor:
+    """A tensor of finite numbers, broadcast to a shape.
+
+    Args:
+        what: Name of the argument, for messages.
+        value: The tensor.
+        shape: Of the result.
+        whole: What has this shape, for messages.
+
+    Raises:
+        InputError: It does not broadcast, or holds NaN.
+    """
     try:
-        full = found.expand_as(x)
+        full = value.expand(*shape)
     except RuntimeError as error:
         raise InputError(
-            f"{what} has shape {tuple(found.shape)}, which does not broadcast to the inputs "
-            f"{tuple(x.shape)}."
+            f"{what} has shape {tuple(value.shape)}, which does not broadcast to the {whole} "
+            f"{tuple(shape)}."
         ) from error
-    check_finite(what, found)
+    check_finite(what, value)
     return full
 
 

@@ -19,9 +19,22 @@ def digest(tensor: Tensor) -> str:
     'int64 tensor of shape [1, 2], sha256 9d34149fbd1fe777'
     """
     kind = str(tensor.dtype).removeprefix("torch.")
-    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    hashed = hashlib.sha256(content).hexdigest()[:16]
+    hashed = hashlib.sha256(_bytes(tensor)).hexdigest()[:16]
     return f"{kind} tensor of shape {list(tensor.shape)}, sha256 {hashed}"
+
+
+def short_hash(tensor: Tensor) -> str:
+    """8 hexadecimal digits by which a text tells tensors apart.
+
+    >>> short_hash(torch.ones(2, 3))
+    '88f8780c'
+    """
+    return hashlib.blake2b(_bytes(tensor), digest_size=4).hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    found = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return bytes(found.numpy().tobytes())
 
 
 def content(value: Any) -> Hashable:

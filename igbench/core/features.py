@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from igbench.core import callers
 from igbench.errors import InputError, NotDefinedError
 
 
@@ -28,6 +30,15 @@ class Features:
 
 _AS_ELEMENTS = ("element", "pixel")
 """Features that are numbered as the elements (of the first channel) are."""
+
+
+def as_unit(features: Any) -> str | Tensor:
+    """The name of a unit as it is, or feature numbers in any form of an array as a tensor.
+
+    >>> as_unit("pixel"), as_unit([0, 0, 1])
+    ('pixel', tensor([0, 0, 1]))
+    """
+    return features if isinstance(features, str) else callers.tensor("features", features)
 
 
 def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:

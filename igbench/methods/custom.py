@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Batch
+from igbench.core.content import short_hash
 from igbench.methods.base import BaseMethod
 
 
@@ -124,9 +124,7 @@ class Precomputed(BaseMethod):
         return self.values[rows].to(batch.x)
 
     def __repr__(self) -> str:
-        content = self.values.detach().cpu().contiguous().numpy().tobytes()
-        digest = hashlib.blake2b(content, digest_size=4).hexdigest()
-        return f"Precomputed(maps of {len(self.sample_ids)} samples, {digest})"
+        return f"Precomputed(maps of {len(self.sample_ids)} samples, {short_hash(self.values)})"
 
 
 def one_by_one(batch: Batch, purpose: str, function: Callable[[Tensor, int], Tensor]) -> Tensor:

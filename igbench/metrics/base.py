@@ -24,7 +24,7 @@ from igbench.core import callers
 from igbench.core.active import restrict, restrict_features, restrict_maps
 from igbench.core.batch import Attribution, Batch, Measurement, Method, concatenate, mismatch
 from igbench.core.content import ByContent
-from igbench.core.features import Features, resolve
+from igbench.core.features import Features, as_unit, resolve
 from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
 from igbench.core.probe import Outputs, check_target, probe
@@ -278,6 +278,7 @@ class BaseMetric(ByContent):
         own = self.for_shape(batch.x.shape[1:])
         return own.measure(batch, attributions, own.observe(batch))
 
+    @callers.own_modes()
     def __call__(
         self,
         forward: Forward,
@@ -326,29 +327,7 @@ class BaseMetric(ByContent):
             InputError: Shapes that do not fit, a map of the wrong kind, NaN in a map, a class that
                 the model does not have, or a model whose rows are not functions of themselves.
         """
-        with callers.own_modes():
-            return self._called(
-                forward, inputs, attributions, target, baselines, output, features, kind, seed,
-                sample_ids, explain, method, active,
-            )  # fmt: skip
-
-    def _called(
-        self,
-        forward: Forward,
-        inputs: Array,
-        attributions: Maps,
-        target: Target,
-        baselines: float | Array,
-        output: Output,
-        features: str | Array | None,
-        kind: Kind,
-        seed: int,
-        sample_ids: Sequence[str] | None,
-        explain: Callable[[Tensor, Tensor | None], Tensor] | None,
-        method: Callable[[Batch], Tensor] | None,
-        active: Array | None,
-    ) -> Any:
-        own = self if features is None else self.with_features(_numbers(features))
+        own = self if features is None else self.with_features(as_unit(features))
         check_choice("kind", kind, ("global", "local"))
         check_whole("seed", seed)
         score = Score(callers.private(forward), output)
@@ -400,11 +379,6 @@ def _explained(found: Measurement, batch: Batch) -> Measurement:
 
 def _some(target: Tensor | None, rows: Tensor) -> Tensor | None:
     return None if target is None else target[rows]
-
-
-def _numbers(features: str | Array) -> str | Tensor:
-    """The name of a unit, or feature numbers as a tensor."""
-    return features if isinstance(features, str) else callers.tensor("features", features)
 
 
 def describe_unit(features: str | Tensor) -> str:
