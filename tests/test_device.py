@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -232,3 +233,66 @@ def test_cuda_with_channels_last():
         for one in (e, last)
     ]
     torch.testing.assert_close(*values, rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+def on_cuda(near: Batch) -> Batch:
+    """The same samples and the same model on the CUDA device."""
+    assert near.target is not None
+    score = copy.deepcopy(near.score).cuda()
+    x, start, target = near.x.cuda(), near.baseline.cuda(), near.target.cuda()
+    return replace(near, score=score, x=x, baseline=start, target=target)
+
+
+DOUBLE = {"rtol": 1e-8, "atol": 1e-10}
+"""Sums of some hundred float64 products in another order, and differences of a few such sums."""
+
+
+@cuda
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_on_cuda_give_the_map_of_the_cpu(config, name):
+    near, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
+    if name in PIECEWISE_LINEAR:
+        near = take(near, [1])
+    found = m(on_cuda(near))
+    assert found.is_cuda
+    torch.testing.assert_close(found.cpu(), m(near), **DOUBLE)
+
+
+@cuda
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_on_cuda_give_the_numbers_of_the_cpu(config, name):
+    near, m = batch(), metric(config, name)
+    expected = measured(m, near, maps_for(near))
+    there = on_cuda(near)
+    maps = {k: replace(a, values=a.values.cuda()) for k, a in maps_for(near).items()}
+    for key, found in measured(m, there, maps).items():
+        torch.testing.assert_close(found.value.cpu(), expected[key].value, **DOUBLE)
+
+
+@cuda
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_never_synchronise_the_cuda_device(config, name):
+    """As many waits for many draws or steps in many calls as for few, by the driver's own count."""
+    few = many = metric(config, name)
+    for argument, (small, large) in LOOPS[name].items():
+        few, many = (replace(m, **{argument: v}) for m, v in ((few, small), (many, large)))
+    assert synchronisations(many, rows=3) == synchronisations(few, rows=64)
+
+
+def synchronisations(m: Metric, rows: int) -> int:
+    """Warnings of CUDA's debug mode while a metric observes and measures two maps."""
+    near = batch()
+    near.score.batch_size = rows
+    there = on_cuda(near)
+    g = torch.Generator().manual_seed(0)
+    values = torch.randn(2, *near.x.shape, generator=g, dtype=near.x.dtype).cuda()
+    maps = {str(i): Attribution(v, GLOBAL, Simple(1)) for i, v in enumerate(values)}
+    measured(m, there, maps)  # what is allocated and planned once is done here
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            measured(m, there, maps)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(w.message) for w in caught)
