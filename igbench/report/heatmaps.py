@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,12 @@ Scale = Literal["per_map", "per_row"]
 
 PERCENTILE = 99.5
 MAX_IMAGES = 8
+WIDE = 12
+"""Methods side by side, at most; more of them wrap."""
+ACROSS = 9
+"""Pictures side by side where they wrap, at most."""
+MAX_WRAPPED = 3
+"""Images where the maps wrap, at most."""
 SIGNED = "RdBu_r"
 UNSIGNED = "Purples"
 FAINT = 0.35
@@ -46,6 +52,8 @@ class MapImage:
 def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
     """Draw images and their maps; None if the run has no maps of images.
 
+    More than 12 methods wrap: each of the first images gets a block of several rows.
+
     Signed maps are red where they raise the score, blue where they lower it, white at 0, with
     symmetric limits at the 99.5th percentile of |a|; magnitudes run from white at 0 to violet at
     the same percentile.  The image shows through in grey.
@@ -61,6 +69,8 @@ def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
     chosen = (ordered or list(inputs))[:MAX_IMAGES]
     if not chosen or not any(records.maps.get(m) for m in methods):
         return None
+    if len(methods) > WIDE:
+        return _wrapped(records, chosen[:MAX_WRAPPED], methods, scale)
     size = min(1.15, max(0.8, 10.5 / (len(methods) + 1)))
     with styles.style():
         figure = styles.canvas(0.95 + size * (len(methods) + 1), 0.8 + size * len(chosen))
@@ -77,16 +87,47 @@ def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
 
 
 def _draw_row(
-    row: np.ndarray, records: Records, sample: str, methods: list[str], scale: Scale
+    row: Sequence[Axes], records: Records, sample: str, methods: list[str], scale: Scale
+) -> None:
+    """Draw the image and its maps; the axes to the left of them are labelled with the target."""
+    _draw_maps(row, records, sample, methods, scale)
+    row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
+                      fontsize=7, labelpad=4)  # fmt: skip
+
+
+def _wrapped(records: Records, chosen: list[str], methods: list[str], scale: Scale) -> Figure:
+    """Draw the maps of each image as a block of several rows, every map under its name."""
+    rows, size = -(-(len(methods) + 1) // ACROSS), 1.2
+    across = -(-(len(methods) + 1) // rows)  # no row that is nearly empty
+    with styles.style():
+        block = (size + 0.18) * rows + 0.25
+        figure = styles.canvas(size * across, 0.6 + block * len(chosen))
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+        parts: Any = figure.subfigures(
+            len(chosen) + 1, 1, height_ratios=[*[block] * len(chosen), 0.6]
+        )
+        for part, sample in zip(parts, chosen, strict=False):
+            part.suptitle(row_label(records.run, sample).replace("\n", ", "), fontsize=8.5)
+            axes = part.subplots(rows, across, squeeze=False).flatten()
+            _draw_maps(axes, records, sample, methods, scale)
+            for place, head in zip(axes, ["Input", *map(styles.label, methods)], strict=False):
+                place.set_title(textwrap.fill(head, 22), fontsize=7, pad=2)
+            for place in axes[len(methods) + 1 :]:
+                place.set_axis_off()
+        _legend(parts[-1], {records.run.methods[m].signed for m in methods}, scale)
+    return figure
+
+
+def _draw_maps(
+    row: Sequence[Axes], records: Records, sample: str, methods: list[str], scale: Scale
 ) -> None:
     image = np.asarray(records.maps["inputs"][sample])
     grey = pale_grey(image)
     maps = {m: records.maps.get(m, {}).get(sample) for m in methods}
     limits = _limits(maps, records.run.methods, scale)
     _show(row[0], MapImage(image / 255.0))
-    row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
-                      fontsize=7, labelpad=4)  # fmt: skip
-    for axes, method in zip(row[1:], methods, strict=True):
+    for axes, method in zip(row[1:], methods, strict=False):
         found = maps[method]
         if found is None:
             _show(axes, MapImage(np.full((*grey.shape[:2], 3), 0.93), "no map"))

@@ -265,6 +265,21 @@ def test_zero_nan_and_missing_maps_are_labelled(records: Records) -> None:
     assert "no map" in [t.get_text() for a in figure.axes for t in a.texts]
 
 
+def test_many_methods_wrap_and_every_map_stands_under_its_name(records: Records) -> None:
+    several = with_maps(records, photographs=4)
+    names = [f"method_{i}" for i in range(27)]
+    specs = dict.fromkeys(names, records.run.methods["ig"])
+    maps = {"inputs": several.maps["inputs"], **dict.fromkeys(names, several.maps["ig"])}
+    figure = heatmaps.grid(replace(several, run=replace(several.run, methods=specs), maps=maps))
+    assert figure is not None
+    assert figure.get_size_inches()[0] < 11, "as wide as a page"
+    images = [a for a in figure.axes if a.images and a.get_title()]
+    assert len(images) == heatmaps.MAX_WRAPPED * 28
+    heads = [a.get_title() for a in images]
+    assert heads[:3] == ["Input", "Method 0", "Method 1"]
+    assert heads.count("Method 26") == heatmaps.MAX_WRAPPED
+
+
 def test_per_row_scale_shares_the_largest_limit_of_a_kind() -> None:
     maps = {"ig": np.full(4, 1.0), "occlusion": np.full(4, -3.0), "saliency": np.full(4, 9.0)}
     assert heatmaps._limits(maps, METHODS, "per_map") == {"ig": 1, "occlusion": 3, "saliency": 9}
