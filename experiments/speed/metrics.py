@@ -78,7 +78,7 @@ def load(photographs: int) -> tuple[Batch, dict[str, Attribution], nn.Module]:
         f"method=[{','.join(METHODS)}]",
         "method.ig.n_steps=8",
         "method.gradient_shap.arguments.n_samples=4",
-        "method.smoothgrad.noise_tunnel.nt_samples=4",
+        "method.smoothgrad.draws=4",
         "method.occlusion.arguments.sliding_window_shapes=[3,56,56]",
         "method.occlusion.arguments.strides=[3,56,56]",
     ]

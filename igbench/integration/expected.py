@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -143,6 +144,63 @@ def smooth_integrated_gradients(
         own_target = take(target, slice(i, i + 1))
         maps.append(weighted_gradients(score, x[i], own_target, draws * n_steps, rows) / draws)
     return torch.stack(maps).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and unbiased variance of the gradient over draws.
+
+    Attributes:
+        mean: (N, *F) float64.
+        variance: (N, *F) float64, zero for a single draw.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+def noisy_gradients(
+    score: Score,
+    x: Tensor,
+    target: Tensor | None = None,
+    *,
+    sample_ids: Sequence[str],
+    draws: int = 50,
+    noise: float = 0.15,
+    seed: int = 0,
+) -> Moments:
+    """Mean and variance of the gradient at noisy copies of the input (Smilkov et al. 2017).
+
+    Sums are taken of what the gradients differ from the first one by, so that the variance of a
+    constant gradient is exactly zero, and a large mean does not drown a small variance.
+
+    Args:
+        score: f.
+        x: (N, *F).
+        target: (N,) class indices, or None.
+        sample_ids: N identifiers, keys of the noise.
+        draws: Noisy copies of each sample.
+        noise: Standard deviation, as a share of max - min of each sample.
+        seed: Seed of the noise.
+    """
+    means, variances = [], []
+    for i, sample_id in enumerate(sample_ids):
+
+        def build(draw: Tensor, one: Tensor = x[i], name: str = sample_id) -> Tensor:
+            return torch.stack([noisy_copy(one, noise, seed, name, d) for d in draw.tolist()])
+
+        own_target = take(target, slice(i, i + 1))
+        first: Tensor | None = None
+        total, squares = (torch.zeros(x.shape[1:], dtype=F64, device=x.device) for _ in range(2))
+        for _, _, gradient in draws_of_one(score, draws, own_target, build, x.device):
+            first = gradient[0].double() if first is None else first
+            off = gradient.double() - first
+            total += off.sum(dim=0)
+            squares += off.square().sum(dim=0)
+        mean = total / draws
+        means.append(mean if first is None else first + mean)
+        variances.append((squares - draws * mean.square()).clamp_min(0) / max(1, draws - 1))
+    return Moments(torch.stack(means), torch.stack(variances))
 
 
 def noisy_copy(x: Tensor, noise: float, seed: int, sample_id: str, draw: int) -> Tensor:

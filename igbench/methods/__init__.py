@@ -41,6 +41,7 @@ from igbench.methods.ig_exact import ExactIntegratedGradients
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.methods.path_ig import PathIG
 from igbench.methods.smooth_ig import SmoothIG
+from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 
 __all__ = [
     "IDGI",
@@ -58,6 +59,9 @@ __all__ = [
     "IntegratedGradients",
     "PathIG",
     "Random",
+    "SmoothGrad",
+    "SmoothGradSquared",
     "SmoothIG",
+    "VarGrad",
     "explain",
 ]

@@ -47,6 +47,8 @@ LABELS = {
     "deep_lift": "DeepLIFT",
     "grad_cam": "Grad-CAM",
     "smoothgrad": "SmoothGrad",
+    "smoothgrad_squared": "SmoothGrad squared",
+    "vargrad": "VarGrad",
     "sensitivity_n": "Sensitivity-n",
     "max_sensitivity_n": "Max-sensitivity-n",
     "max_sensitivity": "Max-sensitivity",

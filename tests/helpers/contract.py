@@ -39,6 +39,7 @@ def composed() -> dict[str, Any]:
             f"method=[{','.join(METHODS)}]",
             f"metric=[{','.join(METRICS)}]",
             "method.grad_cam.layer=features",
+            *(f"method.{m}.draws=6" for m in ("smoothgrad", "smoothgrad_squared", "vargrad")),
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
         ]
