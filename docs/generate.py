@@ -43,7 +43,7 @@ KINDS = {
     ("oracle", "global"): "oracles: independent implementations",
     ("control", "global"): "controls: maps that know nothing of the model",
 }
-FEW_METHODS = ("ig", "gradient_shap", "occlusion", "grad_cam", "random (control)")
+FEW_METHODS = ("ig", "gradient_shap", "occlusion", "grad_cam_signed", "random (control)")
 FEW_METRICS = ("completeness", "sensitivity_n", "deletion", "insertion", "srg")
 SITE = (
     "README.md",

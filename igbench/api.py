@@ -22,16 +22,18 @@ from igbench.core import callers
 from igbench.core.batch import Method, Metric
 from igbench.core.dataset import Data
 from igbench.core.features import as_unit, resolve
+from igbench.core.layers import AUTO, check_layer, with_cam_layer
 from igbench.core.model import Model, Preprocess, as_module, function_hash
 from igbench.core.outputs import as_target
 from igbench.core.score import Output, Score
 from igbench.data.given import given as given_data
-from igbench.errors import InputError, SampleError, check_choice, check_whole, suggestion
+from igbench.errors import InputError, SampleError, check_choice, check_whole
 from igbench.evaluation import loading, loop
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
 from igbench.evaluation.results import Results
+from igbench.methods.base import BaseMethod
 from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
 from igbench.records import stats, store, view
@@ -145,7 +147,7 @@ def evaluate(
             or one for each sample.
         features: What one feature is, for all metrics that have a choice, see
             `igbench.core.features.resolve`; by default that of each metric.
-        layer: Name of the layer for Grad-CAM.
+        layer: Name of the layer for Grad-CAM and its kin; by default the last with spatial axes.
         preprocess: For folders of images: from an image of Pillow to a tensor.
         limit: Number of samples, the first ones; all by default.  Up to 16 of the others become the
             pool that baselines and methods may use.
@@ -229,7 +231,10 @@ def _experiment(
     dtypes = callers.dtypes(wrapped.module)
     dtype = dtypes.pop() if len(dtypes) == 1 else x.dtype
     device = next((p.device for p in wrapped.module.parameters()), x.device)
-    chosen = _methods(methods, wrapped, source, layer)
+    items = _items("method", methods)
+    if layer is None and any(_looks_into_a_layer(item) for item in items.values()):
+        wrapped = with_cam_layer(wrapped, x[:1].to(device, dtype))
+    chosen = _methods(items, wrapped, source, layer)
     classes = _target(target, len(source))
     labels = torch.tensor([v for v in source.labels if v is not None], dtype=torch.int64)
     explained = target == "label" if isinstance(data, Data) else True
@@ -300,30 +305,34 @@ def _items(group: str, given: Any) -> dict[str, Any]:
     return found
 
 
-def _methods(given: Any, model: Model, data: Data, layer: str | None) -> dict[str, Method]:
+def _looks_into_a_layer(item: Any) -> bool:
+    """Whether a method takes its layer from the model or from the argument `layer`."""
+    if isinstance(item, str):
+        return folders.node("method", item).get("layer") == AUTO
+    return isinstance(item, BaseMethod) and getattr(item, "layer", "") == AUTO
+
+
+def _methods(
+    items: Mapping[str, Any], model: Model, data: Data, layer: str | None
+) -> dict[str, Method]:
     """Attribution methods by name."""
+    looking = {name for name, item in items.items() if _looks_into_a_layer(item)}
+    if layer is not None:
+        if not looking:
+            raise InputError(
+                f"layer={layer!r} is for methods that look into a layer, and none of "
+                f"{', '.join(items)} does; leave it out, or choose grad_cam."
+            )
+        check_layer(model.module, layer)
+    known = layer or model.cam_layer or AUTO
     found: dict[str, Method] = {}
-    used = layer is None
-    for name, item in _items("method", given).items():
+    for name, item in items.items():
         if isinstance(item, str):
-            node = folders.node("method", item)
-            if node.get("layer") == "auto":
-                node["layer"], used = layer or model.cam_layer, True
+            node = folders.node("method", item) | ({"layer": known} if name in looking else {})
             found[name] = construct(node, f"method.{item}", data=data, pool=data.reference)
         else:
-            found[name] = as_method(name, item, data.sample_ids, data.shape)
-    if not used:
-        raise InputError(
-            f"layer={layer!r} is for methods that look into a layer, and none of "
-            f"{', '.join(found)} does; leave it out, or choose grad_cam."
-        )
-    if layer is not None and layer not in dict(model.module.named_modules()):
-        layers = [n for n, _ in model.module.named_modules() if n]
-        top = ", ".join(n for n in layers if "." not in n)
-        raise InputError(
-            f"the model has no layer {layer!r}; its top layers are {top}."
-            f"{suggestion(layer, layers)}"
-        )
+            own = replace(item, layer=known) if name in looking else item
+            found[name] = as_method(name, own, data.sample_ids, data.shape)
     return found
 
 

@@ -43,7 +43,7 @@ METHODS = (
     "gradient_shap",
     "smoothgrad",
     "occlusion",
-    "grad_cam",
+    "grad_cam_signed",
     "random",
 )
 Scores = dict[str, np.ndarray]

@@ -20,6 +20,7 @@ from igbench.core import callers
 from igbench.core.batch import Method
 from igbench.core.dataset import Data
 from igbench.core.inference import PRECISIONS, Compiled, InferenceOptions
+from igbench.core.layers import AUTO, with_cam_layer
 from igbench.core.model import Model
 from igbench.core.probe import Outputs
 from igbench.core.score import Score
@@ -58,11 +59,14 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         raise InputError(f"the data set {data.name!r} has no samples.")
     dtype = DTYPES[config["dtype"]]
     model = replace(model, module=callers.placed(model.module, device, dtype))
+    samples = [x for _, x in loading.some(data, _loading(config), 3)]
+    fitting = [x for x in samples if tuple(x.shape) == data.shape]
+    if fitting and any(node.get("layer") == AUTO for node in config["method"].values()):
+        model = with_cam_layer(model, fitting[0][None].to(device, dtype))
     methods = {
         name: construct(_with_layer(node, model), f"method.{name}", data=data, pool=data.reference)
         for name, node in config["method"].items()
     }
-    samples = [x for _, x in loading.some(data, _loading(config), 3)]
     outputs = _outputs(config, model, data, samples, device, methods)
     return Experiment(
         name=str(config["name"]),
@@ -294,4 +298,6 @@ def _quick(config: Mapping[str, Any], model: Model, device: torch.device) -> Inf
 
 
 def _with_layer(node: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
-    return {**node, "layer": model.cam_layer} if node.get("layer") == "auto" else node
+    """The node with the model's layer for `auto`, where that is known."""
+    known = node.get("layer") == AUTO and model.cam_layer
+    return {**node, "layer": model.cam_layer} if known else node

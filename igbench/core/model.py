@@ -43,7 +43,8 @@ class Model:
         name: Name in every table.
         module: Maps (N, *F) to (N, K); an `ArrayFunction` for models outside torch.
         class_names: K names.
-        cam_layer: Dotted name of the last layer with spatial axes, for Grad-CAM; "" for none.
+        cam_layer: Dotted name of the layer for Grad-CAM and its kin, the last with spatial axes;
+            "" where it is not known, and found when a method asks for it.
         weights_hash: SHA-256 over the parameters and buffers.
         source: Origin of the weights, in words.
         preprocess: For models of photographs.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from igbench.core.outputs import Output, logits, repeat_target, select
 from igbench.errors import InputError, check_choice, check_eval_mode, check_positive
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -213,18 +214,25 @@ class Score(nn.Module):
         rows_of: Callable[[slice], tuple[Tensor, Tensor | None]],
         call: Callable[[Tensor, Tensor | None], Tensor],
     ) -> Tensor:
-        parts: list[Tensor] = []
+        parts = list(self.in_chunks(count, lambda part: call(*rows_of(part))))
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    def in_chunks(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
+        """Yield what `work` makes of each chunk of `batch_size` rows of 0..count-1.
+
+        A chunk that does not fit into memory is cut in half, and so are all that follow.
+        """
         start = 0
         while start < count:
             part = slice(start, min(start + self.batch_size, count))
             try:
-                parts.append(call(*rows_of(part)))
+                found = work(part)
             except RuntimeError as error:
                 if not self.shrink(error):
                     raise
                 continue
+            yield found
             start = part.stop
-        return torch.cat(parts) if parts else torch.zeros(0)
 
 
 def is_out_of_memory(error: Exception) -> bool:

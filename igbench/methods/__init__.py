@@ -28,11 +28,18 @@ batch's own baseline, so for methods that start elsewhere it shows how far apart
 
 from igbench.methods.base import BaseMethod, explain
 from igbench.methods.blur_ig import BlurIG
+from igbench.methods.cam import (
+    GradCam,
+    GradCamPlusPlus,
+    GradCamSigned,
+    HiResCam,
+    LayerCam,
+    ScoreCam,
+)
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
 from igbench.methods.custom import CallableMethod
 from igbench.methods.expected_gradients import ExpectedGradients
-from igbench.methods.grad_cam import GradCam
 from igbench.methods.guided_ig import GuidedIG
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
@@ -55,10 +62,15 @@ __all__ = [
     "ExactIntegratedGradients",
     "ExpectedGradients",
     "GradCam",
+    "GradCamPlusPlus",
+    "GradCamSigned",
     "GuidedIG",
+    "HiResCam",
     "IntegratedGradients",
+    "LayerCam",
     "PathIG",
     "Random",
+    "ScoreCam",
     "SmoothGrad",
     "SmoothGradSquared",
     "SmoothIG",

@@ -9,13 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+from igbench.core.layers import auto_layer
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, one_line, suggestion
 from igbench.models import labels
 from igbench.models import weights as weights_files
-from igbench.models.layers import last_spatial_child
 
 INSTEAD = "use model=torch_module model.factory=timm.create_model with your own preprocessing"
 
@@ -73,7 +74,7 @@ def timm_model(
         name=arch,
         module=module,
         class_names=labels.class_names(class_names, count, _IMAGENET_CATEGORIES),
-        cam_layer=last_spatial_child(module, tuple(config["input_size"])),
+        cam_layer=auto_layer(module, torch.zeros(1, *config["input_size"])),
         weights_hash=weights_files.state_hash(module),
         source=f"timm {arch}, {source}",
         preprocess=preprocess,

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from igbench.core.layers import auto_layer
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, typed_line
 from igbench.models import labels, own
 from igbench.models import weights as weights_files
 from igbench.models.exported import Program
-from igbench.models.layers import last_spatial_child
 
 
 def torch_module(
@@ -51,7 +51,7 @@ def torch_module(
         interpolation: "bilinear" or "bicubic".
         input_shape: Shape of one input, where there is no preprocessing to say it.
         class_names: K names, or a file with one name a line; null for "0", "1", ...
-        cam_layer: Layer for Grad-CAM; null for the last child with spatial axes.
+        cam_layer: Layer for Grad-CAM; null for the last with spatial axes.
 
     Raises:
         InputError: The factory cannot be imported, fails or returns no module, the weights do not
@@ -95,7 +95,7 @@ def _cam_layer(
     if given is not None:
         return given
     look = steps is not None and not isinstance(module, Program)
-    return last_spatial_child(module, shape) if look else ""
+    return auto_layer(module, torch.zeros(1, *shape)) if look else ""
 
 
 def _script_hash(module: Any) -> str:

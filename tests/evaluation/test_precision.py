@@ -23,7 +23,7 @@ from igbench.errors import InputError, SampleError
 from igbench.evaluation import precision
 from igbench.evaluation.experiment import Experiment
 from igbench.integration.integrate import input_gradient
-from igbench.methods.grad_cam import GradCam
+from igbench.methods.cam import GradCamSigned
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_exact import ExactIntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
@@ -181,7 +181,7 @@ def test_what_looks_inside_uses_the_model_itself(monkeypatch):
         InferenceOptions(compiled=Compiled(plain.score.model, "inductor")), smooth=False
     )
     quick = replace(quick, score=Score(plain.score.model, batch_size=64, quick=quick.score.quick))
-    for m in (GradCam("features"), ExactIntegratedGradients(), IDGI(4)):
+    for m in (GradCamSigned("features"), ExactIntegratedGradients(), IDGI(4)):
         assert torch.equal(m(quick), m(plain))
     quick.score.evaluate(quick.x, quick.target)
     assert calls == []

@@ -38,7 +38,7 @@ def composed() -> dict[str, Any]:
             "experiment=digits_resnet",
             f"method=[{','.join(METHODS)}]",
             f"metric=[{','.join(METRICS)}]",
-            "method.grad_cam.layer=features",
+            *(f"method.{m}.layer=features" for m in METHODS if m.endswith("_cam") or "cam_" in m),
             *(f"method.{m}.draws=6" for m in ("smoothgrad", "smoothgrad_squared", "vargrad")),
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),

@@ -24,11 +24,14 @@ SHAPES = {
     "video": (1, 2, 4, 4),
     "packed": (11,),
 }
-IMAGES_ALONE = {"blur_ig", "edges", "grad_cam"}
+CAMS = (
+    "grad_cam", "grad_cam_plus_plus", "grad_cam_signed", "hires_cam", "layer_cam", "score_cam"
+)  # fmt: skip
+IMAGES_ALONE = {"blur_ig", "edges", *CAMS}
 NEEDS = {
     "expected_gradients": "needs samples that are never evaluated",
     "ig_averaged": "does not define white",
-    "grad_cam": "the name of one of its layers",
+    **dict.fromkeys(CAMS, "the name of one of its layers"),
 }
 """What plain tensors lack, and what a method says where it is missing."""
 NAMES = compose.choices("method")

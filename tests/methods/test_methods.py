@@ -13,7 +13,7 @@ from igbench.methods import (
     CallableMethod,
     Captum,
     Edges,
-    GradCam,
+    GradCamSigned,
     IntegratedGradients,
     PathIG,
     Random,
@@ -99,7 +99,7 @@ class GapNet(nn.Module):
 
 def test_grad_cam_of_a_network_without_biases_sums_to_the_output():
     net, x, target = GapNet(), cf.images(3), torch.tensor([0, 1, 3])
-    found = GradCam("conv", mode="nearest")(batch_of(net, x, target))
+    found = GradCamSigned("conv", mode="nearest")(batch_of(net, x, target))
     assert found.shape == x.shape
     expected = net(x).gather(1, target[:, None])[:, 0].detach()
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), expected, rtol=1e-9, atol=1e-12)
@@ -107,9 +107,9 @@ def test_grad_cam_of_a_network_without_biases_sums_to_the_output():
 
 def test_grad_cam_names_the_layers_there_are():
     with pytest.raises(InputError, match="features"):
-        GradCam("layer4")(batch_of(cf.small_net(), cf.images(1), torch.tensor([0])))
+        GradCamSigned("layer4")(batch_of(cf.small_net(), cf.images(1), torch.tensor([0])))
     with pytest.raises(InputError, match="needs images"):
-        GradCam("layer4")(batch_of(cf.product, cf.row(1, 2)))
+        GradCamSigned("layer4")(batch_of(cf.product, cf.row(1, 2)))
 
 
 def test_controls():
@@ -165,4 +165,4 @@ def test_callable_of_one_sample_and_of_a_batch():
 def test_titles_say_the_parameters():
     assert IntegratedGradients("left", 7).spec.title == "Integrated Gradients (left, 7 steps)"
     assert PathIG(title="{a}").spec.title == "{a} (50 steps)"
-    assert (Random().spec.role, GradCam("x").spec.role) == ("control", "method")
+    assert (Random().spec.role, GradCamSigned("x").spec.role) == ("control", "method")

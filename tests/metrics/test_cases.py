@@ -20,8 +20,8 @@ from igbench.core.features import resolve
 from igbench.core.score import Output, Score
 from igbench.errors import InputError
 from igbench.integration.integrate import integrated_gradients
+from igbench.methods.cam import GradCamSigned
 from igbench.methods.captum import Captum
-from igbench.methods.grad_cam import GradCam
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.faithfulness.correlation import (
     FaithfulnessCorrelation,
@@ -424,7 +424,7 @@ def test_completeness_of_grad_cam(scalar):
         p_own = p[torch.arange(3), target]
         total, change = p_own * (own - (p * z).sum(dim=1)), p_own - 0.25
     b = Batch(Score(net, scalar), x, 0 * x, target, ("a", "b", "c"), "pixel")
-    phi = GradCam("conv", mode="nearest")(b)
+    phi = GradCamSigned("conv", mode="nearest")(b)
     torch.testing.assert_close(phi.sum(dim=(1, 2, 3)), total, rtol=1e-10, atol=1e-13)
     for relative in (True, False):
         gap = (total - change).abs() / (change.abs() if relative else 1)

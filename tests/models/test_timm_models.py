@@ -56,7 +56,7 @@ def test_a_file_of_a_transformer(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert torch.equal(model.module(images(32)), expected(images(32)))
     assert (len(model.class_names), model.class_names[0]) == (1000, "tench")
-    assert model.cam_layer == ""
+    assert model.cam_layer == "blocks.1.norm1"
     half = (0.5, 0.5, 0.5)
     assert model.preprocess == Preprocess(35, 32, half, half, "bicubic")  # 32 / 0.9
 
@@ -84,11 +84,14 @@ def test_gradients_pass_through_attention(vit: Model) -> None:
     torch.testing.assert_close(phi.sum(), change, rtol=1e-3, atol=1e-4)
 
 
-def test_grad_cam_refuses_tokens(vit: Model) -> None:
-    for layer, message in (("", "have no such layer"), ("blocks.1", "has tokens or vectors")):
+def test_grad_cam_refuses_tokens_that_no_patch_speaks_through(vit: Model) -> None:
+    wrong = (("", "have no such layer"), ("blocks.1", "only the class token"), ("head", "vectors"))
+    for layer, message in wrong:
         with pytest.raises(InputError, match=message) as error:
             explain(GradCam(layer), vit.module, images(32)[:1], target=torch.tensor([3]))
         assert "\n" not in str(error.value)
+    found = explain(GradCam(vit.cam_layer), vit.module, images(32)[:1], target=torch.tensor([3]))
+    assert bool(found.isfinite().all())
 
 
 def test_pretrained_weights_come_from_the_cache(

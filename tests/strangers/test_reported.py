@@ -24,7 +24,7 @@ from igbench import metrics
 from igbench.captum import IntegratedGradients as CaptumIG
 from igbench.captum import LayerIntegratedGradients, NoiseTunnel, infidelity
 from igbench.errors import InputError
-from igbench.methods import CallableMethod, GradCam, IntegratedGradients, SmoothIG, explain
+from igbench.methods import CallableMethod, GradCamSigned, IntegratedGradients, SmoothIG, explain
 from tests.strangers.models import plain, rows
 
 IG = IntegratedGradients()
@@ -159,12 +159,12 @@ def images(n: int = 3) -> Tensor:
 def test_each_image_of_a_batch_has_its_own_cam():
     """pytorch-grad-cam 322 (one map for a batch), 144 (alike within a batch)."""
     model, x, target = Camera(), images(), [0, 2, 1]
-    found = explain(GradCam("conv"), model, x, target=target)
+    found = explain(GradCamSigned("conv"), model, x, target=target)
     assert found.shape == x.shape
     expected = model(x)[torch.arange(3), target]
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), expected.detach())
     for i, k in enumerate(target):
-        alone = explain(GradCam("conv"), model, x[i : i + 1], target=k)
+        alone = explain(GradCamSigned("conv"), model, x[i : i + 1], target=k)
         torch.testing.assert_close(found[i : i + 1], alone)
 
 
@@ -179,12 +179,12 @@ def test_hooks_go_away_also_when_the_model_fails():
             return out
 
     model = Camera()
-    explain(GradCam("conv"), model, images(), target=0)
+    explain(GradCamSigned("conv"), model, images(), target=0)
     LayerIntegratedGradients(model, model.conv).attribute(images(), target=0)
     assert hooks(model) == 0
     model = Failing()
     with pytest.raises(RuntimeError, match="no gradients today"):
-        explain(GradCam("conv"), model, images(), target=0)
+        explain(GradCamSigned("conv"), model, images(), target=0)
     with pytest.raises(RuntimeError, match="no gradients today"):
         LayerIntegratedGradients(model, model.conv).attribute(images(), target=0)
     assert hooks(model) == 0
@@ -207,8 +207,10 @@ def test_activations_are_those_of_the_layer_not_of_what_works_in_place_after_it(
             return self.head(z.mean(dim=(2, 3)))
 
     x = images() - 0.5
-    found = explain(GradCam("conv"), Overwriting(True), x, target=1)
-    torch.testing.assert_close(found, explain(GradCam("conv"), Overwriting(False), x, target=1))
+    found = explain(GradCamSigned("conv"), Overwriting(True), x, target=1)
+    torch.testing.assert_close(
+        found, explain(GradCamSigned("conv"), Overwriting(False), x, target=1)
+    )
     model = Overwriting(True)
     refused(
         "an operation in place overwrites what leaves the layer.*inplace=False",
@@ -232,7 +234,7 @@ def test_a_cam_that_is_negative_everywhere():
             return -self.layer(x).mean(dim=(1, 2, 3))
 
     x = images()
-    found = explain(GradCam("layer", mode="nearest"), Negative(), x)
+    found = explain(GradCamSigned("layer", mode="nearest"), Negative(), x)
     torch.testing.assert_close(found, -x / 16)
     score = metrics.insertion(Negative(), x, torch.zeros_like(x))
     assert score.value.isnan().all()
@@ -251,7 +253,7 @@ class ImageClassifierOutput:
 @pytest.mark.parametrize("pack", [ImageClassifierOutput, lambda out: (out, out[:, :1])])
 def test_outputs_that_are_objects_or_tuples(pack):
     """pytorch-grad-cam 481, 386, 216: an output object, or 'tuple', has no attribute 'cpu'."""
-    x, methods = images(), {"cam": GradCam("conv"), "ig": "ig"}
+    x, methods = images(), {"cam": GradCamSigned("conv"), "ig": "ig"}
     found = igbench.evaluate(Camera(pack), x, methods=methods, metrics=["completeness"])
     expected = igbench.evaluate(Camera(), x, methods=methods, metrics=["completeness"])
     assert scores(found) == scores(expected)

@@ -16,10 +16,10 @@ from igbench.core.score import Score
 from igbench.data.digits import digits
 from igbench.errors import InputError
 from igbench.integration.integrate import input_gradient, integrated_gradients
+from igbench.methods.cam import GradCamSigned
 from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
 from igbench.methods.custom import CallableMethod
-from igbench.methods.grad_cam import GradCam
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.axiomatic.convergence import ConvergenceError
@@ -85,7 +85,7 @@ def number(metric: Metric, batch: Batch, method: Method) -> float:
 class TestLinearity:
     @pytest.mark.parametrize("a", [1.0, -2.5])
     def test_methods_that_are_linear_in_f(self, a):
-        for method in (Gradient(), Power(1), IG, GradCam("features")):
+        for method in (Gradient(), Power(1), IG, GradCamSigned("features")):
             # The maps differ by the rounding of sums of 192 gradients.
             assert float(scored(Linearity(a), photographs(), method).value.max()) < 1e-12
 
@@ -157,7 +157,7 @@ class TestImplementationInvariance:
     @pytest.mark.parametrize("rewrite", ["split", "bend", "both"])
     def test_functions_of_the_function(self, rewrite):
         batch = photographs(smooth=False)
-        for method in (Gradient(), IG, GradCam("features"), GradCam("features.0")):
+        for method in (Gradient(), IG, GradCamSigned("features"), GradCamSigned("features.0")):
             found = scored(ImplementationInvariance(rewrite), batch, method).value
             assert float(found.max()) < 1e-12
 
@@ -235,7 +235,7 @@ class TestDummy:
         found = scored(Dummy(share=0.25), batch, Random())
         torch.testing.assert_close(found.value, expected.mean(dim=0))
         # An enlarged map of a layer spreads over what is ignored.
-        assert float(scored(Dummy(), batch, GradCam("features")).value.min()) > 0.1
+        assert float(scored(Dummy(), batch, GradCamSigned("features")).value.min()) > 0.1
 
     def test_planting_is_keyed_by_sample_and_seed(self):
         batch = photographs()

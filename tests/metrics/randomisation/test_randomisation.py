@@ -20,9 +20,9 @@ from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.integration.integrate import input_gradient
+from igbench.methods.cam import GradCamSigned
 from igbench.methods.controls import Edges
 from igbench.methods.custom import CallableMethod
-from igbench.methods.grad_cam import GradCam
 from igbench.metrics.randomisation.logit import RandomLogit
 from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt, entropy
 from igbench.metrics.randomisation.network import layers_in_order, network, stages
@@ -249,7 +249,7 @@ class TestMprt:
             assert float(own.value.max()) < 0.95
 
     def test_methods_find_their_layers_in_the_copy(self):
-        found = scored(Mprt(stages=None), photographs(), GradCam("features"))
+        found = scored(Mprt(stages=None), photographs(), GradCamSigned("features"))
         assert bool(torch.isfinite(found.value).all())
         assert float(found.value.max()) < 1 - 1e-6
 
