@@ -20,8 +20,8 @@ from tests.helpers.contract import (
     GLOBAL,
     METHODS,
     METRICS,
-    PIECEWISE_LINEAR,
     batch,
+    batch_for,
     maps_for,
     measured,
     method,
@@ -39,7 +39,7 @@ SPLITS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_returns_a_finite_map_and_leaves_no_trace(config, name):
-    b, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
+    b, m = batch_for(name), method(config, name)
     x, state, legacy = b.x.clone(), torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     values = m(b)
     assert values.shape == b.x.shape
@@ -69,7 +69,7 @@ def splits() -> list[object]:
 
 @pytest.mark.parametrize(("name", "split"), splits())
 def test_method_does_not_depend_on_batching(config, name, split):
-    b, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
+    b, m = batch_for(name), method(config, name)
     whole = m(b)
     for index in SPLITS[split]:
         torch.testing.assert_close(m(take(b, index)), whole[index], rtol=1e-9, atol=1e-12)

@@ -23,6 +23,7 @@ from tests.helpers.contract import (
     PIECEWISE_LINEAR,
     Simple,
     batch,
+    batch_for,
     maps_for,
     measured,
     method,
@@ -94,7 +95,7 @@ def test_the_pretended_device_counts_what_makes_the_host_wait(wait):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_stay_on_the_device(config, name):
-    near, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
+    near, m = batch_for(name), method(config, name)
     if name in PIECEWISE_LINEAR:  # thousands of small steps: one sample, in few calls
         near = take(near, [1])
         near.score.batch_size = 512
@@ -250,7 +251,7 @@ DOUBLE = {"rtol": 1e-8, "atol": 1e-10}
 @cuda
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_on_cuda_give_the_map_of_the_cpu(config, name):
-    near, m = batch(smooth=name not in PIECEWISE_LINEAR), method(config, name)
+    near, m = batch_for(name), method(config, name)
     if name in PIECEWISE_LINEAR:
         near = take(near, [1])
     found = m(on_cuda(near))

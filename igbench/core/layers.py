@@ -147,7 +147,7 @@ def _before_last_attention(
         parent, _, leaf = name.rpartition(".")
         blocks = [attention for norm, attention in BLOCKS if norm == leaf]
         inside = any(hasattr(modules.get(parent, model), attention) for attention in blocks)
-        if inside and len(shape) == 3 and token_grid(model, shape[1], image):
+        if inside and len(shape) == 3 and token_grid(prefix_counts(model), shape[1], image):
             return name
     return ""
 
@@ -168,18 +168,23 @@ def prefix_counts(model: nn.Module) -> Sequence[int]:
     return ()
 
 
-def token_grid(model: nn.Module, tokens: int, image: Sequence[int]) -> tuple[int, int, int] | None:
+def token_grid(
+    prefixes: Sequence[int], tokens: int, image: Sequence[int]
+) -> tuple[int, int, int] | None:
     """Rows and columns of the patches of an image, and the number of tokens before them.
 
     Args:
-        model: A vision transformer.
+        prefixes: Numbers of tokens that may come before the patches, see `prefix_counts`.
         tokens: Their number, T.
         image: H, W.
 
     Returns:
         (h, w, prefix) with prefix + h w = T and h / w = H / W; None where there is no such grid.
+
+    >>> token_grid(range(9), 197, (224, 224)), token_grid([1], 9, (32, 64))
+    ((14, 14, 1), (2, 4, 1))
     """
-    for prefix in prefix_counts(model):
+    for prefix in prefixes:
         patches = tokens - prefix
         for h in range(1, patches + 1):
             if h * h * image[1] == patches * image[0]:
@@ -209,7 +214,7 @@ def as_maps(
         last = _layout(output.shape, image) == "last"
         return (output.permute(0, 3, 1, 2) if last else output), None
     tokens = isinstance(output, Tensor) and output.dim() == 3
-    grid = token_grid(model, output.shape[1], image) if tokens else None
+    grid = token_grid(prefix_counts(model), output.shape[1], image) if tokens else None
     if grid is None:
         shape = tuple(output.shape) if isinstance(output, Tensor) else None
         has = f"has tokens or vectors, {shape}" if shape else "returns several tensors"

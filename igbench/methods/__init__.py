@@ -26,6 +26,7 @@ they use values and gradients of f alone.  The metric `completeness` measures th
 batch's own baseline, so for methods that start elsewhere it shows how far apart the two starts are.
 """
 
+from igbench.methods.attention import AttentionRollout, Chefer
 from igbench.methods.base import BaseMethod, explain
 from igbench.methods.blur_ig import BlurIG
 from igbench.methods.cam import (
@@ -53,11 +54,13 @@ from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 __all__ = [
     "IDGI",
     "AdaptiveIntegratedGradients",
+    "AttentionRollout",
     "AveragedIG",
     "BaseMethod",
     "BlurIG",
     "CallableMethod",
     "Captum",
+    "Chefer",
     "Edges",
     "ExactIntegratedGradients",
     "ExpectedGradients",

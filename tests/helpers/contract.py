@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ METRICS = compose.choices("metric")
 GLOBAL = MethodSpec("global", "", "global", signed=True)
 PIECEWISE_LINEAR = {"ig_exact"}
 """Methods for networks without smooth activations."""
+TRANSFORMERS = {"attention_rollout", "chefer"}
+"""Methods for vision transformers."""
 DATA = replace(
     digits(toy_model(tuple("0123456789"), None), limit=5),
     sample_ids=("a", "b", "c", "d", "e"),
@@ -71,6 +74,20 @@ def batch(smooth: bool = True) -> Batch:
         "pixel",
         5,
     )
+
+
+def batch_for(name: str) -> Batch:
+    """The small batch on a model that a method is defined for."""
+    found = batch(smooth=name not in PIECEWISE_LINEAR)
+    if name not in TRANSFORMERS:
+        return found
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        net = timm.create_model(
+            "vit_tiny_patch16_224", img_size=8, patch_size=2, in_chans=1, embed_dim=12, num_heads=2,
+            depth=2, num_classes=4,
+        )  # fmt: skip
+    return replace(found, score=Score(net.double().eval(), batch_size=7))
 
 
 def take(whole: Batch, index: list[int]) -> Batch:

@@ -1,0 +1,131 @@
+"""Attention of vision transformers as maps: rollout, and Chefer's class-specific relevance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from igbench.core.attention import attentions
+from igbench.core.batch import Batch
+from igbench.errors import InputError
+from igbench.methods.base import BaseMethod
+from igbench.methods.cam import enlarged
+
+
+@dataclass(frozen=True)
+class AttentionRollout(BaseMethod):
+    """Attention rollout: the product of the attention of all layers.
+
+    With A_l the attention of layer l averaged over heads and r the share of the residual, the
+    product over layers of r I + (1 - r) A_l, the last layer leftmost, says how much each token of
+    the input reaches each token of the output.  The map is the row of the class token, without the
+    columns of prefix tokens, or the mean of the rows of the patches where the head averages them;
+    a patch's value is shared out over its elements, so that entries sum to the share of the
+    patches, below 1.  Magnitudes, the same for all classes.  Cost: one forward for each sample.
+
+    Args:
+        residual: r, above 0 and below 1.
+
+    Raises:
+        InputError: A residual out of range.
+
+    Source: Abnar and Zuidema 2020, "Quantifying attention flow in transformers" (ACL), section 3.
+    """
+
+    residual: float = 0.5
+
+    label = "Attention rollout (residual {residual:g})"
+    reference = "Abnar, Zuidema 2020, section 3"
+    kind = "local"
+    signed = False
+    needs_gradient = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.residual < 1:
+            raise InputError(f"residual is {self.residual}; it must be above 0 and below 1.")
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""
+
+        def of(part: slice) -> Tensor:
+            one = batch.select(part)
+            with torch.no_grad():
+                found = attentions(one.score, one.x, one.target, "attention rollout")
+            product = rollout([a.double().mean(dim=1) for a in found.layers], self.residual)
+            return enlarged(found.read(product), one.x, "nearest").to(one.x.dtype)
+
+        return torch.cat(list(batch.score.in_chunks(len(batch), of)))
+
+
+@dataclass(frozen=True)
+class Chefer(BaseMethod):
+    """Chefer's relevance: attention times its gradient, added up over the layers.
+
+    R = I, and for each layer R <- R + E_h[(grad A * A)^+] R, with A its attention, the gradient
+    that of f, the positive part before the mean over heads.  The map is the row of the class token,
+    without the columns of prefix tokens, or the mean of the rows of the patches where the head
+    averages them, shared out over the elements of each patch.  Magnitudes, specific to the class;
+    entries sum to nothing in particular.  Cost: one gradient for each sample.
+
+    Source: Chefer, Gur and Wolf 2021, "Generic attention-model explainability for interpreting
+    bi-modal and encoder-decoder transformers" (ICCV), eq. 5 and 6.
+    """
+
+    label = "Chefer's attention relevance"
+    reference = "Chefer, Gur, Wolf 2021 (ICCV), eq. 5 and 6"
+    kind = "local"
+    signed = False
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""
+
+        def of(part: slice) -> Tensor:
+            one = batch.select(part)
+            with torch.enable_grad():
+                found = attentions(one.score, one.x, one.target, "Chefer's relevance")
+                gradients = torch.autograd.grad(
+                    found.score.sum(), found.layers, materialize_grads=True
+                )
+            pairs = zip(found.layers, gradients, strict=True)
+            layers = [(a.detach() * g).double().relu().mean(dim=1) for a, g in pairs]
+            return enlarged(found.read(relevance(layers)), one.x, "nearest").to(one.x.dtype)
+
+        return torch.cat(list(batch.score.in_chunks(len(batch), of)))
+
+
+def rollout(layers: Sequence[Tensor], residual: float = 0.5) -> Tensor:
+    """The product of r I + (1 - r) A over layers, the last one leftmost, (N, T, T).
+
+    Args:
+        layers: Attention (N, T, T) of each layer, the first one first; rows sum to 1, and so do
+            those of the product.
+        residual: r.
+
+    >>> first = torch.tensor([[[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]])
+    >>> last = torch.tensor([[[0.4, 0.6, 0.0], [0.3, 0.3, 0.4], [0.0, 0.5, 0.5]]])
+    >>> rollout([first, last])[0, 0].numpy().round(4).tolist()
+    [0.5550000071525574, 0.3275000154972076, 0.11749999970197678]
+    """
+    one = torch.eye(layers[0].shape[-1]).to(layers[0])
+    found = one.expand_as(layers[0])
+    for attention in layers:
+        found = (residual * one + (1 - residual) * attention) @ found
+    return found
+
+
+def relevance(layers: Sequence[Tensor]) -> Tensor:
+    """R after all layers, from I by R <- R + A R, (N, T, T).
+
+    Args:
+        layers: Weighted attention A (N, T, T) of each layer, the first one first.
+
+    >>> relevance([torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])]).tolist()
+    [[[1.0, 1.0], [0.0, 1.0]]]
+    """
+    found = torch.eye(layers[0].shape[-1]).to(layers[0]).expand_as(layers[0])
+    for attention in layers:
+        found = found + attention @ found
+    return found
