@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "igbench"
 ORDER = (
     ("errors", "schema"),
     ("core",),
-    ("integration", "baselines", "data"),
+    ("integration", "surrogates", "baselines", "data"),
     ("methods", "models", "captum"),
     ("metrics",),
     ("evaluation",),

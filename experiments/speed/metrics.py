@@ -79,8 +79,8 @@ def load(photographs: int) -> tuple[Batch, dict[str, Attribution], nn.Module]:
         "method.ig.n_steps=8",
         "method.gradient_shap.arguments.n_samples=4",
         "method.smoothgrad.draws=4",
-        "method.occlusion.arguments.sliding_window_shapes=[3,56,56]",
-        "method.occlusion.arguments.strides=[3,56,56]",
+        "method.occlusion.window=56",
+        "method.occlusion.stride=56",
     ]
     experiment = build.experiment(compose.compose(words))
     module = experiment.model.module

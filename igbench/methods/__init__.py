@@ -47,6 +47,7 @@ from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
 from igbench.methods.ig_averaged import AveragedIG
 from igbench.methods.ig_exact import ExactIntegratedGradients
 from igbench.methods.integrated_gradients import IntegratedGradients
+from igbench.methods.occlusion import Occlusion
 from igbench.methods.path_ig import PathIG
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
@@ -71,6 +72,7 @@ __all__ = [
     "HiResCam",
     "IntegratedGradients",
     "LayerCam",
+    "Occlusion",
     "PathIG",
     "Random",
     "ScoreCam",

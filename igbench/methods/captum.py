@@ -15,6 +15,7 @@ from igbench.errors import InputError, suggestion
 from igbench.methods.base import BaseMethod
 from igbench.methods.custom import one_by_one
 from igbench.schema import MethodSpec
+from igbench.surrogates.windows import windows_of
 
 WITHOUT_GRADIENT = frozenset(
     {
@@ -100,25 +101,19 @@ class Captum(BaseMethod):
 
 
 def occlusion_windows(shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Windows and strides of Occlusion for samples of one shape.
-
-    Single elements of vectors.  Otherwise all channels (the first axis) of a block with a seventh
-    of each other axis, and at most 32 wide, that moves by half its width.
+    """Windows and strides of Captum's Occlusion for samples of one shape: those of our own.
 
     Args:
         shape: *F.
 
     >>> occlusion_windows((3, 224, 224))
     {'sliding_window_shapes': (3, 32, 32), 'strides': (3, 16, 16)}
-    >>> occlusion_windows((2, 16)), occlusion_windows((30,))["sliding_window_shapes"]
-    ({'sliding_window_shapes': (2, 2), 'strides': (2, 1)}, (1,))
     """
-    if len(shape) == 1:
-        return {"sliding_window_shapes": (1,), "strides": (1,)}
-    channels, *others = shape
-    sides = [min(32, max(1, round(n / 7))) for n in others]
-    steps = [max(1, side // 2) for side in sides]
-    return {"sliding_window_shapes": (channels, *sides), "strides": (channels, *steps)}
+    axes = windows_of(shape).axes
+    return {
+        "sliding_window_shapes": tuple(axis.window for axis in axes),
+        "strides": tuple(axis.stride for axis in axes),
+    }
 
 
 def attribution_class(name: str) -> Any:

@@ -21,6 +21,7 @@ SHARED = (
     "baselines.py",
     "core",
     "integration",
+    "surrogates",
     "methods",
     "models",
     "data",

@@ -267,9 +267,9 @@ def test_names_that_are_not_ambiguous_stay(caplog):
 
 
 def test_the_key_that_is_wrong_is_the_one_that_is_named():
-    with pytest.raises(InputError, match=r"unknown key 'method.occlusion.window'"):
+    with pytest.raises(InputError, match=r"unknown key 'method.occlusion.windows'"):
         build.experiment(
-            compose.compose(["method=[ig,occlusion]", "method.occlusion.window=3", "limit=1"])
+            compose.compose(["method=[ig,occlusion]", "method.occlusion.windows=3", "limit=1"])
         )
 
 

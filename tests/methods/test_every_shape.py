@@ -130,13 +130,16 @@ def test_occlusion_of_a_vector_is_the_change_without_each_element():
 
 
 def test_occlusion_of_a_series_covers_all_channels_of_some_steps():
-    """Windows of two of 14 steps, moved by one, averaged where they overlap; f is the sum."""
+    """Windows of two of 14 steps, moved by one, averaged where they overlap; f is the sum.
+
+    Of 2 at step 0, its own window of 2 elements gives each 1, and that of steps 0 and 1 a half.
+    """
     method = build.construct(configured_method("occlusion"), "occlusion")
     x = torch.zeros(1, 2, 14)
     x[0, :, 0] = 1.0
     maps = explain(method, lambda z: z.sum(dim=(1, 2)), x)
     assert maps[0, 0].tolist() == maps[0, 1].tolist()
-    assert maps[0, 0].tolist() == [2.0, 1.0] + [0.0] * 12
+    assert maps[0, 0].tolist() == [0.75, 0.25] + [0.0] * 12
 
 
 def test_controls_of_images_refuse_tables_in_one_line():

@@ -1,0 +1,1 @@
+"""Pure mathematics of methods that perturb inputs: windows, players, surrogates, masks, regions."""

@@ -1,0 +1,207 @@
+"""Windows that slide over a sample, and what each element gets of their contributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from igbench.errors import InputError, NotDefinedError, check_whole
+
+F64 = torch.float64
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Windows along one axis of a sample.
+
+    The first and the last ones overhang, so that wherever `stride` divides `window` each element
+    lies in the same number of windows.
+
+    Attributes:
+        size: Elements along the axis.
+        window: Elements along a window, 1 to `size`.
+        stride: Step from one window to the next, 1 to `window`.
+
+    >>> Axis(size=4, window=2, stride=1).starts.tolist()
+    [-1, 0, 1, 2, 3]
+    """
+
+    size: int
+    window: int
+    stride: int
+
+    @property
+    def starts(self) -> Tensor:
+        """First element of every window, (T,), below zero for those that overhang."""
+        return torch.arange(
+            -self.stride * ((self.window - 1) // self.stride), self.size, self.stride
+        )
+
+    def inside(self, starts: Tensor) -> Tensor:
+        """Which elements lie in windows with these starts, (rows,) to (rows, size)."""
+        at = torch.arange(self.size, device=starts.device)
+        return (at >= starts[:, None]) & (at < starts[:, None] + self.window)
+
+    def sums(self, values: Tensor, axis: int) -> Tensor:
+        """Sums of `values` over the elements of each window, along one of its axes."""
+        first = self.starts.clamp(min=0)
+        last = (self.starts + self.window).clamp(max=self.size)
+        before = torch.zeros_like(values.select(axis, 0).unsqueeze(axis))
+        running = torch.cat([before, values.cumsum(axis)], dim=axis)
+        return running.index_select(axis, last) - running.index_select(axis, first)
+
+    def means(self, values: Tensor, axis: int) -> Tensor:
+        """Means of `values` over the windows that cover each element, along one of its axes."""
+        at = torch.arange(self.size)
+        newest = (at - self.starts[0]).div(self.stride, rounding_mode="floor")
+        shape = [-1 if k == axis else 1 for k in range(values.dim())]
+        total, count = torch.zeros((), dtype=values.dtype), torch.zeros(self.size)
+        for back in range(-(-self.window // self.stride)):
+            number = newest - back
+            known = number.clamp(min=0)
+            covers = (number >= 0) & (self.starts[known] + self.window > at)
+            total = total + torch.where(
+                covers.view(shape), values.index_select(axis, known), torch.zeros_like(total)
+            )
+            count += covers
+        return total / count.to(values.dtype).view(shape)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over samples of one shape, T of them, in the order of their positions.
+
+    Attributes:
+        axes: One for each axis of a sample.
+    """
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of windows along each axis."""
+        return tuple(len(axis.starts) for axis in self.axes)
+
+    def inside(self, numbers: Tensor) -> Tensor:
+        """Which elements lie in some of the windows, (rows,) to (rows, *F)."""
+        places = torch.unravel_index(numbers, self.grid)
+        found = torch.ones((), dtype=torch.bool, device=numbers.device)
+        for k, (axis, place) in enumerate(zip(self.axes, places, strict=True)):
+            own = axis.inside(axis.starts.to(numbers.device)[place])
+            shape = [len(numbers), *(axis.size if j == k else 1 for j in range(len(self.axes)))]
+            found = found & own.view(shape)
+        return found
+
+    def counts(self, marked: Tensor) -> Tensor:
+        """Number of marked elements in each window, (*F) booleans to (T,)."""
+        found = marked.long()
+        for k, axis in enumerate(self.axes):
+            found = axis.sums(found, k)
+        return found.flatten()
+
+    def share(self, contributions: Tensor) -> Tensor:
+        """What each element gets of the contributions of windows, (T,) to (*F) in float64.
+
+        The mean, over the windows that cover it, of the contribution of a window divided by its
+        number of elements.  Where every stride divides its window, elements lie in equally many
+        windows, and of a linear function the shares sum to its change.
+
+        Args:
+            contributions: (T,).
+        """
+        sizes = self.counts(torch.ones([axis.size for axis in self.axes], dtype=torch.bool))
+        found = (contributions.to("cpu", F64) / sizes).view(self.grid)
+        for k, axis in enumerate(self.axes):
+            found = axis.means(found, k)
+        return found
+
+
+def windows_of(
+    shape: Sequence[int],
+    window: int | Sequence[int] | None = None,
+    stride: int | Sequence[int] | None = None,
+) -> Windows:
+    """The windows over samples of one shape.
+
+    Args:
+        shape: *F.
+        window: Elements of a window along each axis, or one number for all axes but the first,
+            the channels, of which a window has all; a vector has no channels.  None for
+            `default_window`.
+        stride: Steps in the same form.  None for half a window, one element at least.
+
+    Raises:
+        InputError: Numbers that do not fit, steps that leave elements out, or a window as large as
+            the sample.
+
+    >>> windows_of((3, 224, 224)).grid, windows_of((3, 224, 224), 32, 32).grid
+    ((1, 15, 15), (1, 7, 7))
+    """
+    sides = default_window(shape) if window is None else _sizes("window", window, shape)
+    steps = _half(sides, shape) if stride is None else _sizes("stride", stride, shape)
+    for size, side, step in zip(shape, sides, steps, strict=True):
+        if side > size or step > side:
+            raise InputError(
+                f"occlusion: windows {list(sides)}, strides {list(steps)} do not fit samples of "
+                f"shape {tuple(shape)}; no window may be longer than its axis, no stride longer "
+                "than its window."
+            )
+    if torch.Size(shape).numel() > 1 and tuple(sides) == tuple(shape):
+        raise NotDefinedError(
+            f"occlusion: a window of {list(sides)} hides all of a sample of shape {tuple(shape)}, "
+            "so no part of it can be told from another; set method.occlusion.window to less."
+        )
+    return Windows(tuple(Axis(*a) for a in zip(shape, sides, steps, strict=True)))
+
+
+def default_window(shape: Sequence[int]) -> tuple[int, ...]:
+    """Windows for samples of one shape, where none are chosen.
+
+    Single elements of vectors.  Otherwise all channels (the first axis) of a block with about a
+    seventh of each other axis, at most 32 and even, so that steps of half of it divide it.
+
+    Args:
+        shape: *F.
+
+    >>> default_window((3, 224, 224)), default_window((1, 36, 36)), default_window((2, 16))
+    ((3, 32, 32), (1, 4, 4), (2, 2))
+    >>> default_window((30,))
+    (1,)
+    """
+    if len(shape) == 1:
+        return (1,)
+    sides = [min(32, max(1, round(n / 7))) for n in shape[1:]]
+    return (shape[0], *(side if side == 1 else side // 2 * 2 for side in sides))
+
+
+def _half(sides: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """Steps of half a window, and of all of it along the channels."""
+    halves = [max(1, side // 2) for side in sides]
+    return (halves[0],) if len(shape) == 1 else (sides[0], *halves[1:])
+
+
+def _sizes(what: str, given: int | Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """One number for each axis."""
+    check_sizes(what, given)
+    if isinstance(given, int):
+        return (given,) if len(shape) == 1 else (shape[0], *[given] * (len(shape) - 1))
+    if len(given) != len(shape):
+        raise InputError(
+            f"occlusion: {what}={list(given)} does not fit samples of shape {tuple(shape)}; give "
+            f"one number for each of the {len(shape)} axes, or a single one."
+        )
+    return tuple(given)
+
+
+def check_sizes(what: str, given: object) -> None:
+    """Raise `InputError` unless this is a whole number above zero, or several.
+
+    >>> check_sizes("window", [1, 2.5])
+    Traceback (most recent call last):
+    igbench.errors.InputError: window=2.5 must be a whole number of at least 1.
+    """
+    for number in given if isinstance(given, list | tuple) else [given]:
+        check_whole(what, number, least=1)
