@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.core.features import Features, resolve
+from igbench.core.features import Features, as_unit, resolve
 from igbench.errors import InputError, NotDefinedError
 
 SEGMENTS = 50
@@ -45,7 +45,7 @@ def players(features: str | Tensor | None, batch: Batch, i: int) -> Features:
     (16, 64)
     """
     shape = tuple(batch.x.shape[1:])
-    own = unit_of(shape) if features is None else features
+    own = unit_of(shape) if features is None else as_unit(features)
     if features is None and isinstance(batch.features, Tensor):
         numbers = batch.features
         own = numbers[i] if numbers.dim() == batch.x.dim() else numbers

@@ -41,12 +41,15 @@ from igbench.methods.captum import Captum
 from igbench.methods.controls import Edges, Random
 from igbench.methods.custom import CallableMethod
 from igbench.methods.expected_gradients import ExpectedGradients
+from igbench.methods.feature_ablation import FeatureAblation
+from igbench.methods.grad_cam import GradCam
 from igbench.methods.guided_ig import GuidedIG
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
 from igbench.methods.ig_averaged import AveragedIG
 from igbench.methods.ig_exact import ExactIntegratedGradients
 from igbench.methods.integrated_gradients import IntegratedGradients
+from igbench.methods.lime import Lime
 from igbench.methods.occlusion import Occlusion
 from igbench.methods.path_ig import PathIG
 from igbench.methods.smooth_ig import SmoothIG
@@ -65,6 +68,7 @@ __all__ = [
     "Edges",
     "ExactIntegratedGradients",
     "ExpectedGradients",
+    "FeatureAblation",
     "GradCam",
     "GradCamPlusPlus",
     "GradCamSigned",
@@ -72,6 +76,7 @@ __all__ = [
     "HiResCam",
     "IntegratedGradients",
     "LayerCam",
+    "Lime",
     "Occlusion",
     "PathIG",
     "Random",

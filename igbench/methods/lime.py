@@ -1,0 +1,150 @@
+"""LIME: the weights of a linear surrogate of f on the players of a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from igbench.core import rng
+from igbench.core.batch import Batch
+from igbench.core.perturb import all_subsets
+from igbench.core.players import players
+from igbench.errors import InputError, check_choice, check_positive, check_whole
+from igbench.methods.base import BaseMethod
+from igbench.schema import MethodSpec
+from igbench.surrogates.linear import KERNELS, Surrogate, likeness, surrogate
+from igbench.surrogates.switches import Switches, segment_means, switches
+
+MOST_ENUMERATED = 12
+"""Players of which all masks are evaluated where the samples allow it."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "lime": {
+        "samples": 1000,
+        "kernel": "cosine",
+        "width": 0.25,
+        "ridge": 1.0,
+        "hidden": "mean",
+    }
+}
+"""Settings of other implementations, by name."""
+
+
+@dataclass(frozen=True)
+class Lime(BaseMethod):
+    """Weights of the linear surrogate of f around a sample (LIME), one for each player.
+
+    w of argmin over (b, w) of sum_m k(z_m) (f(z_m) - b - w . z_m)^2 + `ridge` |w|^2 over masks z_m
+    in which each player is present with probability 1/2, spread evenly over the elements of each
+    player.  Hidden players are at the baseline x'.  k(z) = exp(-d^2 / (2 `width`^2)), with the
+    cosine distance d of z to the mask with all players.  Where all 2^n masks of n players, 12 at
+    most, are no more than `samples`, each is evaluated once, and w is the exact limit.
+
+    The entries are contributions, and exactly those of a linear f without a penalty; they do not
+    sum to f(x) - f(x').  With the kernel "none" the limit is the Banzhaf value.  The standard error
+    of w is that of `igbench.surrogates.linear.surrogate`; at 1000 samples it is some 6 to 9 % of
+    the map for 12 players, and grows like the root of their number.  Players with x = x' get 0.
+    Cost: `samples` forwards for each sample, or 2^n.
+
+    Args:
+        features: The players, see `igbench.core.players.players`: "superpixel:S", "patch:P",
+            "pixel", "element", feature numbers (*F), or None for what fits the samples.
+        samples: Masks for each sample.
+        kernel: "cosine", or "none" for equal weights.
+        width: Of the kernel, as in the library lime: the paper's divided by the root of 2.
+        ridge: Penalty.
+        hidden: What is in place of hidden players: "baseline", or "mean", the mean colour of each
+            (images alone).
+        preset: "lime" for the settings of the library lime for images: width 0.25, 1000 samples,
+            ridge 1, mean colours, and the sample itself as the first mask; the settings above stay
+            at their defaults then.  None for these.
+
+    Raises:
+        InputError: Settings out of range, or given beside a preset.
+
+    Source: Ribeiro, Singh and Guestrin 2016, "Why Should I Trust You?" (KDD), eq. 1; the kernel is
+    that of their library.
+
+    >>> from igbench.methods import explain
+    >>> f = lambda x: x @ torch.tensor([1.0, -2.0, 3.0])
+    >>> explain(Lime(), f, torch.ones(1, 3)).numpy().round(4).tolist()
+    [[1.0, -2.0, 3.0]]
+    """
+
+    features: str | Tensor | None = None
+    samples: int = 1000
+    kernel: str = "cosine"
+    width: float = 0.25
+    ridge: float = 0.0
+    hidden: str = "baseline"
+    preset: str | None = None
+
+    reference = "Ribeiro, Singh, Guestrin 2016, eq. 1"
+    needs_gradient = False
+
+    def __post_init__(self) -> None:
+        check_whole("samples", self.samples, least=2)
+        check_choice("kernel", self.kernel, KERNELS)
+        check_choice("hidden", self.hidden, ("baseline", "mean"))
+        check_positive("width", self.width)
+        if not self.ridge >= 0:
+            raise InputError(f"ridge is {self.ridge}; it must be at least 0.")
+        if self.preset is None:
+            return
+        check_choice("preset", self.preset, tuple(PRESETS))
+        own = [f.name for f in fields(self) if f.name in PRESETS[self.preset]]
+        moved = [n for n in own if getattr(self, n) != getattr(type(self), n)]
+        if moved:
+            raise InputError(
+                f"lime: preset={self.preset} sets {', '.join(moved)} itself; leave out one of them."
+            )
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The definition that is kept on the record of every score."""
+        own = self.settings
+        kernel = f"cosine, width {own.width:g}" if own.kernel == "cosine" else "no kernel"
+        title = f"LIME ({own.samples} samples, {kernel}, ridge {own.ridge:g}, {own.hidden})"
+        return MethodSpec(title, self.reference, self.kind, self.signed, needs_gradient=False)
+
+    @property
+    def settings(self) -> Lime:
+        """The method with the settings of its preset."""
+        if self.preset is None:
+            return self
+        return replace(self, preset=None, **PRESETS[self.preset])
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F); raises `NotDefinedError` where the masks do not determine w."""
+        maps = []
+        for i in range(len(batch)):
+            own, fit = self.fit(batch, i)
+            maps.append(own.share(fit.values))
+        return torch.stack(maps).to(batch.x)
+
+    def fit(self, batch: Batch, i: int) -> tuple[Switches, Surrogate]:
+        """The players of one sample, and their surrogate with its standard errors."""
+        own = self.settings
+        units = players(own.features, batch, i)
+        fill = segment_means(batch.x[i], units) if own.hidden == "mean" else None
+        switch = switches(batch, i, units, fill)
+        n = switch.count
+        if not n:
+            return switch, Surrogate(torch.zeros(0), torch.zeros(0), 0.0)
+        exact = n <= MOST_ENUMERATED and 2**n <= own.samples
+        present = all_subsets(n) if exact else self._masks(batch, i, n)
+        hidden = ~present.to(batch.x.device)
+        values = switch.values(len(present), lambda draw: hidden[draw])
+        weights = likeness(present, own.kernel, own.width)
+        return switch, surrogate(present, values, weights, ridge=own.ridge, drawn=not exact)
+
+    def _masks(self, batch: Batch, i: int, n: int) -> Tensor:
+        """Masks (N, n) in which each player is present with probability 1/2."""
+        g = rng.generator(batch.seed, "lime", batch.sample_ids[i])
+        masks = torch.randint(2, (self.settings.samples, n), generator=g).bool()
+        if self.preset == "lime":
+            masks[0] = True
+        return masks
