@@ -52,6 +52,7 @@ from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.methods.lime import Lime
 from igbench.methods.occlusion import Occlusion
 from igbench.methods.path_ig import PathIG
+from igbench.methods.rise import Rise
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 
@@ -83,6 +84,7 @@ __all__ = [
     "ScoreCam",
     "SmoothGrad",
     "SmoothGradSquared",
+    "Rise",
     "SmoothIG",
     "VarGrad",
     "explain",

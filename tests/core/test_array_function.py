@@ -119,7 +119,7 @@ def test_methods_in_the_catalogue_that_need_none():
         node = config["method"][name]
         if not construct(node, name, data=None, pool=lambda: X).spec.needs_gradient:
             found.add(name)
-    assert found == {"edges", "feature_ablation", "lime", "occlusion", "random"}
+    assert found == {"edges", "feature_ablation", "lime", "occlusion", "random", "rise"}
     assert set(WITHOUT_GRADIENT) <= found
 
 

@@ -45,6 +45,7 @@ def composed() -> dict[str, Any]:
             *(f"method.{m}.draws=6" for m in ("smoothgrad", "smoothgrad_squared", "vargrad")),
             "method.grad_cam.layer=features",
             "method.lime.samples=100",
+            "method.rise.samples=100",
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
         ]

@@ -29,6 +29,7 @@ CAMS = (
 )  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer")
 IMAGES_ALONE = {"blur_ig", "edges", *CAMS, *ATTENTION}
+IMAGES_ALONE = {"blur_ig", "edges", "grad_cam", "rise"}
 NEEDS = {
     "expected_gradients": "needs samples that are never evaluated",
     "ig_averaged": "does not define white",
