@@ -15,6 +15,7 @@ ORDER = (
     ("errors", "schema"),
     ("core",),
     ("integration", "surrogates", "baselines", "data"),
+    ("integration", "shapley", "baselines", "data"),
     ("methods", "models", "captum"),
     ("metrics",),
     ("evaluation",),

@@ -16,10 +16,13 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `blur_ig` | f(x) - f(blurred x) | yes | no (1) | yes | no (4) |
 | `idgi` | f(x) - f(x'), exactly | yes | no | no | yes |
 | `PathIG` | f(x) - f(start of the curve) | yes | yes (5) | yes | no (4) |
+| `exact_shapley` | f(x) - f(x'), exactly | yes | yes | yes | yes |
+| `kernel_shap` | f(x) - f(x'), exactly | no (2) | yes | yes (6) | no (2) |
+| `shapley_sampling` | f(x) - f(x'), exactly | yes | yes | yes (6) | no (2) |
 
 (1) What they average over, or start from, moves them.  (2) In expectation over the draws, yes.
 (3) The path depends on f.  (4) Unless the curve treats the features alike.  (5) On a curve from x'
-that is monotone in every feature.
+that is monotone in every feature.  (6) With the same coalitions, so for equal numbers of features.
 
 Sums hold up to the error of the quadrature, except for `idgi`.  All are implementation invariant:
 they use values and gradients of f alone.  The metric `completeness` measures the sum against the
@@ -53,6 +56,7 @@ from igbench.methods.lime import Lime
 from igbench.methods.occlusion import Occlusion
 from igbench.methods.path_ig import PathIG
 from igbench.methods.rise import Rise
+from igbench.methods.shapley import ExactShapley, KernelShap, ShapleySampling
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 
@@ -68,6 +72,7 @@ __all__ = [
     "Chefer",
     "Edges",
     "ExactIntegratedGradients",
+    "ExactShapley",
     "ExpectedGradients",
     "FeatureAblation",
     "GradCam",
@@ -85,6 +90,10 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradSquared",
     "Rise",
+    "KernelShap",
+    "PathIG",
+    "Random",
+    "ShapleySampling",
     "SmoothIG",
     "VarGrad",
     "explain",

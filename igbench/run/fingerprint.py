@@ -22,6 +22,7 @@ SHARED = (
     "core",
     "integration",
     "surrogates",
+    "shapley",
     "methods",
     "models",
     "data",

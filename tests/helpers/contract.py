@@ -46,6 +46,11 @@ def composed() -> dict[str, Any]:
             "method.grad_cam.layer=features",
             "method.lime.samples=100",
             "method.rise.samples=100",
+            "method.exact_shapley.features=patch:4",
+            "method.kernel_shap.features=patch:2",
+            "method.shapley_sampling.features=patch:2",
+            "method.kernel_shap.evaluations=10n",
+            "method.shapley_sampling.evaluations=5n",
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
         ]

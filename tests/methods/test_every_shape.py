@@ -39,6 +39,8 @@ NEEDS = {
 """What plain tensors lack, and what a method says where it is missing."""
 EMPTY_WHERE_LINEAR = {"vargrad"}
 """Methods whose map is zero where no kink of the network is near, so that it has no sparseness."""
+FITS = {"exact_shapley": ({"vector", "packed"}, "coalitions")}
+"""Methods of some shapes alone, and what they say of others."""
 NAMES = compose.choices("method")
 
 
@@ -78,9 +80,9 @@ def test_one_map_by_name_and_by_class_or_a_reason_in_words(kind):
         target = model(x).argmax(dim=1)
     for name in NAMES:
         rows = found[(found["method"] == name) & (found["metric"] == "sparseness")]
-        missing = NEEDS.get(name, "images")
-        if name in IMAGES_ALONE and (kind not in ("grey", "colour")):
-            missing = "images"
+        fits, missing = FITS.get(name, (set(SHAPES), NEEDS.get(name, "")))
+        if name in IMAGES_ALONE and kind not in ("grey", "colour"):
+            fits, missing = {"grey", "colour"}, "images"
         node = configured_method(name)
         method: Any = build.construct(node | ({"layer": ""} if "layer" in node else {}), name)
 
@@ -88,7 +90,7 @@ def test_one_map_by_name_and_by_class_or_a_reason_in_words(kind):
             ids = ("sample-00000", "sample-00001")
             return explain(method, model, x, target=target, sample_ids=ids)
 
-        if name in NEEDS or (name in IMAGES_ALONE and kind not in ("grey", "colour")):
+        if name in NEEDS or kind not in fits:
             assert set(rows["status"]) == {"undefined"}, (name, rows["reason"].tolist())
             (reason,) = set(rows["reason"])
             assert missing in reason
