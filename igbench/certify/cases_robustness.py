@@ -68,6 +68,7 @@ OTHER_CASES: tuple[Case, ...] = (
     Case("max_sensitivity_n", "the same, one feature removed: 3 / sqrt 14",
          quadratic(*W), ONES, scaled(*W), 3 / ROOT, {"n": 1, "mode": "ablate", "draws": 200},
          kind="local"),
+    Case("seed_variance", "a gradient, which draws nothing: 0", F, FOUR, gradient_times_input, 0),
     Case("difference_from_ig", "(1, 2, 3) beside (1, 2, 5): 2 / 8",
          linear(*W), ONES, row(1, 2, 3), 0.25, beside={"ig": row(1, 2, 5)}),
     Case("baseline_sensitivity", "x - x' at (1, 2, 3, 6), zero and mean 3: 1 - (1 - 6 * 8 / 60)",

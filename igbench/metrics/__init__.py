@@ -43,6 +43,7 @@ from igbench.metrics.randomisation.logit import RandomLogit
 from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
 from igbench.metrics.robustness.baselines import BaselineSensitivity
 from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.seeds import SeedVariance
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 
@@ -79,6 +80,7 @@ random_logit = as_function(RandomLogit)
 relevance_mass = as_function(RelevanceMass)
 relevance_rank = as_function(RelevanceRank)
 road = as_function(Road)
+seed_variance = as_function(SeedVariance)
 sensitivity_n = as_function(SensitivityN)
 sic = as_function(Sic)
 smooth_mprt = as_function(SmoothMprt)
@@ -121,6 +123,7 @@ __all__ = [
     "RelevanceMass",
     "RelevanceRank",
     "Road",
+    "SeedVariance",
     "SensitivityN",
     "Sic",
     "SmoothMprt",
@@ -162,6 +165,7 @@ __all__ = [
     "relevance_rank",
     "road",
     "score_arrays",
+    "seed_variance",
     "sensitivity_n",
     "sic",
     "smooth_mprt",

@@ -170,7 +170,7 @@ FLAT_UNDEFINED = {
 ZERO_UNDEFINED = FLAT_UNDEFINED | {
     *("sparseness", "complexity", "effective_complexity"),
     *("max_sensitivity", "avg_sensitivity", "max_sensitivity_n", "local_lipschitz"),
-    *("dummy", "linearity", "implementation_invariance", "input_invariance"),
+    *("dummy", "linearity", "implementation_invariance", "input_invariance", "seed_variance"),
     *MASKED,
 }
 """There is no size to divide by, no relevance to place, or nothing to add up."""
@@ -184,6 +184,7 @@ FLAT_VALUES = {
     "linearity": 0.5,
     "implementation_invariance": 0.0,
     "input_invariance": 0.0,
+    "seed_variance": 0.0,
 }
 ZERO_VALUES = {"completeness": 1.0, "convergence_error": 1.0, "difference_from_ig": 1.0}
 NEGATIVE_UNDEFINED = {*MASKED, "quantus_faithfulness_correlation", "quantus_sparseness"}

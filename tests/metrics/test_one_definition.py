@@ -78,6 +78,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "rewrite": {"rewrite": "split"},
     "scalar": {"scalar": "logit"},
     "scale": {"scale": 0.5, "perturbation": "gaussian"},
+    "seeds": {"seeds": 1},
     "share": {"share": 0.25},
     "shift": {"shift": 0.1},
     "shift_baseline": {"shift_baseline": True},
@@ -103,6 +104,7 @@ MEASURES_THE_SAME = {
     # The class of these two images never changes, as `sic` sees that its probability does.
     *(f"aic.{name}" for name in ("thresholds", "start", "least", "absolute", "repeats")),
     "implementation_invariance.rewrite",  # the method notices neither
+    "seed_variance.seeds",  # the method draws nothing
     "quantus_faithfulness_correlation.fill",  # black is the baseline here
     "quantus_faithfulness_correlation.reduce",
     "quantus_sparseness.arguments",
