@@ -56,6 +56,7 @@ from igbench.methods.lime import Lime
 from igbench.methods.occlusion import Occlusion
 from igbench.methods.path_ig import PathIG
 from igbench.methods.rise import Rise
+from igbench.methods.shap import Shap
 from igbench.methods.shapley import ExactShapley, KernelShap, ShapleySampling
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
@@ -93,6 +94,7 @@ __all__ = [
     "KernelShap",
     "PathIG",
     "Random",
+    "Shap",
     "ShapleySampling",
     "SmoothIG",
     "VarGrad",

@@ -14,6 +14,7 @@ from igbench.config import build, compose
 from igbench.core.packing import PackedModel, Packing
 from igbench.errors import InputError
 from igbench.methods import Edges, GradCam, explain
+from tests.helpers.contract import MISSING
 
 SHAPES = {
     "table": (30,),
@@ -35,6 +36,8 @@ NEEDS = {
     "ig_averaged": "does not define white",
     **dict.fromkeys(CAMS, "the name of one of its layers"),
     **dict.fromkeys(ATTENTION, "needs a vision transformer"),
+    "grad_cam": "the name of one of its layers",
+    **dict.fromkeys(MISSING, "pip install"),
 }
 """What plain tensors lack, and what a method says where it is missing."""
 EMPTY_WHERE_LINEAR = {"vargrad"}
