@@ -14,8 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "igbench"
 ORDER = (
     ("errors", "schema"),
     ("core",),
-    ("integration", "surrogates", "baselines", "data"),
-    ("integration", "shapley", "baselines", "data"),
+    ("integration", "shapley", "surrogates", "baselines", "data"),
     ("methods", "models", "captum"),
     ("metrics",),
     ("evaluation",),

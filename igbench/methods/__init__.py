@@ -45,7 +45,6 @@ from igbench.methods.controls import Edges, Random
 from igbench.methods.custom import CallableMethod
 from igbench.methods.expected_gradients import ExpectedGradients
 from igbench.methods.feature_ablation import FeatureAblation
-from igbench.methods.grad_cam import GradCam
 from igbench.methods.guided_ig import GuidedIG
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
@@ -82,20 +81,18 @@ __all__ = [
     "GuidedIG",
     "HiResCam",
     "IntegratedGradients",
+    "KernelShap",
     "LayerCam",
     "Lime",
     "Occlusion",
     "PathIG",
     "Random",
-    "ScoreCam",
-    "SmoothGrad",
-    "SmoothGradSquared",
     "Rise",
-    "KernelShap",
-    "PathIG",
-    "Random",
+    "ScoreCam",
     "Shap",
     "ShapleySampling",
+    "SmoothGrad",
+    "SmoothGradSquared",
     "SmoothIG",
     "VarGrad",
     "explain",

@@ -66,7 +66,23 @@ LABELS = {
 }
 LONGEST = 28
 """Characters of a name in a legend."""
-ACRONYMS = frozenset("abpc aic aopc idgi ig lime mprt rise road shap sic srg xrai".split())
+ACRONYMS = frozenset(
+    (
+        "abpc",
+        "aic",
+        "aopc",
+        "idgi",
+        "ig",
+        "lime",
+        "mprt",
+        "rise",
+        "road",
+        "shap",
+        "sic",
+        "srg",
+        "xrai",
+    )
+)
 _OF_USER = frozenset(("backend", "backend_fallback", "interactive", "toolbar", "timezone"))
 """Settings of matplotlib that no file depends on."""
 _RC: Any = {

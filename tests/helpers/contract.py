@@ -47,7 +47,6 @@ def composed() -> dict[str, Any]:
             f"metric=[{','.join(METRICS)}]",
             *(f"method.{m}.layer=features" for m in METHODS if m.endswith("_cam") or "cam_" in m),
             *(f"method.{m}.draws=6" for m in ("smoothgrad", "smoothgrad_squared", "vargrad")),
-            "method.grad_cam.layer=features",
             "method.lime.samples=100",
             "method.rise.samples=100",
             "method.exact_shapley.features=patch:4",

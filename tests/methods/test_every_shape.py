@@ -29,14 +29,12 @@ CAMS = (
     "grad_cam", "grad_cam_plus_plus", "grad_cam_signed", "hires_cam", "layer_cam", "score_cam"
 )  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer")
-IMAGES_ALONE = {"blur_ig", "edges", *CAMS, *ATTENTION}
-IMAGES_ALONE = {"blur_ig", "edges", "grad_cam", "rise"}
+IMAGES_ALONE = {"blur_ig", "edges", "rise", *CAMS, *ATTENTION}
 NEEDS = {
     "expected_gradients": "needs samples that are never evaluated",
     "ig_averaged": "does not define white",
     **dict.fromkeys(CAMS, "the name of one of its layers"),
     **dict.fromkeys(ATTENTION, "needs a vision transformer"),
-    "grad_cam": "the name of one of its layers",
     **dict.fromkeys(MISSING, "pip install"),
 }
 """What plain tensors lack, and what a method says where it is missing."""
