@@ -45,6 +45,7 @@ from igbench.methods.controls import Edges, Random
 from igbench.methods.custom import CallableMethod
 from igbench.methods.expected_gradients import ExpectedGradients
 from igbench.methods.feature_ablation import FeatureAblation
+from igbench.methods.gradient import InputXGradient, Saliency
 from igbench.methods.guided_ig import GuidedIG
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
@@ -80,6 +81,7 @@ __all__ = [
     "GradCamSigned",
     "GuidedIG",
     "HiResCam",
+    "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "LayerCam",
@@ -88,6 +90,7 @@ __all__ = [
     "PathIG",
     "Random",
     "Rise",
+    "Saliency",
     "ScoreCam",
     "Shap",
     "ShapleySampling",

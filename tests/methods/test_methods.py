@@ -19,6 +19,7 @@ from igbench.methods import (
     Random,
     explain,
 )
+from igbench.methods.gradient import InputXGradient, Saliency
 from tests.helpers import closed_form as cf
 
 
@@ -39,8 +40,19 @@ def test_occlusion_averages_where_windows_overlap():
 
 def test_gradients_of_a_hinge_at_the_input():
     batch = batch_of(cf.hinge(1, 1), cf.row(1, 1))
-    for name in ("Saliency", "InputXGradient"):
-        assert captum(name)(batch).tolist()[0] == pytest.approx([1, 1])
+    for method in (Saliency(), InputXGradient()):
+        assert method(batch).tolist()[0] == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_gradients_are_those_of_captum_in_chunks_of_any_size(rows):
+    net, x, target = cf.small_net(), cf.images(5), torch.tensor([0, 2, 1, 3, 0])
+    batch = batch_of(net, x, target)
+    batch.score.batch_size = rows
+    for method in (Saliency(), InputXGradient()):
+        expected = captum(type(method).__name__)(batch_of(net, x, target))
+        torch.testing.assert_close(method(batch), expected, rtol=1e-12, atol=1e-15)
+    assert (batch.score.cost.forward, batch.score.cost.backward) == (10, 10)
 
 
 def test_adapter_agrees_with_direct_use():
