@@ -15,6 +15,7 @@ ORDER = (
     ("errors", "schema"),
     ("core",),
     ("integration", "shapley", "surrogates", "baselines", "data"),
+    ("integration", "propagation", "baselines", "data"),
     ("methods", "models", "captum"),
     ("metrics",),
     ("evaluation",),
