@@ -241,6 +241,62 @@ class Run:
 
 
 @dataclass(frozen=True)
+class ConceptScore:
+    """The influence of one concept on one class, by TCAV; see `igbench.concepts.tcav`.
+
+    Attributes:
+        concept: Name of the concept.
+        target: Name of the class, or "prediction" for the predicted class of each sample.
+        layer: Name of the layer.
+        score: Share of the samples whose output rises along the vector of the concept, mean over
+            the random sets; 0.5 is what a random concept has on average.
+        score_low: 2.5 % quantile of the score over the random sets.
+        score_high: 97.5 % quantile.
+        null_low: 2.5 % quantile of the score of random sets in the place of the concept.
+        null_high: 97.5 % quantile.
+        magnitude: Mean directional derivative over samples and random sets.
+        null_magnitude: Root mean square of the same for random sets in the place of the concept.
+        critical: Size of the magnitude from which on it is significant at 5 % by itself.
+        accuracy: Share of held-out pictures on the right side of the classifiers.
+        accuracy_low: Lower end of its 95 % interval (Wilson).
+        accuracy_high: Upper end.
+        p_value: Two-sided, of the magnitude among those of random sets.
+        p_holm: The same after Holm's correction over all concepts and classes.
+        n_samples: Samples of the class.
+        n_sets: Random sets, and vectors of the concept.
+        n_pictures: Pictures of the concept.
+        n_random: Pictures in the random pool.
+        n_set: Pictures of a set, on either side of one classifier.
+        status: "ok" or "undefined".
+        reason: Why the status is not "ok"; empty otherwise.
+    """
+
+    concept: str
+    target: str
+    layer: str
+    score: float
+    score_low: float
+    score_high: float
+    null_low: float
+    null_high: float
+    magnitude: float
+    null_magnitude: float
+    critical: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    p_value: float
+    p_holm: float
+    n_samples: int
+    n_sets: int
+    n_pictures: int
+    n_random: int
+    n_set: int
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Change:
     """The verdict on one (model, method, metric) between two runs.
 

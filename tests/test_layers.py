@@ -17,6 +17,8 @@ ORDER = (
     ("integration", "shapley", "surrogates", "baselines", "data"),
     ("integration", "propagation", "baselines", "data"),
     ("methods", "models", "captum"),
+    ("integration", "baselines", "data"),
+    ("methods", "models", "captum", "concepts"),
     ("metrics",),
     ("evaluation",),
     ("config",),
@@ -35,6 +37,7 @@ NOT_SEEN = {
     "models": {"methods", "captum"},
     "methods": {"models", "captum"},
     "captum": {"methods", "models"},
+    "concepts": {"methods", "models", "captum", "data", "integration", "baselines"},
 }
 """What a room does not import although it is below: methods and metrics arrive as objects."""
 
