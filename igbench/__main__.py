@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-COMMANDS = ("init", "plan", "list", "report", "compare", "doctor", "certify", "slurm")
+COMMANDS = ("init", "plan", "list", "report", "compare", "doctor", "certify", "slurm", "tcav")
 
 USAGE = """\
 igbench: how complete, faithful, stable and costly is Integrated Gradients on this model?
@@ -21,6 +21,7 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench compare BASE NEW                    verdict for each model x method x metric
   igbench doctor                              what is installed and at hand
   igbench certify [METRIC ...]                every metric on models whose answer is known
+  igbench tcav concept=DIR [key=value ...]    does a concept (a folder of pictures) move a class
   igbench slurm [slurm.nodes=4 key=value ...] a script for sbatch that runs it on a cluster
 
 Keys everyone needs:

@@ -355,6 +355,24 @@ def slurm_(
     return OK
 
 
+@app.command("tcav")
+def tcav_(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="experiment=NAME concept=DIR [concept=DIR ...] [random=DIR] [layer=NAME] "
+            "[target=CLASS|prediction] [sets=30] [positions=mean|all] [limit=N] [seed=0] ..."
+        ),
+    ] = None,
+    markdown: Markdown = False,
+) -> int:
+    """Test whether concepts, folders of pictures, move the output of classes (TCAV)."""
+    from igbench.cli import tcav
+
+    tcav.run(_console(), tcav.request(words or []), markdown=markdown)
+    return OK
+
+
 @app.command("doctor")
 def doctor_() -> int:
     """Report what is installed, the device, and the weights that are available."""

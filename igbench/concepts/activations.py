@@ -103,7 +103,7 @@ def derivatives(
                 (found,) = torch.autograd.grad(total, leaf, allow_unused=True)
         if found is None:
             raise InputError(
-                "the output has no gradient by this layer; set layer=NAME of one that it depends on."
+                "the output has no gradient by this layer; set layer=NAME of another one."
             )
         return _reduced(found, positions, mean=False)
 

@@ -25,6 +25,7 @@ Concept Activation Vectors (TCAV)" (ICML), sec. 3.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -141,12 +142,11 @@ def concept_scores(
         vectors = concept_vectors(name, own, drawn, stacked, size, sets=sets, seed=seed)
         for one, part in zip(subjects, parts, strict=True):
             line = summary(vectors, null[size], part, len(drawn))
-            found.append(
-                replace(
-                    line, concept=name, target=one.name, layer=layer, n_samples=len(one.x),
-                    n_pictures=len(own), n_random=len(drawn), n_set=size,
-                )
+            line = replace(
+                line, concept=name, target=one.name, layer=layer, n_samples=len(one.x),
+                n_pictures=len(own), n_random=len(drawn), n_set=size,
             )  # fmt: skip
+            found.append(with_interval(line))
     return found
 
 
@@ -204,6 +204,11 @@ def random_pool(pool: Tensor, concepts: Mapping[str, Tensor]) -> Tensor:
             seen.add(_content(x))
             kept.append(i)
     return pool[kept]
+
+
+def digest(pictures: Tensor) -> str:
+    """SHA-256 over pictures as the model takes them, 64 hexadecimal digits."""
+    return hashlib.sha256(_content(pictures)).hexdigest()
 
 
 def _content(x: Tensor) -> bytes:
@@ -272,9 +277,7 @@ def _order(seed: int, purpose: str, name: str, draw: int, n: int) -> np.ndarray:
 
 
 def _stacked(vectors: Sequence[Vector]) -> Vectors:
-    return Vectors(
-        np.stack([v.slopes for v in vectors]), np.array([v.accuracy for v in vectors])
-    )
+    return Vectors(np.stack([v.slopes for v in vectors]), np.array([v.accuracy for v in vectors]))
 
 
 def summary(vectors: Vectors, null: Vectors, part: slice, pool: int) -> ConceptScore:

@@ -1,7 +1,7 @@
 """Concept activation vectors: linear classifiers of activations, by their inner products alone.
 
-A classifier with an L2 penalty is a sum of its examples, so that all that is needed of D activations
-are the inner products of N examples, however large D is.
+A classifier with an L2 penalty is a sum of its examples, so that all that is needed of D
+activations are the inner products of N examples, however large D is.
 """
 
 from __future__ import annotations

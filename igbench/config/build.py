@@ -43,22 +43,16 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         InputError: A value cannot be used; the message names the key to change.
     """
-    limit = _whole(config, "limit", least=1, optional=True)
     if isinstance(config["target"], bool) or not isinstance(config["target"], int):
         check_choice("target", str(config["target"]), ("prediction", "label"))
-    check_choice("dtype", config["dtype"], tuple(DTYPES))
     check_choice("output", config["output"], ("logit", "probability", "log_probability"))
     device = pick_device(config["device"])
     seed = _whole(config, "seed", least=0) or 0
     for group in ("method", "metric"):
         if not config.get(group):
             raise InputError(f"no {group} is chosen; set for example {group}=[{EXAMPLES[group]}].")
-    model: Model = construct(config["model"], "model")
-    data: Data = construct(config["data"], "data", model=model, limit=limit)
-    if len(data) == 0:
-        raise InputError(f"the data set {data.name!r} has no samples.")
+    model, data = model_and_data(config, device)
     dtype = DTYPES[config["dtype"]]
-    model = replace(model, module=callers.placed(model.module, device, dtype))
     samples = [x for _, x in loading.some(data, _loading(config), 3)]
     fitting = [x for x in samples if tuple(x.shape) == data.shape]
     if fitting and any(node.get("layer") == AUTO for node in config["method"].values()):
@@ -91,6 +85,27 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         quick=_quick(config, model, device),
         outputs=outputs,
     )
+
+
+def model_and_data(config: Mapping[str, Any], device: torch.device) -> tuple[Model, Data]:
+    """Build the model, on a device and in the dtype of a configuration, and the data.
+
+    Args:
+        config: From `igbench.config.compose`.
+        device: Where the model goes.
+
+    Raises:
+        InputError: A value cannot be used, or the data have no samples.
+    """
+    limit = _whole(config, "limit", least=1, optional=True)
+    check_choice("dtype", config["dtype"], tuple(DTYPES))
+    model: Model = construct(config["model"], "model")
+    data: Data = construct(config["data"], "data", model=model, limit=limit)
+    if len(data) == 0:
+        raise InputError(f"the data set {data.name!r} has no samples.")
+    return replace(
+        model, module=callers.placed(model.module, device, DTYPES[config["dtype"]])
+    ), data
 
 
 def _outputs(

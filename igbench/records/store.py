@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -91,6 +91,22 @@ def write(
     Raises:
         InputError: The folder exists and is not empty, or cannot be written.
     """
+    write_folder(folder, lambda place: _fill(place, run, rows, points, maps or {}), under=under)
+    return Path(folder)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None], *, under: Path | None = None) -> None:
+    """Write a folder that appears complete or not at all.
+
+    Args:
+        folder: Where it goes.
+        fill: Writes the files into an empty folder.
+        under: The folder where it is built before it is moved into place, and where a killed
+            process leaves its files; the parent of `folder` by default.
+
+    Raises:
+        InputError: The folder exists and is not empty, or cannot be written.
+    """
     folder = Path(folder)
     writable(folder.parent)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
@@ -99,7 +115,7 @@ def write(
     partial = (under or folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
     try:
         partial.mkdir()
-        _fill(partial, run, rows, points, maps or {})
+        fill(partial)
         _sync([*sorted(partial.rglob("*")), partial])
         partial.replace(folder)
         _sync([folder.parent])
@@ -110,7 +126,6 @@ def write(
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder
 
 
 def _sync(paths: Sequence[Path]) -> None:
