@@ -1,7 +1,8 @@
 """Benchmark feature attributions: completeness, faithfulness, robustness and cost.
 
-`igbench.evaluate(model, data, methods=[...], metrics=[...])` scores attribution methods on a model.
-`igbench.metrics` has every metric as a function, `igbench.methods` every method, and
+`igbench.evaluate(model, data, methods=[...], metrics=[...])` scores attribution methods on a model,
+and `igbench.tcav` tests whether concepts move its output.  `igbench.metrics` has every metric as a
+function, `igbench.methods` every method, and
 `igbench.captum` drop-in replacements for Captum's Integrated Gradients and metrics.
 """
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from igbench import baselines, captum, data, integration, methods, metrics, models
-    from igbench.api import Evaluation, evaluate
+    from igbench.api import Evaluation, evaluate, tcav
     from igbench.core.dataset import Data
     from igbench.core.model import ArrayFunction, Model
     from igbench.core.packing import PackedModel, pack
@@ -36,6 +37,7 @@ __all__ = [
     "metrics",
     "models",
     "pack",
+    "tcav",
 ]
 
 _HOMES = {
@@ -47,6 +49,7 @@ _HOMES = {
     "PackedModel": "igbench.core.packing",
     "evaluate": "igbench.api",
     "pack": "igbench.core.packing",
+    "tcav": "igbench.api",
 }
 
 

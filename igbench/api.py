@@ -1,4 +1,4 @@
-"""Evaluate attribution methods from Python: `evaluate` and its result, `Evaluation`."""
+"""Evaluate attribution methods from Python, `evaluate`, and test concepts, `tcav`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from igbench import baselines
 from igbench.baselines import as_baseline
+from igbench.concepts import subjects
+from igbench.concepts import tcav as concepts_
+from igbench.concepts.activations import Positions
 from igbench.config import compose, folders
 from igbench.config.build import construct
 from igbench.config.words import check_folder
@@ -36,6 +39,7 @@ from igbench.evaluation.results import Results
 from igbench.methods.base import BaseMethod
 from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
+from igbench.records import concepts as concept_records
 from igbench.records import stats, store, view
 from igbench.run import provenance
 from igbench.run.progress import show_progress
@@ -187,6 +191,101 @@ def evaluate(
         seconds=seconds,
     )
     return Evaluation(run, results)
+
+
+def tcav(
+    model: nn.Module | Model,
+    data: Any,
+    concepts: Mapping[str, Any],
+    *,
+    random: Any = None,
+    layer: str | None = None,
+    target: str | int | Sequence[str | int] = "prediction",
+    sets: int = concepts_.LEAST_SETS,
+    positions: Positions = "mean",
+    output: Output = "logit",
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> pd.DataFrame:
+    """Test whether concepts, given as pictures of them, move an output (TCAV).
+
+    Nothing is written, and nothing that is given is changed; see `igbench.concepts.tcav` for the
+    definitions and the test.
+
+    Args:
+        model: A module in eval mode that maps (N, *F) to (N, K) or (N,).
+        data: The samples whose output may rise, as for `evaluate`.
+        concepts: Arrays (n, *F) of at least 10 pictures by the name of the concept, prepared as the
+            samples are.
+        random: (P, *F) random pictures; the samples by default.  Pictures of a concept are left
+            out.
+        layer: Name of a layer; that for Grad-CAM of an igbench `Model` by default.
+        target: Classes by name or index, or "prediction": all samples, each with the class that the
+            model predicts.
+        sets: Random sets for each concept.
+        positions: "mean" of the activations over the places of an image, or "all" of them.
+        output: "logit", "probability" or "log_probability".
+        limit: Number of samples, the first ones; all by default.
+        seed: Seed of everything random.
+        batch_size: Largest number of rows in one call of the model.
+
+    Returns:
+        A row for each concept and class, with the columns of `igbench.schema.ConceptScore`.
+
+    Raises:
+        InputError: Whatever cannot be used: too few pictures, unknown layers and classes.
+    """
+    check_whole("seed", seed)
+    check_whole("batch_size", batch_size, least=1)
+    with callers.own_modes():
+        module = model.module if isinstance(model, Model) else model
+        preprocess = model.preprocess if isinstance(model, Model) else None
+        folder = isinstance(data, str | Path)
+        source = given_data(
+            data, model=module, preprocess=preprocess if folder else None, limit=limit
+        )
+        found = loading.some(source, Loading(), len(source))
+        if not found:
+            raise InputError("the data hold no samples that can be loaded.")
+        x = torch.stack([sample for _, sample in found])
+        wrapped = _model(model, x)
+        x = callers.rows("the data", x, wrapped.module)
+        given = {
+            name: _pictures(f"concept {name!r}", v, wrapped, x) for name, v in concepts.items()
+        }
+        drawn = x if random is None else _pictures("random", random, wrapped, x)
+        score = Score(wrapped.module, output, batch_size, channels_last=wrapped.channels_last)
+        look(score, x, {})
+        chosen = subjects.choose(
+            score,
+            x,
+            [source.labels[i] for i, _ in found],
+            [target] if isinstance(target, str | int) else list(target),
+            wrapped.class_names,
+        )
+        lines = concepts_.concept_scores(
+            score,
+            layer or wrapped.cam_layer,
+            chosen,
+            given,
+            concepts_.random_pool(drawn, given),
+            sets=sets,
+            positions=positions,
+            seed=seed,
+        )
+    return concept_records.frame(concept_records.corrected(lines))
+
+
+def _pictures(what: str, value: Any, model: Model, x: Tensor) -> Tensor:
+    """Pictures of the caller's as the model takes them."""
+    found = callers.rows(what, value, model.module)
+    if found.shape[1:] != x.shape[1:]:
+        raise InputError(
+            f"{what} has pictures of shape {tuple(found.shape[1:])}, the samples "
+            f"{tuple(x.shape[1:])}; prepare both alike."
+        )
+    return found
 
 
 def _experiment(

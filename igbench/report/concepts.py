@@ -98,7 +98,7 @@ def figure(lines: Sequence[ConceptScore]) -> Figure:
         _magnitude_bar(right, y, line, colours[line.concept])
     left.axvline(0.5, color="#4d4d4d", linewidth=0.7)
     right.axvline(0, color="#4d4d4d", linewidth=0.7)
-    left.set_xlim(0, 1.04)
+    left.set_xlim(-0.04, 1.04)
     right.margins(x=0.12)
     right.xaxis.set_major_locator(MaxNLocator(5))
     left.set_yticks(drawn, [_name(line) for line in lines])
@@ -112,20 +112,20 @@ def figure(lines: Sequence[ConceptScore]) -> Figure:
 
 
 def figure_rows(lines: Sequence[ConceptScore]) -> list[float]:
-    """Places of the bars from above, with a gap between classes.
+    """Places of the bars from above, with a gap between concepts.
 
     >>> figure_rows([])
     []
     """
     places, y = [], -1.0
     for i, line in enumerate(lines):
-        y += 1.0 if i == 0 or line.target == lines[i - 1].target else 1.5
+        y += 1.0 if i == 0 or line.concept == lines[i - 1].concept else 1.5
         places.append(y)
     return places
 
 
 def _name(line: ConceptScore) -> str:
-    name = styles.plain(f"{_short(line.target)}: {_short(line.concept)}")
+    name = styles.plain(f"{_short(line.concept)} → {_short(line.target)}")
     return f"{name} *" if significant(line) else name
 
 
@@ -148,7 +148,7 @@ def _score_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> None:
     if line.status != "ok":
         axes.text(0.02, y, "undefined", va="center", fontsize=7, color="#333333")
         return
-    axes.barh(y, line.score, height=0.5, color=colour)
+    axes.barh(y, line.score - 0.5, left=0.5, height=0.5, color=colour)
     error = [[line.score - line.score_low], [line.score_high - line.score]]
     axes.errorbar(line.score, y, xerr=error, fmt="none", ecolor="#222222",
                   elinewidth=1, capsize=1.8)  # fmt: skip

@@ -36,7 +36,7 @@ NOT_RUN = {
 }
 """Commands of shell blocks that are not checked, and why."""
 
-SUB_COMMANDS = ("init", "plan", "slurm", "list", "report", "compare", "doctor", "certify")
+SUB_COMMANDS = ("init", "plan", "slurm", "list", "report", "compare", "doctor", "certify", "tcav")
 
 
 def name_of(path: Path) -> str:
