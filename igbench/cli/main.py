@@ -21,7 +21,6 @@ from rich.console import Console
 from igbench.cli import repeats
 from igbench.config import compose, folders
 from igbench.errors import InputError, suggestion
-from igbench.run.progress import duration, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -186,6 +185,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     from igbench.evaluation.forecast import Progress
     from igbench.records import store
     from igbench.run import runner
+    from igbench.run.progress import duration, shown
 
     memory.keep_freed()
     console = _console()
@@ -244,6 +244,7 @@ def _console() -> Console:
 
 def _headline(job: Job, cost: Estimate, seconds: float) -> str:
     from igbench.run import checkpoint
+    from igbench.run.progress import duration
 
     experiment = job.experiment
     found = checkpoint.count(job.shard_dir, job.shards)
