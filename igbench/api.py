@@ -30,6 +30,7 @@ from igbench.core.model import Model, Preprocess, as_module, function_hash
 from igbench.core.outputs import as_target
 from igbench.core.score import Output, Score
 from igbench.data.given import given as given_data
+from igbench.data.masks import with_given
 from igbench.errors import InputError, SampleError, check_choice, check_whole
 from igbench.evaluation import loading, loop
 from igbench.evaluation.experiment import Experiment
@@ -121,6 +122,7 @@ def evaluate(
     features: str | Tensor | None = None,
     layer: str | None = None,
     preprocess: Preprocess | Callable[[Any], Tensor] | None = None,
+    masks: Any = None,
     limit: int | None = None,
     seed: int = 0,
     batch_size: int = 32,
@@ -153,6 +155,8 @@ def evaluate(
             `igbench.core.features.resolve`; by default that of each metric.
         layer: Name of the layer for Grad-CAM and its kin; by default the last with spatial axes.
         preprocess: For folders of images: from an image of Pillow to a tensor.
+        masks: Marks of people, for localisation metrics: S masks (H, W) of 0 and 1, None where
+            there is none; for a folder of images a folder of black and white `SAMPLE_ID.png`.
         limit: Number of samples, the first ones; all by default.  Up to 16 of the others become the
             pool that baselines and methods may use.
         seed: Seed of everything random.
@@ -174,7 +178,7 @@ def evaluate(
     with callers.own_modes():
         experiment = _experiment(
             model, data, methods, metrics, baseline, output, target, features, layer, preprocess,
-            limit, seed, batch_size, name,
+            masks, limit, seed, batch_size, name,
         )  # fmt: skip
         run_id = store.new_id(started)
         with show_progress(experiment, progress) as advance:
@@ -299,6 +303,7 @@ def _experiment(
     features: Any,
     layer: str | None,
     preprocess: Any,
+    masks: Any,
     limit: int | None,
     seed: int,
     batch_size: int,
@@ -322,6 +327,8 @@ def _experiment(
     )
     if len(source) == 0:
         raise InputError("the data hold no samples.")
+    if masks is not None:
+        source = with_given(source, masks, limit)
     loaded = [x for _, x in loading.some(source, Loading(), 3) if tuple(x.shape) == source.shape]
     if not loaded:
         raise InputError(f"no sample can be loaded as {source.shape}; {_why(source)}.")

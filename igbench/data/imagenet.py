@@ -15,6 +15,7 @@ from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data import images
 from igbench.data.images import Entry
+from igbench.data.masks import with_boxes, with_masks
 from igbench.errors import InputError, suggestion
 
 WNID = re.compile(r"n[0-9]{8}")
@@ -22,7 +23,13 @@ WNID = re.compile(r"n[0-9]{8}")
 
 
 def imagenet(
-    model: Model, *, limit: int | None, root: str | None = None, labels_csv: str | None = None
+    model: Model,
+    *,
+    limit: int | None,
+    root: str | None = None,
+    labels_csv: str | None = None,
+    masks: str | None = None,
+    boxes: str | None = None,
 ) -> Data:
     """Images in class folders, or in one folder with a table of labels.
 
@@ -36,28 +43,38 @@ def imagenet(
         root: Folder with one sub-folder for each class; or with a sub-folder `val` of that kind;
             or, with `labels_csv`, the folder that its files are relative to.
         labels_csv: Table with the columns `file` and `label`.
+        masks: A folder of masks of people, `SAMPLE_ID.png`, white where they marked something, see
+            `igbench.data.masks`; None for none.
+        boxes: Instead, a folder of annotations in the form of PASCAL VOC, `SAMPLE_ID.xml` or
+            `FILE.xml`, as those of ImageNet; the boxes of the class of a sample are its mask.
 
     Raises:
-        InputError: A folder or table is missing or empty, or names an unknown class.
+        InputError: A folder or table is missing or empty, names an unknown class, or has marks
+            that do not fit their images.
     """
     images.require_photographs(model, "imagenet")
     if not root:
         raise InputError("data=imagenet needs its folder; set data.root=DIR.")
     folder = Path(root).expanduser().absolute()
     images.require_folder(folder, "data.root")
+    if masks and boxes:
+        raise InputError("data.masks and data.boxes are both given; choose one of them.")
     resolve = Classes.of(model.class_names)
     if labels_csv:
         entries = _from_table(Path(labels_csv).expanduser(), folder, resolve)
     else:
         val = folder / "val"
         entries = _from_folders(val if val.is_dir() else folder, resolve)
-    return images.image_data(
+    data = images.image_data(
         "imagenet",
         model,
         entries,
         limit=limit,
         source=f"images below '{images.printable(folder.name)}'",
     )
+    if masks:
+        return with_masks(data, masks, "data.masks")
+    return with_boxes(data, boxes, "data.boxes", resolve) if boxes else data
 
 
 @dataclass(frozen=True)

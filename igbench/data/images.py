@@ -32,7 +32,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 POOL = 16
 """Largest number of images that baselines may use."""
 
-_READ_ERRORS = (
+READ_ERRORS = (
     OSError,  # missing, truncated, not an image
     ValueError,
     SyntaxError,  # broken PNG
@@ -40,6 +40,7 @@ _READ_ERRORS = (
     struct.error,  # broken header
     Image.DecompressionBombError,
 )
+"""What Pillow raises for files that are no image, or a broken one."""
 
 
 class Entry(NamedTuple):
@@ -162,7 +163,7 @@ def open_rgb(path: Path) -> Image.Image:
             return _to_rgb(image, path)
     except FileNotFoundError as error:
         raise SampleError(f"there is no image {path.name!r} in {str(path.parent)!r}") from error
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise SampleError(f"cannot read image {str(path)!r}: {error}") from error
 
 

@@ -24,23 +24,31 @@ from igbench.core import rng
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data.digits import digits
-from igbench.errors import InputError, check_choice, check_positive
+from igbench.errors import InputError, check_choice, check_positive, check_whole
 
 PLACES = 4
 
 
 def mosaic(
-    data: Data, *, targets: Literal[1, 2] = 2, limit: int | None = None, seed: int = 0
+    data: Data,
+    *,
+    targets: Literal[1, 2] = 2,
+    rounds: int = 1,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Data:
-    """Mosaics of the images of a data set, (C, 2 H, 2 W), as many as there are images.
+    """Mosaics of the images of a data set, (C, 2 H, 2 W), as many as there are images in a round.
 
-    Every image is once the first tile of its class; the other tiles and all places are drawn by
-    (seed, sample id).  There is no pool for baselines: none of the tiles is set aside.
+    In a round, every image is once the first tile of its class; the other tiles and all places are
+    drawn by (seed, sample id, round).  There is no pool for baselines: none of the tiles is set
+    aside.  Sample ids name the first tile, the round from the second on, and the four tiles in
+    reading order: "a-in-b+a+c+d", "a-2-in-a+e+b+f".
 
     Args:
         data: Labelled images (C, H, W).
         targets: Tiles of the class that is explained: 2, beside 2 of one other class (Focus), or 1,
             beside 3 of three other classes (grid pointing game).
+        rounds: Number of mosaics that begin with the same image.
         limit: Number of mosaics; None for all.
         seed: Of the draws.
 
@@ -48,20 +56,22 @@ def mosaic(
         InputError: No images, no labels, or too few classes or images of a class.
     """
     check_choice("targets", str(targets), ("1", "2"))
+    check_whole("rounds", rounds, least=1)
     if limit is not None:
         check_positive("limit", limit)
-    if data.kind != "image" or len(data.shape) != 3 or None in data.labels:
+    if data.kind != "image" or len(data.shape) != 3 or None in data.labels or not data.labels:
         raise InputError(f"data {data.name!r} has no labelled images to make mosaics of.")
-    chosen = [_tiles(data, i, targets, seed) for i in range(len(data))[:limit]]
-    own = tuple(label for label in data.labels[:limit] if label is not None)
+    firsts = [(i, k) for k in range(rounds) for i in range(len(data))][:limit]
+    chosen = [_tiles(data, i, targets, seed, k) for i, k in firsts]
+    own = tuple(data.labels[i] for i, _ in firsts)
     channels, height, width = data.shape
     return replace(
         data,
         name=f"mosaics of {data.name}",
         shape=(channels, 2 * height, 2 * width),
         sample_ids=tuple(
-            f"{data.sample_ids[i]}-in-{'+'.join(data.sample_ids[t] for t in tiles)}"
-            for i, tiles in enumerate(chosen)
+            f"{_name(data, i, k)}-in-{'+'.join(data.sample_ids[t] for t in tiles)}"
+            for (i, k), tiles in zip(firsts, chosen, strict=True)
         ),
         labels=own,
         load=_Load(data.load, tuple(chosen)),
@@ -79,9 +89,14 @@ def mosaic_digits(
     return mosaic(digits(model, limit=None), targets=targets, limit=limit, seed=seed)
 
 
-def _tiles(data: Data, first: int, targets: int, seed: int) -> tuple[int, ...]:
+def _name(data: Data, first: int, round_: int) -> str:
+    """The first tile, and the round from the second on."""
+    return data.sample_ids[first] + (f"-{round_ + 1}" if round_ else "")
+
+
+def _tiles(data: Data, first: int, targets: int, seed: int, round_: int) -> tuple[int, ...]:
     """Positions in the data of the four tiles of a mosaic, in reading order."""
-    g = rng.generator(seed, "mosaic", data.sample_ids[first])
+    g = rng.generator(seed, "mosaic", data.sample_ids[first], round_)
     own = data.labels[first]
     same = [i for i, label in enumerate(data.labels) if label == own and i != first]
     others = sorted({label for label in data.labels if label is not None and label != own})
@@ -123,7 +138,7 @@ class _Load:
 class _Mask:
     labels: tuple[int | None, ...]
     tiles: tuple[tuple[int, ...], ...]
-    own: tuple[int, ...]
+    own: tuple[int | None, ...]
     shape: tuple[int, int]
 
     def __call__(self, index: int) -> Tensor:

@@ -8,13 +8,16 @@ from pathlib import Path
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data import images
+from igbench.data.masks import with_masks
 from igbench.errors import InputError
 
 PHOTOS = Path(__file__).parent / "photos"
 """The photographs of the package; authors, sources and licences are in its `credits.csv`."""
 
 
-def photographs(model: Model, *, limit: int | None, path: str | None = None) -> Data:
+def photographs(
+    model: Model, *, limit: int | None, path: str | None = None, masks: str | None = None
+) -> Data:
     """Photographs whose names start with a class index of four digits: `0281_chelsea.jpg`.
 
     Loads (3, crop, crop) as the model's preprocessing says.  Sample ids are file names without
@@ -26,9 +29,12 @@ def photographs(model: Model, *, limit: int | None, path: str | None = None) -> 
         path: A folder of other photographs; those without an index have no label.  None for the
             photographs of the package: 82, CC0 or public domain, labelled after looking at
             predictions, so a demonstration set and no estimate of accuracy.
+        masks: A folder of masks of people, `SAMPLE_ID.png`, white where they marked something, see
+            `igbench.data.masks`; None for none.
 
     Raises:
-        InputError: The folder is missing or empty, or the model takes no photographs.
+        InputError: A folder is missing or empty, the model takes no photographs, or a mask does
+            not fit its photograph.
     """
     folder = PHOTOS if path is None else Path(path).expanduser().absolute()
     images.require_folder(folder, "data.path")
@@ -40,7 +46,7 @@ def photographs(model: Model, *, limit: int | None, path: str | None = None) -> 
         )
     if path is not None:
         images.report_left_out(folder, left_out)
-    return images.image_data(
+    data = images.image_data(
         "photographs",
         model,
         [images.Entry(images.printable(f.stem), f, _label(f.stem)) for f in files],
@@ -49,6 +55,7 @@ def photographs(model: Model, *, limit: int | None, path: str | None = None) -> 
         if path is None
         else images.printable(str(folder)),
     )
+    return with_masks(data, masks, "data.masks") if masks else data
 
 
 def _label(stem: str) -> int | None:
