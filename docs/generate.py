@@ -42,6 +42,7 @@ KINDS = {
     ("method", "local"): "local: sensitivities, per unit of input",
     ("oracle", "global"): "oracles: independent implementations",
     ("control", "global"): "controls: maps that know nothing of the model",
+    ("ceiling", "local"): "ceilings: searches for the best that removal metrics can reach",
 }
 FEW_METHODS = ("ig", "gradient_shap", "occlusion", "grad_cam_signed", "random (control)")
 FEW_METRICS = ("completeness", "sensitivity_n", "deletion", "insertion", "srg")

@@ -169,7 +169,8 @@ class MethodSpec:
         kind: "global" (input-multiplied: entries are contributions to f(x) - f(x')) or "local"
             (entries are sensitivities, per unit of input).
         signed: False where the map is a magnitude.
-        role: "method", "oracle" (an independent implementation) or "control".
+        role: "method", "oracle" (an independent implementation), "control" or "ceiling" (a search
+            for the best that a removal metric can reach).
         reduction: How a map over elements becomes a map over pixels: "sum" or "abs_max".
         needs_gradient: Whether the model must have gradients.
     """
@@ -178,7 +179,7 @@ class MethodSpec:
     reference: str
     kind: Literal["global", "local"]
     signed: bool
-    role: Literal["method", "oracle", "control"] = "method"
+    role: Literal["method", "oracle", "control", "ceiling"] = "method"
     reduction: Literal["sum", "abs_max"] = "sum"
     # Left out of the representation, which is hashed to tell definitions apart: it does not change
     # what a map is.

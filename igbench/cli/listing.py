@@ -32,6 +32,7 @@ KINDS = {
     "local": "local: sensitivities, per unit of input",
     "oracle": "oracles: independent implementations, never ranked",
     "control": "controls: maps that know nothing of the model, never ranked",
+    "ceiling": "ceilings: searches for the best that removal metrics can reach, never ranked",
 }
 """Heads of the groups of methods."""
 

@@ -36,6 +36,7 @@ that start elsewhere it shows how far apart the two starts are.
 
 from igbench.methods.attention import AttentionRollout, Chefer
 from igbench.methods.base import BaseMethod, explain
+from igbench.methods.best_found import BestFound
 from igbench.methods.blur_ig import BlurIG
 from igbench.methods.cam import (
     GradCam,
@@ -77,6 +78,7 @@ __all__ = [
     "AttentionRollout",
     "AveragedIG",
     "BaseMethod",
+    "BestFound",
     "BlurIG",
     "CallableMethod",
     "Captum",

@@ -32,7 +32,7 @@ class BaseMethod(ByContent):
     reference: str
     kind: Literal["global", "local"] = "global"
     signed: bool = True
-    role: Literal["method", "oracle", "control"] = "method"
+    role: Literal["method", "oracle", "control", "ceiling"] = "method"
     needs_gradient: bool = True
 
     @property

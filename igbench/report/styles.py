@@ -32,6 +32,7 @@ METHOD_COLOURS = (
 )  # fmt: skip
 ORACLE_COLOURS = ("#1a1a1a", "#33475b")
 CONTROL_COLOURS = ("#7f7f7f", "#a6a6a6", "#c4c4c4")
+CEILING_COLOURS = ("#b8860b", "#8a6d1f")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
 
@@ -164,13 +165,13 @@ def headline(run: Run, lines: pd.DataFrame | None = None) -> str:
 
 
 def method_names(run: Run, present: pd.Series | None = None) -> list[str]:
-    """Methods in display order: methods, oracles, controls, then any without definition.
+    """Methods in display order: methods, oracles, controls, ceilings, then any without definition.
 
     Args:
         run: The run, whose order is kept within each role.
         present: Names in the data; other methods are left out.
     """
-    roles = {"method": 0, "oracle": 1, "control": 2}
+    roles = {"method": 0, "oracle": 1, "control": 2, "ceiling": 3}
     ordered = sorted(run.methods, key=lambda name: roles[run.methods[name].role])
     if present is None:
         return ordered
