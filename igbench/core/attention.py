@@ -170,7 +170,7 @@ def attentions(score: Score, x: Tensor, target: Tensor | None, what: str) -> Att
     counts = prefix_counts(model) or range(MOST_PREFIX + 1)
     grid = token_grid(counts, t, tuple(x.shape[2:])) if whole else None
     if grid is None:
-        shapes = ", ".join(str(tuple(a.shape)) for a in seen.maps[:3])
+        shapes = ", ".join(list(dict.fromkeys(str(tuple(a.shape)) for a in seen.maps))[:3])
         raise NotDefinedError(
             f"{what} needs attention among all patches of the image in every layer; that of this "
             f"model has the shapes {shapes} (windows, pooled or cross-attention); choose a method "
