@@ -14,10 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "igbench"
 ORDER = (
     ("errors", "schema"),
     ("core",),
-    ("integration", "shapley", "surrogates", "baselines", "data"),
-    ("integration", "propagation", "baselines", "data"),
-    ("methods", "models", "captum"),
-    ("integration", "baselines", "data"),
+    ("integration", "propagation", "shapley", "surrogates", "baselines", "data"),
     ("methods", "models", "captum", "concepts"),
     ("metrics",),
     ("evaluation",),

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from igbench.core import features as feature_units
 from igbench.core import perturb
 from igbench.core.batch import Batch
 from igbench.core.features import Features

@@ -54,7 +54,6 @@ def composed() -> dict[str, Any]:
             "method.shapley_sampling.features=patch:2",
             "method.kernel_shap.evaluations=10n",
             "method.shapley_sampling.evaluations=5n",
-            "method.grad_cam.layer=features",
             "method.best_found.features=patch:2",
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
