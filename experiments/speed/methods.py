@@ -1,0 +1,294 @@
+"""Time each method beside the library that has it, at equal settings, in one run.
+
+EfficientNet-Lite0, photographs, float32, the logit of the predicted class.  Both sides explain the
+same photographs with as many model rows or gradients; the library once as it comes and once at the
+setting that was found fastest.  Turns are interleaved.  Writes methods.csv and methods.md, or
+gpu_methods.csv and gpu_methods.md on another device than the CPU, beside this file.
+
+    python experiments/speed/methods.py [--photographs 8] [--repeats 1] [--only NAME] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from captum import attr
+from captum._utils.models.linear_model import SkLearnLinearRegression
+from torch import Tensor, nn
+
+from igbench import methods
+from igbench.config import build, compose
+from igbench.core.batch import Batch, Method
+from igbench.core.players import players
+from igbench.core.score import Score, frozen
+
+HERE = Path(__file__).parent
+DRAWS = 20
+"""Gradients of the sampled gradient methods, for each photograph."""
+MASKS = 256
+"""Model rows of the sampled perturbation methods, for each photograph."""
+ROWS = (4, 8, 16, 32)
+"""Rows in a call of the libraries that are tried for their best setting."""
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method on both sides.
+
+    Attributes:
+        method: Name.
+        library: Class of the library.
+        ours: The method.
+        default: The library as it comes.
+        tuned: Name of a setting to the library with it; empty where it has none.
+    """
+
+    method: str
+    library: str
+    ours: Method
+    default: Work
+    tuned: Mapping[str, Work] = field(default_factory=dict)
+
+
+def load(photographs: int, device: torch.device) -> tuple[Batch, nn.Module, str]:
+    """Photographs with their predicted classes, the network, and its last layer with places."""
+    experiment = build.experiment(
+        compose.compose([f"limit={photographs}", f"device={device}", "method=[random]"])
+    )
+    module = experiment.model.module
+    x = torch.stack([experiment.data.load(i) for i in range(photographs)]).to(device)
+    with torch.no_grad():
+        target = torch.cat([module(one[None]).argmax(dim=1) for one in x])
+    last = experiment.model.channels_last
+    score = Score(module, batch_size=experiment.batch_size, channels_last=last)
+    ids = experiment.data.sample_ids
+    return Batch(score, x, torch.zeros_like(x), target, ids, "pixel"), module, "conv_head"
+
+
+def each(batch: Batch, one: Callable[[Tensor, Tensor, Tensor], object]) -> Work:
+    """A library that explains one photograph in a call: with its target and its superpixels."""
+    masks = [players(None, batch, i).index[None] for i in range(len(batch))]
+    assert batch.target is not None
+    parts = list(zip(batch.x.split(1), batch.target.split(1), masks, strict=True))
+    return lambda: [one(x, t, m.to(x.device)) for x, t, m in parts]
+
+
+def gradient_cases(batch: Batch, module: nn.Module, layer: str) -> list[Case]:
+    """Methods of one or several gradients; the library gets all photographs in one call."""
+    x, target = batch.x, batch.target
+    tunnel = attr.NoiseTunnel(attr.Saliency(module))
+
+    def noisy(rows: int | None) -> Work:
+        spread = {"nt_samples": DRAWS, "stdevs": 0.3, "abs": False, "nt_samples_batch_size": rows}
+        return each(batch, lambda x, t, m: tunnel.attribute(x, target=t, **spread))
+
+    return [
+        Case(
+            "saliency",
+            "Saliency",
+            methods.Saliency(),
+            lambda: attr.Saliency(module).attribute(x, target=target),
+        ),
+        Case(
+            "input_x_gradient",
+            "InputXGradient",
+            methods.InputXGradient(),
+            lambda: attr.InputXGradient(module).attribute(x, target=target),
+        ),
+        Case(
+            "smoothgrad",
+            "NoiseTunnel(Saliency)",
+            methods.SmoothGrad(draws=DRAWS),
+            noisy(None),
+            {f"nt_samples_batch_size={n}": noisy(n) for n in (4, 10)},
+        ),
+        Case(
+            "gradient_shap",
+            "GradientShap",
+            methods.GradientShap(draws=DRAWS, noise=0.09),
+            each(
+                batch,
+                lambda x, t, m: attr.GradientShap(module).attribute(
+                    x, torch.zeros_like(x), n_samples=DRAWS, stdevs=0.09, target=t
+                ),
+            ),
+        ),
+        Case(
+            "deep_lift",
+            "DeepLift (the gradient on this network)",
+            methods.DeepLift(),
+            lambda: attr.DeepLift(module).attribute(x, target=target),
+        ),
+        Case(
+            "guided_backprop",
+            "GuidedBackprop (the gradient on this network)",
+            methods.GuidedBackprop(),
+            lambda: attr.GuidedBackprop(module).attribute(x, target=target),
+        ),
+        Case(
+            "grad_cam",
+            "LayerGradCam",
+            methods.GradCam(layer),
+            lambda: attr.LayerGradCam(module, dict(module.named_modules())[layer]).attribute(
+                x, target=target
+            ),
+        ),
+    ]
+
+
+def perturbation_cases(batch: Batch, module: nn.Module) -> list[Case]:
+    """Methods of many forwards."""
+    x, target = batch.x, batch.target
+    window = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 16, 16), "target": target}
+    occlusion = attr.Occlusion(module)
+
+    def ablation(rows: int) -> Work:
+        explainer = attr.FeatureAblation(module)
+        return each(
+            batch,
+            lambda x, t, m: explainer.attribute(
+                x, target=t, feature_mask=m, perturbations_per_eval=rows
+            ),
+        )
+
+    def sampled(explainer: Any, rows: int, samples: int) -> Work:
+        return each(
+            batch,
+            lambda x, t, m: explainer.attribute(
+                x, target=t, feature_mask=m, n_samples=samples, perturbations_per_eval=rows
+            ),
+        )
+
+    def case(name: str, cls: Any, ours: Method, samples: int, **options: Any) -> Case:
+        explainer = cls(module, **options)
+        return Case(
+            name,
+            cls.__name__,
+            ours,
+            sampled(explainer, 1, samples),
+            {f"perturbations_per_eval={n}": sampled(explainer, n, samples) for n in ROWS},
+        )
+
+    count = max(players(None, batch, i).count for i in range(len(batch)))
+    orders = MASKS // count
+    return [
+        Case(
+            "occlusion",
+            "Occlusion",
+            methods.Occlusion(window=32, stride=16),
+            partial(occlusion.attribute, x, **window),
+            {
+                f"perturbations_per_eval={n}": partial(
+                    occlusion.attribute, x, perturbations_per_eval=n, **window
+                )
+                for n in (2, 4)
+            },
+        ),
+        Case(
+            "feature_ablation",
+            "FeatureAblation",
+            methods.FeatureAblation(),
+            ablation(1),
+            {f"perturbations_per_eval={n}": ablation(n) for n in ROWS},
+        ),
+        case("kernel_shap", attr.KernelShap, methods.KernelShap(evaluations=MASKS), MASKS),
+        case(
+            "shapley_sampling",
+            attr.ShapleyValueSampling,
+            methods.ShapleySampling(evaluations=orders * count),
+            orders,
+        ),
+        case(
+            "lime",
+            attr.Lime,
+            methods.Lime(samples=MASKS),
+            MASKS,
+            interpretable_model=SkLearnLinearRegression(),
+        ),
+    ]
+
+
+def seconds(work: Work, device: torch.device) -> float:
+    """Wall time of one call, the device's work included."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def line(case: Case, batch: Batch, repeats: int) -> dict[str, object]:
+    """Both sides in turn; the median of each."""
+    device = batch.x.device
+    sides: dict[str, Work] = {
+        "ours": lambda: case.ours(batch),
+        "default": case.default,
+        **case.tuned,
+    }
+    if device.type == "cuda":
+        for work in sides.values():
+            seconds(work, device)  # the first call chooses kernels
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            times[name].append(seconds(work, device))
+    median = {name: statistics.median(own) for name, own in times.items()}
+    before = batch.score.cost.snapshot()
+    case.ours(batch)
+    cost = batch.score.cost.since(before)
+    best = min((n for n in median if n != "ours"), key=lambda n: median[n])
+    return {
+        "method": case.method,
+        "beside": f"captum.attr.{case.library}",
+        "forwards": cost.forward,
+        "gradients": cost.backward,
+        "ours, s": median["ours"],
+        "default, s": median["default"],
+        "best, s": median[best],
+        "best setting": best,
+        "default / ours": median["default"] / median["ours"],
+        "best / ours": median[best] / median["ours"],
+    }
+
+
+def main() -> None:
+    """Time all cases and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--photographs", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    batch, module, layer = load(options.photographs, device)
+    with frozen(module):
+        cases = gradient_cases(batch, module, layer) + perturbation_cases(batch, module)
+        chosen = [c for c in cases if not options.only or c.method in options.only]
+        seconds(lambda: methods.Saliency()(batch), device)
+        lines = [line(case, batch, options.repeats) for case in chosen]
+    table = pd.DataFrame(lines)
+    stem = HERE / ("methods" if device.type == "cpu" else "gpu_methods")
+    table.to_csv(stem.with_suffix(".csv"), index=False)
+    what = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    head = (
+        f"{options.photographs} photographs, {what}, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}, {batch.score.batch_size} rows in a call of ours; medians of "
+        f"{options.repeats}."
+    )
+    text = f"{head}\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n"
+    stem.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
