@@ -77,7 +77,7 @@ def load(photographs: int) -> tuple[Batch, dict[str, Attribution], nn.Module]:
         f"limit={photographs}",
         f"method=[{','.join(METHODS)}]",
         "method.ig.n_steps=8",
-        "method.gradient_shap.arguments.n_samples=4",
+        "method.gradient_shap.draws=4",
         "method.smoothgrad.draws=4",
         "method.occlusion.window=56",
         "method.occlusion.stride=56",

@@ -11,6 +11,7 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `ig` | f(x) - f(x') | yes | yes | yes | yes |
 | `ig_averaged` | f(x) - mean f(b) over baselines b | yes | no (1) | yes | yes |
 | `expected_gradients` | f(x) - mean f(r) over references r (2) | yes | no (1) | yes | yes |
+| `gradient_shap` | mean f(x + e) - f(x') over noise e (2) | yes | yes (7) | yes | no (2) |
 | `smooth_ig` | mean f(x + e) - f(x') over noise e | yes | no (1) | yes | no (2) |
 | `guided_ig` | f(x) - f(x') | yes | yes | no (3) | yes |
 | `blur_ig` | f(x) - f(blurred x) | yes | no (1) | yes | no (4) |
@@ -27,6 +28,7 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 that is monotone in every feature.  (6) With the same coalitions, so for equal numbers of features.
 (7) Linear in the last layer; the rule follows the layers, so it is not implementation invariant
 either.
+(7) Without noise, as by default.
 
 Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap` and
 the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use values
@@ -54,6 +56,8 @@ from igbench.methods.expected_gradients import ExpectedGradients
 from igbench.methods.feature_ablation import FeatureAblation
 from igbench.methods.gradient import InputXGradient, Saliency
 from igbench.methods.guided_backprop import Deconvolution, GuidedBackprop
+from igbench.methods.grad_cam import GradCam
+from igbench.methods.gradient_shap import GradientShap
 from igbench.methods.guided_ig import GuidedIG
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
@@ -94,6 +98,7 @@ __all__ = [
     "GradCamPlusPlus",
     "GradCamSigned",
     "GuidedBackprop",
+    "GradientShap",
     "GuidedIG",
     "HiResCam",
     "InputXGradient",

@@ -41,7 +41,7 @@ class Game:
         return len(self.live)
 
     def value(self, masks: Tensor) -> Tensor:
-        """V of coalitions (D, n), true where a player is in; (D,) float64 on the CPU."""
+        """Values of coalitions (D, n), true where a player is in: (D,) float64 on the CPU."""
         x, own = self.batch.x[self.i], self.batch.baseline[self.i]
         removed = torch.zeros(len(masks), self.features.count, dtype=torch.bool)
         removed[:, self.live] = ~masks.cpu()

@@ -53,8 +53,8 @@ class Shap(BaseMethod):
     baseline of the batch, or for the first two, with `references`, the mean over samples of the
     data.  What shap draws from global generators is keyed by sample, and the generators are
     restored; so are the modules that it hooks.  Entries sum to f(x) - f(x') (gradient: in
-    expectation).  Cost: `draws` gradients; 2 rows and their gradients for each reference; 2 n + 2048
-    rows for n features, at most 2^n; at most `draws` rows, about n^2 for all Owen values.
+    expectation).  Cost: `draws` gradients; 2 rows and their gradients for each reference; 2 n +
+    2048 rows for n features, at most 2^n; at most `draws` rows, about n^2 for all Owen values.
 
     Args:
         explainer: "gradient", "deep", "kernel" or "partition".

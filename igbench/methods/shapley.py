@@ -130,8 +130,8 @@ class KernelShap(Coalitional):
     The value of a feature is shared out evenly over its elements.  Entries sum to f(x) - f(x') in
     every draw, so completeness says nothing of the error; `estimate` gives standard errors, and the
     metric `seed_variance` the relative error of the map.  Features for which x = x' get 0 and are
-    left out.  Both samplers are exact where features interact in pairs at most.  Cost: `evaluations`
-    model rows for each sample, fewer where 2^n is less.
+    left out.  Both samplers are exact where features interact in pairs at most.  Cost: at most
+    `evaluations` model rows for each sample.
 
     Args:
         estimator: "auto", "exact", "leverage" or "permutations".

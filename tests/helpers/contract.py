@@ -49,6 +49,8 @@ def composed() -> dict[str, Any]:
             *(f"method.{m}.draws=6" for m in ("smoothgrad", "smoothgrad_squared", "vargrad")),
             "method.lime.samples=100",
             "method.rise.samples=100",
+            "method.grad_cam.layer=features",
+            "method.gradient_shap.draws=20",
             "method.exact_shapley.features=patch:4",
             "method.kernel_shap.features=patch:2",
             "method.shapley_sampling.features=patch:2",

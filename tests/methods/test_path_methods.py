@@ -29,7 +29,10 @@ from tests.helpers import closed_form as cf
 from tests.helpers.toy import toy_model
 
 DATA = digits(toy_model(tuple("0123456789"), None), limit=4)
-OURS = ("expected_gradients", "smooth_ig", "guided_ig", "blur_ig", "idgi", "ig_averaged")
+OURS = (
+    *("expected_gradients", "gradient_shap", "smooth_ig", "guided_ig", "blur_ig", "idgi"),
+    "ig_averaged",
+)
 
 
 def pool() -> torch.Tensor:
