@@ -16,6 +16,8 @@ ORDER = (
     ("core",),
     ("integration", "propagation", "shapley", "surrogates", "baselines", "data"),
     ("methods", "models", "captum", "concepts"),
+    ("integration", "propagation", "baselines", "data"),
+    ("methods", "models", "captum"),
     ("metrics",),
     ("evaluation",),
     ("config",),
