@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from igbench.core.batch import Batch
-from igbench.errors import InputError, suggestion
+from igbench.core.score import Score
+from igbench.errors import InputError, NotDefinedError, suggestion
 from igbench.methods.base import BaseMethod
 from igbench.methods.custom import one_by_one
+from igbench.propagation.guided import guided_gradient
 from igbench.schema import MethodSpec
 from igbench.surrogates.windows import windows_of
 
@@ -31,6 +33,19 @@ WITHOUT_GRADIENT = frozenset(
 """Classes of `captum.attr` that evaluate the model alone."""
 
 
+BY_MODULE = {
+    "GuidedBackprop": ("GuidedBackprop", "guided_backprop"),
+    "GuidedGradCam": ("GuidedBackprop", "guided_backprop"),
+    "Deconvolution": ("Deconvolution", "deconvolution"),
+    "DeepLift": ("DeepLift", "deep_lift"),
+    "DeepLiftShap": ("DeepLift", "deep_shap"),
+}
+"""Classes whose rules Captum puts on some classes of modules: what to check, our own method."""
+
+INCOMPLETE = 1e-3
+"""Share of its size that a map of Captum's DeepLift may miss of f(x) - f(x')."""
+
+
 @dataclass(frozen=True)
 class Captum(BaseMethod):
     """An attribution class of `captum.attr`, called on one sample at a time.
@@ -39,6 +54,10 @@ class Captum(BaseMethod):
     batch; with one sample for each call and generators seeded from (seed, class, sample id), a
     map depends on its sample alone.  Captum explains the scalar `batch.score`, so its own target
     logic is not involved.
+
+    Captum's rules of DeepLift, GuidedBackprop and Deconvolution belong to classes of modules: other
+    activations (ReLU6, functions) would get their plain gradient.  Models with these are refused,
+    see `check_rules`; `deep_lift`, `guided_backprop` and `deconvolution` have no such limit.
 
     Args:
         attribution: Name of the class in `captum.attr`, for example "Occlusion".
@@ -95,6 +114,18 @@ class Captum(BaseMethod):
             if batch.target is not None:
                 own["additional_forward_args"] = (batch.target_of(i),)
             found: Tensor = explainer.attribute(x, **own)
+            if self.attribution in BY_MODULE:
+                start, target = batch.baseline[i : i + 1], batch.target_of(i)
+                forwarded = own.get("additional_forward_args")
+                check_rules(
+                    self.attribution,
+                    batch.score,
+                    batch.score,
+                    x,
+                    start,
+                    target,
+                    forwarded=forwarded,
+                )
             return found
 
         return one_by_one(batch, f"captum.{self.attribution}", explained).to(batch.x.dtype)
@@ -114,6 +145,56 @@ def occlusion_windows(shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
         "sliding_window_shapes": tuple(axis.window for axis in axes),
         "strides": tuple(axis.stride for axis in axes),
     }
+
+
+def check_rules(
+    attribution: str,
+    model: nn.Module,
+    score: Score,
+    x: Tensor,
+    baseline: Tensor,
+    target: Tensor | None,
+    *,
+    forwarded: tuple[Tensor | None, ...] | None = None,
+) -> None:
+    """Raise where a model has activations that a rule of Captum's does not see.
+
+    GuidedBackprop and Deconvolution are compared with our own, and DeepLift is checked for its sum;
+    names of modules would not tell of functions.
+
+    Args:
+        attribution: Name of the class, one of `BY_MODULE`.
+        model: What Captum explains.
+        score: The same as a scalar, for our own.
+        x: (1, *F).
+        baseline: (1, *F).
+        target: (1,) or None.
+        forwarded: Arguments of the model after x, for one that selects the target itself.
+
+    Raises:
+        NotDefinedError: Such an activation, or an output that is no logit.
+    """
+    checked, own = BY_MODULE[attribution]
+    selected: dict[str, Any] = {"target": target}
+    if forwarded is not None:
+        selected = {"additional_forward_args": forwarded}
+    explainer = attribution_class(checked)(model)
+    if checked == "DeepLift":
+        found = explainer.attribute(x, baselines=baseline, **selected).detach()
+        ends = [score.evaluate(v.detach(), target) for v in (x, baseline)]
+        size = found.abs().sum() + sum(v.abs() for v in ends)
+        missed = bool((found.sum() - (ends[0] - ends[1])).abs() > INCOMPLETE * size)
+    else:
+        found = explainer.attribute(x, **selected).detach()
+        title, gated = f"captum.attr.{attribution}", checked == "GuidedBackprop"
+        ours = guided_gradient(score, x, target, gated=gated, title=title)
+        missed = bool((found - ours).abs().max() > 1e-4 * ours.abs().max())
+    if missed:
+        raise NotDefinedError(
+            f"captum.attr.{attribution} has rules for some classes of modules alone (nn.ReLU), and "
+            "takes the plain gradient of other activations of this model, as ReLU6 or functions; "
+            f"use method {own}."
+        )
 
 
 def attribution_class(name: str) -> Any:

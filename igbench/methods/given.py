@@ -12,8 +12,9 @@ from torch import Tensor
 
 from igbench.core import callers
 from igbench.core.batch import Method
+from igbench.core.score import Score
 from igbench.errors import InputError
-from igbench.methods.captum import WITHOUT_GRADIENT
+from igbench.methods.captum import BY_MODULE, WITHOUT_GRADIENT, check_rules
 from igbench.methods.custom import CallableMethod, Explainer, Precomputed
 
 LOCAL = {"Saliency": False, "GuidedBackprop": True, "Deconvolution": True, "GuidedGradCam": True}
@@ -115,6 +116,8 @@ def _captum(name: str, explainer: Any) -> Method:
         found: Tensor = explainer.attribute(
             x, target=target, **({"baselines": baseline} if based else {})
         )
+        if cls in BY_MODULE:
+            check_rules(cls, inner.model, Score(inner.model), x, baseline, target)
         return found
 
     title = cls if inner is explainer else f"{type(explainer).__name__}({cls})"

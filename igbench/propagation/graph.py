@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 
 def _words(text: str) -> frozenset[str]:
@@ -63,27 +64,41 @@ def nodes(output: Tensor) -> Iterator[Any]:
         stack += [parent for parent, _ in node.next_functions]
 
 
-def without_rule(output: Tensor, *, linear_layers: bool) -> str:
+def without_rule(output: Tensor, x: Tensor, *, linear_layers: bool) -> str:
     """The first operation of a graph that no rule covers, "" where there is none.
 
     Sees what the mode does not: operations inside of scripted or compiled code, of functions of
-    their own, and of library calls.
+    their own, and of library calls.  What does not lead to the input, as weights do, is left out.
 
     Args:
         output: What the model returned.
+        x: The input, a leaf.
         linear_layers: Whether the plain gradient of a linear layer is its rule; where it is not,
             every linear layer has to be replaced.
     """
+    behind = _leading_to(output, get_gradient_edge(x).node)
     for node in nodes(output):
         name = name_of(node)
-        if name in ROUTES | SUMS | CHOICES:
+        if node not in behind or name in ROUTES | SUMS | CHOICES:
             continue
-        inputs = [p for p, _ in node.next_functions]
-        live = [p is not None and name_of(p) != "AccumulateGrad" for p in inputs]
-        constant = sum(live) <= 1 and not (name == "Div" and live[-1])
-        if constant and (name in {"Mul", "Div"} or (linear_layers and name in PRODUCTS)):
-            continue
-        if name in {"Mul", "Div"} | PRODUCTS:
-            return name + (" with a function of the activations" if not constant else "")
-        return name
+        live = [parent in behind for parent, _ in node.next_functions]
+        if sum(live) > 1 or (name == "Div" and live[-1]):
+            return f"{name} of two activations"
+        if name not in {"Mul", "Div"} and not (linear_layers and name in PRODUCTS):
+            return name
     return ""
+
+
+def _leading_to(output: Tensor, root: Any) -> set[Any]:
+    """Nodes of a graph from which there is a way to one of them, which is a leaf."""
+    children: dict[Any, list[Any]] = {}
+    for node in nodes(output):
+        for parent, _ in node.next_functions:
+            children.setdefault(parent, []).append(node)
+    found, stack = {root}, [root]
+    while stack:
+        for child in children.get(stack.pop(), ()):
+            if child not in found:
+                found.add(child)
+                stack.append(child)
+    return found

@@ -54,9 +54,9 @@ class Guided(Rules):
         value = call.evaluate(call.x.detach())
         return replace(value, (call.x,), lambda g, gate: g.clamp(min=0) * gate, gate)
 
-    def check(self, output: Tensor) -> None:
+    def check(self, output: Tensor, x: Tensor) -> None:
         """Raise for an operation that the mode did not see, or has no rule for."""
-        name = without_rule(output, linear_layers=True)
+        name = without_rule(output, x, linear_layers=True)
         if name:
             raise self.undefined(name)
 

@@ -114,13 +114,17 @@ class Replaced(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, rule: Rule, note: object, inputs: int, *tensors: Tensor
+        ctx: Any, values: list[Tensor], rule: Rule, note: object, inputs: int, *tensors: Tensor
     ) -> Tensor:
-        """Return the value, and keep the tensors that the rule needs, after the inputs."""
+        """Return the only value, and keep the tensors that the rule needs, after the inputs.
+
+        The value comes in a list, as a tensor among the arguments that is returned would be a view,
+        which the model could not change in place.
+        """
         ctx.save_for_backward(*tensors[inputs:])
         ctx.rule, ctx.note, ctx.inputs = rule, note, inputs
         ctx.set_materialize_grads(False)
-        return value
+        return values.pop()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -154,7 +158,8 @@ def replace(
     >>> x.grad
     tensor([10.])
     """
-    return cast("Tensor", Replaced.apply(value, rule, note, len(inputs), *inputs, *saved))
+    own = value.clone() if value._is_view() else value
+    return cast("Tensor", Replaced.apply([own], rule, note, len(inputs), *inputs, *saved))
 
 
 def note_of(x: Tensor) -> Any:
@@ -205,8 +210,8 @@ class Rules(TorchFunctionMode):
         """The error for an operation without a rule."""
         return NotDefinedError(f"{self.title} has no rule for {operation}; {self.advice}.")
 
-    def check(self, output: Tensor) -> None:
-        """Look at the graph of the outputs before the backward pass."""
+    def check(self, output: Tensor, x: Tensor) -> None:
+        """Look at the graph from the inputs to the outputs before the backward pass."""
 
 
 class Call:
@@ -306,7 +311,7 @@ def propagate(
         with mode:
             out = score(x, target)
         if out.requires_grad:
-            mode.check(out)
+            mode.check(out, x)
             gradient = torch.autograd.grad(out[rows].sum(), x, allow_unused=True)[0]
     if gradient is None:
         raise InputError(

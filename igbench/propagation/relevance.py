@@ -366,9 +366,9 @@ class Relevance(Rules):
         special = isinstance(self.composite.first, Flat | Box)
         return special and any(n.first and n.convolution for n in self.layers)
 
-    def check(self, output: Tensor) -> None:
+    def check(self, output: Tensor, x: Tensor) -> None:
         """Raise for an operation that the mode did not see, or has no rule for."""
-        name = without_rule(output, linear_layers=False)
+        name = without_rule(output, x, linear_layers=False)
         if name:
             raise self.undefined(name)
 

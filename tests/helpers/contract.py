@@ -27,7 +27,7 @@ MISSING = {name for library, own in FOREIGN.items() if find_spec(library) is Non
 METHODS = [name for name in compose.choices("method") if name not in MISSING]
 METRICS = compose.choices("metric")
 GLOBAL = MethodSpec("global", "", "global", signed=True)
-PIECEWISE_LINEAR = {"ig_exact"}
+PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "ig_exact"}
 """Methods for networks without smooth activations."""
 TRANSFORMERS = {"attention_rollout", "chefer"}
 """Methods for vision transformers."""

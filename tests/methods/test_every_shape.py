@@ -31,6 +31,7 @@ CAMS = (
 ATTENTION = ("attention_rollout", "chefer")
 IMAGES_ALONE = {"blur_ig", "edges", "rise", *CAMS, *ATTENTION}
 NEEDS = {
+    "deep_shap": "needs samples that are never evaluated",
     "expected_gradients": "needs samples that are never evaluated",
     "ig_averaged": "does not define white",
     **dict.fromkeys(CAMS, "the name of one of its layers"),
