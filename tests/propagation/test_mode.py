@@ -18,7 +18,6 @@ from igbench.propagation.mode import secant
 from tests.propagation.nets import F64, NETS, Of, drawn, images
 
 
-
 def batch_of(model: nn.Module, x: Tensor) -> Batch:
     """Samples with targets 0, 1, ... from a baseline of zeros."""
     ids = tuple(str(i) for i in range(len(x)))
