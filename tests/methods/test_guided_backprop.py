@@ -111,7 +111,7 @@ def test_captum_is_refused_where_it_takes_the_plain_gradient(name, unseen):
 def test_captum_is_used_where_its_rules_hold(name):
     """No pool: next to one, Captum's DeepLift is not complete."""
     net = drawn(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)))
-    kind, own = OWN[name]
+    kind, _ = OWN[name]
     x = images(2)
     theirs = explain(Captum(name, name, "", kind, True), net, x, target=1)
     ours = {**BOTH, "DeepLift": igbench.methods.DeepLift()}[name]

@@ -82,7 +82,7 @@ class Dense(nn.Module):
 
 
 class Separable(nn.Module):
-    """As EfficientNet-Lite: padding outside, ReLU6, depthwise convolution, no activation at last."""
+    """As EfficientNet-Lite: padding outside, ReLU6, depthwise convolution, linear bottleneck."""
 
     def __init__(self) -> None:
         super().__init__()
