@@ -16,8 +16,6 @@ ORDER = (
     ("core",),
     ("integration", "propagation", "shapley", "surrogates", "baselines", "data"),
     ("methods", "models", "captum", "concepts"),
-    ("integration", "propagation", "baselines", "data"),
-    ("methods", "models", "captum"),
     ("metrics",),
     ("evaluation",),
     ("config",),

@@ -18,8 +18,6 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `idgi` | f(x) - f(x'), exactly | yes | no | no | yes |
 | `deep_lift` | f(x) - f(x') | yes | yes | no (7) | yes |
 | `deep_shap` | f(x) - mean f(r) over references r | yes | no (1) | no (7) | yes |
-| `deep_lift` | f(x) - f(x') | yes | yes | no (6) | yes |
-| `deep_shap` | f(x) - mean f(r) over references r | yes | no (1) | no (6) | yes |
 | `PathIG` | f(x) - f(start of the curve) | yes | yes (5) | yes | no (4) |
 | `exact_shapley` | f(x) - f(x'), exactly | yes | yes | yes | yes |
 | `kernel_shap` | f(x) - f(x'), exactly | no (2) | yes | yes (6) | no (2) |
@@ -32,16 +30,10 @@ that is monotone in every feature.  (6) With the same coalitions, so for equal n
 either.
 (7) Without noise, as by default.
 
-Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap` and
-the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use values
-and gradients of f alone.  The metric `completeness` measures the sum against the batch's own baseline, so for methods
-that is monotone in every feature.  (6) Linear in the last layer; the rule follows the layers, so it
-is not implementation invariant either.
-
-Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift` and
-`deep_shap`.  All but the last two are implementation invariant: they use values and gradients of f
-alone.  The metric `completeness` measures the sum against the batch's own baseline, so for methods
-that start elsewhere it shows how far apart the two starts are.
+Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap`
+and the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use
+values and gradients of f alone.  The metric `completeness` measures the sum against the batch's own
+baseline, so for methods that start elsewhere it shows how far apart the two starts are.
 """
 
 from igbench.methods.attention import AttentionRollout, Chefer
@@ -63,7 +55,6 @@ from igbench.methods.deep_lift import DeepLift, DeepShap
 from igbench.methods.expected_gradients import ExpectedGradients
 from igbench.methods.feature_ablation import FeatureAblation
 from igbench.methods.gradient import InputXGradient, Saliency
-from igbench.methods.grad_cam import GradCam
 from igbench.methods.guided_backprop import Deconvolution, GuidedBackprop
 from igbench.methods.grad_cam import GradCam
 from igbench.methods.gradient_shap import GradientShap
@@ -76,7 +67,6 @@ from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.methods.lime import Lime
 from igbench.methods.lrp import LRP
 from igbench.methods.occlusion import Occlusion
-from igbench.methods.lrp import LRP
 from igbench.methods.path_ig import PathIG
 from igbench.methods.rise import Rise
 from igbench.methods.shap import Shap

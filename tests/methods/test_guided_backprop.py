@@ -18,7 +18,7 @@ from igbench.errors import NotDefinedError
 from igbench.integration.integrate import input_gradient
 from igbench.methods import Captum, Deconvolution, GuidedBackprop, explain
 from igbench.models.digits_resnet import digits_resnet
-from tests.propagation.nets import F64, NETS, Net3, Of, drawn, images
+from tests.propagation.nets import F64, NETS, Net3, drawn, images
 
 BOTH = {"GuidedBackprop": GuidedBackprop(), "Deconvolution": Deconvolution()}
 
