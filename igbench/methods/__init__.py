@@ -18,6 +18,7 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `idgi` | f(x) - f(x'), exactly | yes | no | no | yes |
 | `deep_lift` | f(x) - f(x') | yes | yes | no (7) | yes |
 | `deep_shap` | f(x) - mean f(r) over references r | yes | no (1) | no (7) | yes |
+| `xrai` | as `ig_averaged` over black and white | no (6) | no (6) | no | yes |
 | `PathIG` | f(x) - f(start of the curve) | yes | yes (5) | yes | no (4) |
 | `exact_shapley` | f(x) - f(x'), exactly | yes | yes | yes | yes |
 | `kernel_shap` | f(x) - f(x'), exactly | no (2) | yes | yes (6) | no (2) |
@@ -29,6 +30,7 @@ that is monotone in every feature.  (6) With the same coalitions, so for equal n
 (7) Linear in the last layer; the rule follows the layers, so it is not implementation invariant
 either.
 (7) Without noise, as by default.
+that is monotone in every feature.  (6) Pixels of a region share its sum.
 
 Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap`
 and the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use
@@ -73,6 +75,7 @@ from igbench.methods.shap import Shap
 from igbench.methods.shapley import ExactShapley, KernelShap, ShapleySampling
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from igbench.methods.xrai import Xrai
 
 __all__ = [
     "IDGI",
@@ -118,5 +121,6 @@ __all__ = [
     "SmoothGradSquared",
     "SmoothIG",
     "VarGrad",
+    "Xrai",
     "explain",
 ]

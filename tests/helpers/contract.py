@@ -57,6 +57,7 @@ def composed() -> dict[str, Any]:
             "method.kernel_shap.evaluations=10n",
             "method.shapley_sampling.evaluations=5n",
             "method.best_found.features=patch:2",
+            "method.xrai.n_steps=5",
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
         ]
