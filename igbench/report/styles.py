@@ -90,10 +90,6 @@ ACRONYMS = frozenset(
         "xrai",
     )
 )
-ACRONYMS = frozenset((
-    "abpc", "aic", "aopc", "idgi", "ig", "lime", "mprt", "rise", "road", "shap",
-    "sic", "srg", "xrai",
-))  # fmt: skip
 _OF_USER = frozenset(("backend", "backend_fallback", "interactive", "toolbar", "timezone"))
 """Settings of matplotlib that no file depends on."""
 _RC: Any = {

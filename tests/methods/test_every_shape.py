@@ -29,20 +29,15 @@ CAMS = (
     "grad_cam", "grad_cam_plus_plus", "grad_cam_signed", "hires_cam", "layer_cam", "score_cam"
 )  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer")
-IMAGES_ALONE = {"blur_ig", "edges", "rise", *CAMS, *ATTENTION}
+IMAGES_ALONE = {"blur_ig", "edges", "rise", "xrai", *CAMS, *ATTENTION}
 NEEDS = {
     "deep_shap": "needs samples that are never evaluated",
     "expected_gradients": "needs samples that are never evaluated",
     "ig_averaged": "does not define white",
+    "xrai": "does not define white",
     **dict.fromkeys(CAMS, "the name of one of its layers"),
     **dict.fromkeys(ATTENTION, "needs a vision transformer"),
     **dict.fromkeys(MISSING, "pip install"),
-IMAGES_ALONE = {"blur_ig", "edges", "grad_cam", "rise", "xrai"}
-NEEDS = {
-    "expected_gradients": "needs samples that are never evaluated",
-    "ig_averaged": "does not define white",
-    "grad_cam": "the name of one of its layers",
-    "xrai": "does not define white",
 }
 """What plain tensors lack, and what a method says where it is missing."""
 EMPTY_WHERE_LINEAR = {"vargrad"}
@@ -102,10 +97,7 @@ def test_one_map_by_name_and_by_class_or_a_reason_in_words(kind):
             assert set(rows["status"]) == {"undefined"}, (name, rows["reason"].tolist())
             (reason,) = set(rows["reason"])
             assert missing in reason
-            if name not in (
-                "ig_averaged",
-                "xrai",
-            ):  # from Python, without data, it asks for tensors
+            if name not in ("ig_averaged", "xrai"):  # from Python they ask for the data
                 with pytest.raises(InputError, match=missing):
                     again()
             continue
