@@ -21,7 +21,7 @@ from igbench.core.model import Model
 from igbench.errors import InputError
 from tests.helpers import closed_form as cf
 
-IMAGE = torch.zeros(1, 3, 32, 32)
+IMAGE = torch.zeros(1, 3, 64, 64)
 
 
 def nested() -> nn.Sequential:
@@ -48,7 +48,7 @@ class Tokens(nn.Module):
         (nested, "0.1"),  # the activation after the last convolution
         (cf.SmallNet, "features"),  # a container stands for its last part
         (Tokens, ""),  # the embedding of patches is no map of what follows
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)).eval(), ""),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(12288, 2)).eval(), ""),
         (lambda: timm.create_model("resnet10t").eval(), "layer4"),
         (lambda: torchvision.models.mobilenet_v3_small().eval(), "features"),
         (lambda: torchvision.models.shufflenet_v2_x0_5().eval(), "conv5"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from scipy.stats import rankdata
+from torch import nn
 
 from igbench.core.batch import Batch
 from igbench.core.score import Score
@@ -27,7 +28,10 @@ targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
 )
 def test_the_order_of_the_places_is_theirs(method, name):
     """At the resolution of the layer, 8 x 8 like the image; zeros are cut off on both sides."""
-    net, x = cf.small_net(torch.float32), cf.images(1, dtype=torch.float32)
+    net, x = cf.SmallNet(smooth=False), cf.images(1, dtype=torch.float32)
+    net.features.append(nn.ReLU().eval())
+    with torch.no_grad():
+        net.head.weight.mul_(100)  # their 1e-6 in the denominator of Grad-CAM++ is next to g^2
     explainer = getattr(theirs, name)(model=net, target_layers=[net.features])
     expected = torch.from_numpy(explainer(x, [targets.ClassifierOutputTarget(2)])[0].copy())
     batch = Batch(Score(net), x, torch.zeros_like(x), torch.tensor([2]), ("a",))
