@@ -13,6 +13,7 @@ from igbench.core.batch import Batch
 from igbench.core.layers import AUTO, as_maps, image_layer, kept_output
 from igbench.errors import InputError, NotDefinedError, check_choice
 from igbench.methods.base import BaseMethod
+from igbench.methods.guided_backprop import GuidedBackprop
 
 
 @dataclass(frozen=True)
@@ -274,6 +275,41 @@ class ScoreCam(_Cam):
         )
         weights = scores.double().softmax(dim=0).to(maps)
         return torch.einsum("k,khw->hw", weights, own).relu()
+
+
+@dataclass(frozen=True)
+class GuidedGradCam(_Cam):
+    """Guided Grad-CAM: guided backprop where Grad-CAM is.
+
+    The product of `GuidedBackprop` and `GradCam`, elementwise.  Its signs are those of guided
+    backprop, its places those of Grad-CAM; entries sum to nothing in particular.  For networks
+    whose activations are ReLUs.  Cost: two gradients for each sample.
+
+    Args:
+        layer: Dotted name of the layer, or "auto", see `GradCam`.
+        mode: Interpolation, "bilinear" or "nearest".
+
+    Source: Selvaraju et al. 2017, "Grad-CAM" (ICCV), section 3.2.
+    """
+
+    title = "Guided Grad-CAM"
+    label = "Guided Grad-CAM ({layer})"
+    reference = "Selvaraju et al. 2017, section 3.2"
+    kind = "local"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F).
+
+        Raises:
+            NotDefinedError: No images, a model without such a layer, or one with other activations
+                than ReLUs.
+            InputError: No layer of that name, or one whose output is no map.
+        """
+        coarse = super().__call__(batch)
+        return coarse * GuidedBackprop()(batch)
+
+    def _small(self, batch: Batch, name: str, layer: nn.Module) -> Tensor:
+        return GradCam.combine(*maps_and_gradients(batch, name, layer))
 
 
 def as_masks(maps: Tensor, x: Tensor, mode: str) -> Tensor:

@@ -28,6 +28,7 @@ METHODS = [name for name in compose.choices("method") if name not in MISSING]
 METRICS = compose.choices("metric")
 GLOBAL = MethodSpec("global", "", "global", signed=True)
 PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "ig_exact"}
+PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "guided_grad_cam", "ig_exact"}
 """Methods for networks without smooth activations."""
 TRANSFORMERS = {"attention_rollout", "chefer"}
 """Methods for vision transformers."""

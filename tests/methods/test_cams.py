@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import captum.attr
 import pytest
 import timm
@@ -20,6 +22,7 @@ from igbench.methods import (
     GradCam,
     GradCamPlusPlus,
     GradCamSigned,
+    GuidedGradCam,
     HiResCam,
     LayerCam,
     ScoreCam,
@@ -35,6 +38,7 @@ NAMES = {
     "grad_cam": GradCam,
     "grad_cam_plus_plus": GradCamPlusPlus,
     "grad_cam_signed": GradCamSigned,
+    "guided_grad_cam": GuidedGradCam,
     "hires_cam": HiResCam,
     "layer_cam": LayerCam,
     "score_cam": ScoreCam,
@@ -75,8 +79,9 @@ def test_configurations_name_every_argument_with_its_default(name):
     made = build.construct(node, name)
     assert made == NAMES[name]()
     assert set(node) - {"_target_"} == set(vars(made))
-    signed = NAMES[name] in SIGNED
-    assert (made.spec.kind, made.spec.signed) == ("global" if signed else "local", signed)
+    kind = "global" if NAMES[name] in SIGNED else "local"
+    signed = kind == "global" or name == "guided_grad_cam"
+    assert (made.spec.kind, made.spec.signed) == (kind, signed)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +268,40 @@ def test_layers_that_do_not_matter():
         GradCam("idle")(batch_of(Idle(False), x, target))
     with pytest.raises(InputError, match="no gradient by what the layer 'idle' returns"):
         GradCam("idle")(batch_of(Idle(True), x, target))
+
+
+def relu_net() -> nn.Module:
+    """Convolutions with ReLU modules in float64, which Captum's guided backprop sees."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 4),
+    )
+    g = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=g) * 0.4)
+    return net.double().eval()
+
+
+def test_guided_grad_cam_is_captums():
+    """Captum's map is not shared out over the 3 x 64 / 16 elements of a cell."""
+    net, x, target = relu_net(), cf.images(3), torch.tensor([0, 1, 3])
+    theirs = captum.attr.GuidedGradCam(net, net[3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs.attribute(x, target=target, interpolate_mode="bilinear")
+    batch = batch_of(net, x, target, batch_size=2)
+    found = GuidedGradCam()(batch)
+    torch.testing.assert_close(12 * found, expected, rtol=1e-9, atol=1e-14)
+    assert batch.score.cost.backward == 6
+    assert bool((found < 0).any())
+    with pytest.raises(NotDefinedError, match="ReLU"):
+        GuidedGradCam()(batch_of(cf.small_net(), x, target))
 
 
 def test_mode_is_checked():

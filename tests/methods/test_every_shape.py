@@ -26,7 +26,8 @@ SHAPES = {
     "packed": (11,),
 }
 CAMS = (
-    "grad_cam", "grad_cam_plus_plus", "grad_cam_signed", "hires_cam", "layer_cam", "score_cam"
+    "grad_cam", "grad_cam_plus_plus", "grad_cam_signed", "guided_grad_cam", "hires_cam",
+    "layer_cam", "score_cam",
 )  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer")
 IMAGES_ALONE = {"blur_ig", "edges", "rise", "xrai", *CAMS, *ATTENTION}
