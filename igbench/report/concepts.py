@@ -149,9 +149,9 @@ def _score_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> None:
         axes.text(0.02, y, "undefined", va="center", fontsize=7, color="#333333")
         return
     axes.barh(y, line.score - 0.5, left=0.5, height=0.5, color=colour)
-    error = [[line.score - line.score_low], [line.score_high - line.score]]
-    axes.errorbar(line.score, y, xerr=error, fmt="none", ecolor="#222222",
-                  elinewidth=1, capsize=1.8)  # fmt: skip
+    # The range need not hold the mean: one odd set of thirty moves it out.
+    middle, half = (line.score_low + line.score_high) / 2, (line.score_high - line.score_low) / 2
+    axes.errorbar(middle, y, xerr=half, fmt="none", ecolor="#222222", elinewidth=1, capsize=1.8)
 
 
 def _magnitude_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> None:

@@ -164,7 +164,7 @@ def test_table_and_figure(tmp_path):
                "magnitude": math.nan, "p_value": math.nan, "p_holm": math.nan}  # fmt: skip
     lines = [
         line("a|b $x$ <i>"),
-        line("weak", p_holm=0.2),
+        line("weak", p_holm=0.2, score=0.7, magnitude=-0.5),
         line("none", status="undefined", reason="not a direction", **nothing),
     ]
     table = report.table(lines)
