@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from igbench.config import compose, folders, words
-from igbench.errors import InputError, check_choice, suggestion
+from igbench.errors import InputError, check_choice, check_whole, suggestion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,6 +220,8 @@ def _scored(config: Mapping[str, Any], asked: Request) -> tuple[list[ConceptScor
     layer = asked.layer or model.cam_layer
     find_layer(model.module, layer)
     rows = BATCH_SIZE if config["batch_size"] == "auto" else config["batch_size"]
+    check_whole("batch_size", rows, least=1)
+    check_whole("seed", config["seed"])
     score = Score(model.module, config["output"], rows, channels_last=model.channels_last)
     dtype = build.DTYPES[config["dtype"]]
     x, labels = _samples(data)

@@ -91,11 +91,26 @@ def write(
     Raises:
         InputError: The folder exists and is not empty, or cannot be written.
     """
-    write_folder(folder, lambda place: _fill(place, run, rows, points, maps or {}), under=under)
+    write_folder(
+        folder,
+        lambda place: _fill(place, run, rows, points, maps or {}),
+        under=under,
+        advice=f"Finished shards are saved; {ADVICE}",
+    )
     return Path(folder)
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None], *, under: Path | None = None) -> None:
+ADVICE = "free some space and run the same command again."
+"""What to do when a folder cannot be written."""
+
+
+def write_folder(
+    folder: Path,
+    fill: Callable[[Path], None],
+    *,
+    under: Path | None = None,
+    advice: str = ADVICE.capitalize(),
+) -> None:
     """Write a folder that appears complete or not at all.
 
     Args:
@@ -103,6 +118,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, under: Path | No
         fill: Writes the files into an empty folder.
         under: The folder where it is built before it is moved into place, and where a killed
             process leaves its files; the parent of `folder` by default.
+        advice: What to do where that fails.
 
     Raises:
         InputError: The folder exists and is not empty, or cannot be written.
@@ -120,10 +136,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], *, under: Path | No
         partial.replace(folder)
         _sync([folder.parent])
     except OSError as error:
-        raise InputError(
-            f"cannot write {folder}: {error.strerror}. Finished shards are saved; free some space "
-            "and run the same command again."
-        ) from error
+        raise InputError(f"cannot write {folder}: {error.strerror}. {advice}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -99,6 +99,7 @@ def figure(lines: Sequence[ConceptScore]) -> Figure:
     left.axvline(0.5, color="#4d4d4d", linewidth=0.7)
     right.axvline(0, color="#4d4d4d", linewidth=0.7)
     left.set_xlim(-0.04, 1.04)
+    right.use_sticky_edges = False  # a band may be the widest
     right.margins(x=0.12)
     right.xaxis.set_major_locator(MaxNLocator(5))
     left.set_yticks(drawn, [_name(line) for line in lines])
@@ -144,7 +145,7 @@ def _legend(lines: Sequence[ConceptScore]) -> list[Patch | Line2D]:
 
 
 def _score_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> None:
-    axes.barh(y, line.null_high - line.null_low, left=line.null_low, height=0.95, color=_NULL)
+    axes.barh(y, line.null_high - line.null_low, left=line.null_low, height=0.85, color=_NULL)
     if line.status != "ok":
         axes.text(0.02, y, "undefined", va="center", fontsize=7, color="#333333")
         return
@@ -155,7 +156,7 @@ def _score_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> None:
 
 
 def _magnitude_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> None:
-    axes.barh(y, 2 * line.critical, left=-line.critical, height=0.95, color=_NULL)
+    axes.barh(y, 2 * line.critical, left=-line.critical, height=0.85, color=_NULL)
     if line.status != "ok":
         return
     axes.barh(y, line.magnitude, height=0.5, color=colour)
