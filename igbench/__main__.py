@@ -8,7 +8,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-COMMANDS = ("init", "plan", "list", "report", "compare", "doctor", "certify", "slurm", "tcav")
+COMMANDS = (
+    "init", "plan", "list", "report", "table", "compare", "doctor", "certify", "slurm", "tcav"
+)  # fmt: skip
 
 USAGE = """\
 igbench: how complete, faithful, stable and costly is Integrated Gradients on this model?
@@ -18,6 +20,7 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench plan [key=value ...]                what a run would cost, and what of it is done
   igbench list [GROUP]                        experiments, methods, metrics, models, data, ...
   igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
+  igbench table RUN RUN [...]                 methods x models, one table for each metric
   igbench compare BASE NEW                    verdict for each model x method x metric
   igbench doctor                              what is installed and at hand
   igbench certify [METRIC ...]                every metric on models whose answer is known

@@ -27,6 +27,9 @@ Family = Literal[
 ]
 Verdict = Literal["identical", "same", "better", "worse", "changed", "missing", "new", "failed"]
 
+RANDOM_WEIGHTS = "random weights"
+"""What the source of a model says, and every table and figure of it, where nothing was learned."""
+
 AS_DATA = "as the data"
 """The `unit` of a metric that takes the features of the data."""
 
@@ -235,6 +238,11 @@ class Run:
     samples: list[dict[str, Any]]
     totals: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the model has random weights, so that its scores say nothing of a trained one."""
+        return RANDOM_WEIGHTS in str(self.environment.get("model_source", ""))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, ready for JSON."""

@@ -318,6 +318,32 @@ def report_(
     return OK
 
 
+@app.command("table")
+def table_(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="run folders, or names of experiments: the newest run of each model"),
+    ],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="of the runs; all with a direction if none")
+    ] = None,
+    results_dir: Path = Path("results"),
+    markdown: Markdown = False,
+) -> int:
+    """Put runs of several models side by side: methods x models, one table for each metric."""
+    from igbench.cli import tables
+    from igbench.records import store
+    from igbench.report import across
+
+    folders = list(dict.fromkeys(f for name in runs for f in store.by_model(name, results_dir)))
+    read = [(store.read_run(f), store.read_summary(f)) for f in folders]
+    console = _console()
+    for table in across.tables(read, metric or ()):
+        tables.show(console, table, markdown=markdown or not console.is_terminal)
+        console.file.write("\n")
+    return OK
+
+
 @app.command("compare")
 def compare_(
     base: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],

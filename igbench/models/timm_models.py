@@ -57,7 +57,7 @@ def timm_model(
         module = _pretrained(timm, arch, own)
         source = f"weights {module.pretrained_cfg.get('hf_hub_id') or 'pretrained'}"
     elif weights == "random":
-        module, source = _build(timm, arch, own), "random weights (seed 0)"
+        module, source = _build(timm, arch, own), weights_files.RANDOM_SOURCE
     else:
         module, source = _from_file(timm, arch, Path(weights), entry, own)
     count = int(module.num_classes)
@@ -71,7 +71,7 @@ def timm_model(
     preprocess = _preprocess(arch, config)
     module = weights_files.ready(module)
     return Model(
-        name=arch,
+        name=weights_files.named(arch, source),
         module=module,
         class_names=labels.class_names(class_names, count, _IMAGENET_CATEGORIES),
         cam_layer=auto_layer(module, torch.zeros(1, *config["input_size"])),

@@ -96,7 +96,7 @@ def torchvision_model(
     config = known[weights] if named else _like_the_paper(known)
     own = dict(arguments or {})
     if weights == "random":
-        module, source = _build(arch, config, own), "random weights (seed 0)"
+        module, source = _build(arch, config, own), weights_files.RANDOM_SOURCE
     else:
         if named:
             _check_has_classes(config, arch)
@@ -109,7 +109,7 @@ def torchvision_model(
         source = f"weights {config.name}" if named else weights_files.described(path, state, notes)
     names = labels.class_names(class_names, _count(module), config.meta["categories"])
     return Model(
-        name=arch,
+        name=weights_files.named(arch, source),
         module=weights_files.ready(module),
         class_names=names,
         cam_layer=_cam_layer(module, arch),

@@ -26,9 +26,22 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from igbench.errors import InputError, one_line, suggestion
+from igbench.schema import RANDOM_WEIGHTS
 
 COUNTER = "num_batches_tracked"
 """Last part of the name of batch norm's step counter: no influence in eval mode."""
+
+RANDOM_SOURCE = f"{RANDOM_WEIGHTS} (seed 0)"
+"""Origin of weights that were not learned."""
+
+
+def named(arch: str, source: str) -> str:
+    """Name of a model in every table: the architecture, and that its weights are random.
+
+    >>> named("resnet50", RANDOM_SOURCE), named("resnet50", "weights IMAGENET1K_V1")
+    ('resnet50 (random weights)', 'resnet50')
+    """
+    return f"{arch} ({RANDOM_WEIGHTS})" if source == RANDOM_SOURCE else arch
 
 
 def state_hash(module: nn.Module) -> str:

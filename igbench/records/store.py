@@ -498,6 +498,30 @@ def resolve(path_or_experiment: str | Path, results_dir: Path) -> Path:
     )
 
 
+def by_model(path_or_experiment: str | Path, results_dir: Path) -> list[Path]:
+    """Folders of the newest run of each model, oldest first; the run itself for a run folder.
+
+    Models are told apart by their names and weights.
+
+    Args:
+        path_or_experiment: As for `resolve`.
+        results_dir: The folder of all experiments.
+
+    Raises:
+        InputError: No run matches.
+    """
+    one = resolve(path_or_experiment, results_dir)
+    if Path(path_or_experiment) == one or one.name == str(path_or_experiment):
+        return [one]
+    newest: dict[tuple[object, ...], Path] = {}
+    for folder in runs(one.parent):
+        models = tuple(dict.fromkeys(read_summary(folder)["model"]))
+        key = (*models, read_run(folder).comparability.get("weights"))
+        newest.pop(key, None)
+        newest[key] = folder
+    return list(newest.values())
+
+
 def resolve_two(base: str | Path, new: str | Path, results_dir: Path) -> tuple[Path, Path]:
     """Folders of two different runs, see `resolve`.
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from igbench.report import styles
-from igbench.schema import MethodSpec, Records, Run
+from igbench.schema import RANDOM_WEIGHTS, MethodSpec, Records, Run
 
 Scale = Literal["per_map", "per_row"]
 
@@ -83,6 +83,8 @@ def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
         for column, head in zip(axes[0], ["Input", *map(styles.label, methods)], strict=True):
             column.set_title(textwrap.fill(head, 13), fontsize=7.5, pad=3)
         _legend(parts[1], {records.run.methods[m].signed for m in methods}, scale)
+        if records.run.random_weights:
+            figure.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9)
     return figure
 
 

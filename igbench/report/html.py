@@ -15,7 +15,7 @@ import pandas as pd
 
 from igbench.report import render
 from igbench.report.narrative import narrative
-from igbench.report.table import Table
+from igbench.report.table import Table, marked
 from igbench.schema import Records, Run
 
 TITLES = {
@@ -91,8 +91,9 @@ def page(
         models=", ".join(dict.fromkeys(map(str, summary["model"]))),
         narrative=narrative(run, summary),
         tables={table.name: render.to_html(table) for table in tables},
-        pictures=[_picture(name, svg) for name, svg in plots.items()],
+        pictures=[_picture(run, name, svg) for name, svg in plots.items()],
         maps=data_uri(maps, "image/webp") if maps else "",
+        warning=marked(run, ""),
         problems=problems(records.scores),
         unusable=[s for s in run.samples if s.get("status", "ok") != "ok"],
         command=command(run),
@@ -114,11 +115,13 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-def _picture(name: str, svg: bytes) -> Picture:
+def _picture(run: Run, name: str, svg: bytes) -> Picture:
     stem, _, number = name.rpartition("_") if name[-1].isdigit() else (name, "", "")
     title, caption = TITLES.get(stem, (stem.replace("_", " "), ""))
     return Picture(
-        f"{title} ({number})" if number else title, caption, data_uri(svg, "image/svg+xml")
+        f"{title} ({number})" if number else title,
+        marked(run, caption),
+        data_uri(svg, "image/svg+xml"),
     )
 
 

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from igbench.report import certificates, styles
-from igbench.report.table import decimals
+from igbench.report.table import decimals, marked
 from igbench.schema import MetricSpec, Run
 
 IG = "ig"
@@ -35,7 +35,7 @@ def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
         if sentences:
             paragraphs.append(head + " ".join(sentences))
     last = " ".join(filter(None, [_counts(run, summary), certificates.sentence(run)]))
-    return [*paragraphs, last]
+    return [*paragraphs, marked(run, last)]
 
 
 def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from igbench.report import agreement, curves, styles
 from igbench.report.label_layout import Spot, place_labels
-from igbench.schema import MetricSpec, Records, Run
+from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
 
 GRADIENT_COST = 3.0
 """Cost of one gradient in forward passes: one forward, and a backward of about two."""
@@ -39,10 +39,16 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         lines = summary[summary["model"] == model]
         for name, figure in _of_model(records.run, lines, of_model).items():
             if figure is not None:
-                if len(models) > 1:
-                    figure.suptitle(styles.plain(str(model)), fontsize=9)
+                if len(models) > 1 or records.run.random_weights:
+                    figure.suptitle(_head(records.run, str(model)), fontsize=9)
                 made[name + suffix] = figure
     return made
+
+
+def _head(run: Run, model: str) -> str:
+    """Title of the figures of a model, which says where its weights are random."""
+    says = not run.random_weights or RANDOM_WEIGHTS in model
+    return styles.plain(model if says else f"{model} ({RANDOM_WEIGHTS})")
 
 
 def _of_model(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from igbench.report import styles
-from igbench.schema import Run
+from igbench.schema import RANDOM_WEIGHTS, Run
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ class Table:
     cells: tuple[tuple[Cell, ...], ...]
     footnotes: Mapping[str, str] = field(default_factory=dict)
     numeric: bool = True
+
+
+def marked(run: Run, caption: str) -> str:
+    """A caption, with a warning where the weights of the model are random."""
+    if not run.random_weights:
+        return caption
+    return f"{caption} The model has {RANDOM_WEIGHTS}: nothing here is of a trained one.".strip()
 
 
 def methods_of(run: Run, frame: pd.DataFrame, model: str) -> list[str]:

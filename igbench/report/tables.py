@@ -6,6 +6,7 @@ Cells with undefined or failed values show their counts and reasons.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from string import ascii_lowercase
 from typing import Any
 
@@ -14,22 +15,24 @@ import pandas as pd
 from igbench.report import certificates, styles
 from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
-from igbench.report.table import Cell, Table, decimals, line_name, mean_text, methods_of
+from igbench.report.table import Cell, Table, decimals, line_name, marked, mean_text, methods_of
 from igbench.schema import Records, Run
 
 
 def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
     """Make all tables of a run: scores, costs, definitions, certificates."""
     run = records.run
-    made = [
-        scores_table(run, summary),
+    others = [
         costs_table(records),
         stages_table(run),
         definitions_table(run),
         methods_table(run),
         *certificates.tables(run),
     ]
-    return [table for table in made if table is not None]
+    return [
+        scores_table(run, summary),
+        *(replace(t, caption=marked(run, t.caption)) for t in others if t is not None),
+    ]
 
 
 def scores_table(run: Run, summary: pd.DataFrame) -> Table:
@@ -46,14 +49,16 @@ def scores_table(run: Run, summary: pd.DataFrame) -> Table:
     found = {(r["model"], r["method"], r["metric"]): r for r in records}
     size = len(run.samples) or _largest(summary)
     digits = {m: decimals(summary[summary["metric"] == m]) for m in metrics}
-    letters = _letters(found[(o, m, c)] for c in metrics for o, m in lines if (o, m, c) in found)
+    letters = reason_letters(
+        found[(o, m, c)] for c in metrics for o, m in lines if (o, m, c) in found
+    )
     return Table(
         name="scores",
-        caption=_scores_caption(run, models, size),
+        caption=marked(run, _scores_caption(run, models, size)),
         columns=("method", *(f"{m} {run.metrics[m].arrow}".strip() for m in metrics)),
         rows=tuple(line_name(run, o, m, len(models)) for o, m in lines),
         cells=tuple(
-            tuple(_score_cell(found.get((o, m, c)), digits[c], size, letters) for c in metrics)
+            tuple(score_cell(found.get((o, m, c)), digits[c], size, letters) for c in metrics)
             for o, m in lines
         ),
         footnotes={letter: reason for reason, letter in letters.items()},
@@ -73,7 +78,7 @@ def _scores_caption(run: Run, models: Sequence[str], size: int) -> str:
     )
 
 
-def _letters(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def reason_letters(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Reasons in order of appearance, each with a letter: a to z, then a1, b1 and so on."""
     reasons = dict.fromkeys(
         str(line["reason"]) for line in lines if line["n_undefined"] or line["n_failed"]
@@ -82,9 +87,17 @@ def _letters(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {r: ascii_lowercase[i % 26] + str(i // 26 or "") for i, r in enumerate(known)}
 
 
-def _score_cell(
+def score_cell(
     line: Mapping[str, Any] | None, digits: int, size: int, letters: Mapping[str, str]
 ) -> Cell:
+    """The cell of a line of a summary.
+
+    Args:
+        line: From `igbench.records.stats.summarise`; None where there is no score.
+        digits: Decimals of the column.
+        size: Number of samples that goes without saying.
+        letters: From `reason_letters`.
+    """
     if line is None:
         return Cell("–", hint="not part of this run")
     n, undefined, failed = (int(line[k]) for k in ("n", "n_undefined", "n_failed"))

@@ -36,7 +36,9 @@ NOT_RUN = {
 }
 """Commands of shell blocks that are not checked, and why."""
 
-SUB_COMMANDS = ("init", "plan", "slurm", "list", "report", "compare", "doctor", "certify", "tcav")
+SUB_COMMANDS = (
+    "init", "plan", "slurm", "list", "report", "table", "compare", "doctor", "certify", "tcav"
+)  # fmt: skip
 
 
 def name_of(path: Path) -> str:
