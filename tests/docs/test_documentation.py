@@ -117,7 +117,7 @@ def test_shell_commands_are_understood(page, line, tmp_path, monkeypatch):
     words = words[: words.index(">")] if ">" in words else words
     plain = [w for w in words if not w.startswith(("slurm.", "-"))]
     words = [*plain, *(w for w in words if w.startswith(folders.OPTION))]
-    config = compose.compose([re.sub(r"=(\d+),[\d,]+$", r"=\1", w) for w in words])
+    config = compose.compose([re.sub(r"=([^\[{,]+),.+$", r"=\1", w) for w in words])
     assert config["method"]
     assert config["metric"]
 
