@@ -137,6 +137,8 @@ class MetricSpec:
             Monte Carlo errors do not average out.
         family: What kind of property is measured; "" for costs.
         explains: The question that the metric answers.
+        ranks: Whether the order of the features alone decides, as in removal metrics, so that a
+            random order is a floor and the best order found a ceiling.
     """
 
     title: str
@@ -155,6 +157,7 @@ class MetricSpec:
     # what a number is.
     family: Family = field(default="", repr=False)
     explains: str = field(default="", repr=False)
+    ranks: bool = field(default=False, repr=False)
 
     @property
     def arrow(self) -> str:

@@ -62,7 +62,7 @@ class BaseMetric(ByContent):
         explains: The question that the metric answers.
         title: Human-readable name with its author and year.
         direction, range, version, reference, needs, tracked, unit, undefined, min_effect,
-            shared_draws: See `igbench.schema.MetricSpec`.
+            shared_draws, ranks: See `igbench.schema.MetricSpec`.
         needs_method: Whether the metric explains again, so that a map alone is not enough.
         curve_axes: Name of every curve that the metric may have to what its x and y are.
         image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
@@ -83,6 +83,7 @@ class BaseMetric(ByContent):
     needs: Needs = "any"
     min_effect: float = 0.01
     shared_draws: bool = False
+    ranks: ClassVar[bool] = False
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {}
     image_defaults: ClassVar[Mapping[str, Any]] = {}
     other_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -147,6 +148,7 @@ class BaseMetric(ByContent):
             shared_draws=self.shared_draws,
             family=self.family,
             explains=self.explains,
+            ranks=self.ranks,
         )
 
     # -- what a subclass defines -----------------------------------------------------------

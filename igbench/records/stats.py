@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy import stats as scipy_stats
 
 from igbench.errors import InputError
 from igbench.records.settings import own_settings
-from igbench.schema import MethodSpec, MetricSpec
+from igbench.schema import Direction, MethodSpec, MetricSpec
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
@@ -28,10 +28,12 @@ EXACT = 50
 """Largest number of non-zero differences for the exact p-value."""
 SEED = 20170304
 """Seed of the resamples, the same for every method, metric and run."""
+FLOOR = "random"
+"""Method whose mean is the floor of metrics that rank."""
 
 SUMMARY_COLUMNS = (
     "model", "method", "metric", "n", "n_undefined", "n_failed", "reason", "mean", "low", "high",
-    "median", "std", "mc_error", "best", "tied",
+    "median", "std", "mc_error", "best", "tied", "share", "share_low", "share_high",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "model", "metric", "a", "b", "n", "difference", "low", "high", "p_value", "p_holm", "effect",
@@ -85,17 +87,120 @@ def interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> tuple[float, 
     if spread == 0:
         return origin, origin
     if n > LARGE:
-        half = scipy_stats.norm.ppf((1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(n)
-        return float(values.mean() - half), float(values.mean() + half)
+        return _normal(values)
+    # BCa is equivariant; this keeps tiny spreads well-posed
+    low, high = _bootstrap(((values - origin) / spread,), np.mean, resamples)
+    return origin + spread * low, origin + spread * high
+
+
+def _normal(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean by the normal approximation."""
+    half = scipy_stats.norm.ppf((1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _bootstrap(
+    samples: Sequence[np.ndarray], statistic: Callable[..., Any], resamples: int
+) -> tuple[float, float]:
+    """95 % BCa interval of a statistic of paired samples, (n,) each."""
     found = scipy_stats.bootstrap(
-        ((values - origin) / spread,),  # BCa is equivariant; this keeps tiny spreads well-posed
-        np.mean,
+        samples,
+        statistic,
+        paired=len(samples) > 1,
         confidence_level=CONFIDENCE,
         n_resamples=resamples,
-        batch=max(1, 2**18 // n),  # 2 MiB at a time
+        batch=max(1, 2**18 // len(samples[0])),  # 2 MiB at a time
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    return origin + spread * float(found.low), origin + spread * float(found.high)
+    return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share of the way from a floor to a ceiling, NaN where it is not defined.
+
+    Attributes:
+        share: (mean - floor) / (ceiling - floor), a ratio of means: 0 at the floor, 1 at the
+            ceiling, outside where a method is worse than one or better than the other.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    share: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+def share_of_way(
+    values: np.ndarray,
+    floor: np.ndarray,
+    ceiling: np.ndarray,
+    direction: Direction,
+    *,
+    resamples: int = RESAMPLES,
+) -> Share:
+    """Share of the way from the floor to the ceiling, with a paired 95 % BCa bootstrap interval.
+
+    Above 2000 samples, the interval is the normal one of the linearised ratio.
+
+    Args:
+        values: (n,) scores of a method.
+        floor: (n,) scores at the floor, paired with them.
+        ceiling: (n,) scores at the ceiling.
+        direction: Which way is better.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        NaN with fewer than two samples, for infinite scores, and where the interval of the way from
+        the floor to the ceiling does not lie on the better side of zero.
+
+    >>> floor, ceiling = np.array([0.1, 0.0, 0.2]), np.array([0.8, 0.9, 0.9])
+    >>> found = share_of_way((floor + ceiling) / 2, floor, ceiling, "higher")
+    >>> round(found.share, 9), round(found.low, 9), round(found.high, 9)
+    (0.5, 0.5, 0.5)
+    """
+    finite = all(np.isfinite(v).all() for v in (values, floor, ceiling))
+    if len(values) < 2 or not finite or direction == "none":
+        return Share()
+    sign = 1.0 if direction == "higher" else -1.0
+    gone, way = sign * (values - floor), sign * (ceiling - floor)
+    if not interval(way, resamples=resamples)[0] > 0:
+        return Share()
+    share = _mean(gone) / _mean(way)
+    rest = (gone - share * way) / _mean(way)  # the linearised ratio, less its value
+    if np.ptp(rest) <= 1e-12 * max(1.0, abs(share)):
+        return Share(share, share, share)
+    if len(values) > LARGE:
+        low, high = _normal(rest)
+        return Share(share, share + low, share + high)
+    return Share(share, *_bootstrap((gone, way), _ratio, resamples))
+
+
+def _ratio(gone: np.ndarray, way: np.ndarray, axis: int = -1) -> Any:
+    return np.mean(gone, axis=axis) / np.mean(way, axis=axis)
+
+
+def ends(
+    lines: Sequence[Mapping[Any, Any]],
+    methods: Mapping[str, MethodSpec] | None,
+    spec: MetricSpec,
+) -> tuple[str, str] | None:
+    """The methods at the floor and at the ceiling of one model and metric, or None.
+
+    Args:
+        lines: Lines of `summarise` of that model and metric.
+        methods: Definitions of the methods.
+        spec: Definition of the metric.
+
+    Returns:
+        `FLOOR`, and the method of role "ceiling" with the best mean; None unless the metric ranks
+        and both have a mean.
+    """
+    means = {line["method"]: line["mean"] for line in lines if math.isfinite(line["mean"])}
+    top = [m for m in means if methods and m in methods and methods[m].role == "ceiling"]
+    if not spec.ranks or spec.direction == "none" or FLOOR not in means or not top:
+        return None
+    return FLOOR, (max if spec.direction == "higher" else min)(top, key=lambda m: means[m])
 
 
 def signed_rank_p(difference: np.ndarray) -> float:
@@ -316,8 +421,8 @@ def summarise(
     Args:
         scores: Columns of `Row`, of one run.
         specs: Definitions of the metrics and costs.
-        methods: Definitions of the methods; oracles and controls are never best.  Without them,
-            every method competes.
+        methods: Definitions of the methods; oracles, controls and ceilings are never best.  Without
+            them, every method competes.
         resamples: Number of bootstrap resamples.
 
     Returns:
@@ -325,8 +430,10 @@ def summarise(
         most common one; `low`, `high` bound the mean with 95 % confidence; `mc_error` is the
         Monte Carlo standard error of the mean, NaN for exact metrics (for draws that all samples
         share it is that of one sample, an upper bound); `best` marks the best mean among methods
-        that are no oracles or controls, `tied` those that do not differ significantly from it
-        (signed-rank test, Holm's correction over all pairs of the model and metric).
+        that are no oracles, controls or ceilings, `tied` those that do not differ significantly
+        from it (signed-rank test, Holm's correction over all pairs of the model and metric);
+        `share` is that of the way from floor to ceiling (see `ends`, `share_of_way`), over the
+        samples where all three have a value, and `share_low`, `share_high` bound it.
 
     Raises:
         InputError: A metric has no definition, or a sample occurs twice.
@@ -339,7 +446,12 @@ def summarise(
             for method, cell in group.groupby("method", sort=False)
         ]
         rivals = [c for c in cells if _competes(c["method"], methods) and c["n"]]
-        lines += _mark(cells, rivals, wide(group), spec)
+        values = wide(group)
+        shares = _shares(values, ends(cells, methods, spec), spec, resamples)
+        lines += [
+            {**cell, **shares.get(cell["method"], {})}
+            for cell in _mark(cells, rivals, values, spec)
+        ]
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
 
 
@@ -446,6 +558,20 @@ def _describe(cell: pd.DataFrame, spec: MetricSpec, resamples: int) -> dict[str,
         "std": float(values.std(ddof=1)) if spread else math.nan,
         "mc_error": math.sqrt(_mean(errors**2) / independent) if len(errors) else math.nan,
     }
+
+
+def _shares(
+    table: pd.DataFrame, between: tuple[str, str] | None, spec: MetricSpec, resamples: int
+) -> dict[str, dict[str, float]]:
+    """The columns of the share of every method; none without a floor and a ceiling."""
+    found = {}
+    for method in table.columns if between else ():
+        floor, ceiling = between or ("", "")
+        paired = table.loc[table[[method, floor, ceiling]].notna().all(axis=1)]
+        x, low, high = (paired[name].to_numpy(dtype=float) for name in (method, floor, ceiling))
+        own = share_of_way(x, low, high, spec.direction, resamples=resamples)
+        found[method] = {"share": own.share, "share_low": own.low, "share_high": own.high}
+    return found
 
 
 def _mark(

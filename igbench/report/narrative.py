@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from igbench.report import certificates, styles
-from igbench.report.table import decimals, marked
+from igbench.report.table import decimals, ends, marked, percent
 from igbench.schema import MetricSpec, Run
 
 IG = "ig"
@@ -28,8 +28,8 @@ def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
     for model in models:
         lines = summary[summary["model"] == model]
         sentences = [
-            *_leader(run, lines), *_chance(run, lines), *_completeness(run, lines),
-            *_oracles(run, lines), *_cost(lines),
+            *_leader(run, lines), *_chance(run, lines), *_reached(run, lines),
+            *_completeness(run, lines), *_oracles(run, lines), *_cost(lines),
         ]  # fmt: skip
         head = f"{model}: " if len(models) > 1 else ""
         if sentences:
@@ -39,7 +39,7 @@ def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
 
 
 def ranking(run: Run, lines: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Lines of one metric, best mean first, without oracles and controls."""
+    """Lines of one metric, best mean first, without oracles, controls and ceilings."""
     of_metric = lines[(lines["metric"] == metric) & lines["mean"].notna()]
     proper = [m for m in run.methods if styles.role(run, m) == "method"]
     rivals = of_metric[of_metric["method"].isin(proper)]
@@ -98,6 +98,27 @@ def _chance(run: Run, lines: pd.DataFrame) -> list[str]:
         return [f"The 95 % interval of every method is better than the mean of the {shown}."]
     names = _join(list(not_better["method"]))
     return [f"Not better than the {shown} with 95 % confidence: {names}."]
+
+
+def _reached(run: Run, lines: pd.DataFrame) -> list[str]:
+    """How far the best method and Integrated Gradients come on the way to the ceiling."""
+    metric = styles.headline(run, lines)
+    between = ends(run, lines, metric) if metric else None
+    ranked = ranking(run, lines, metric) if between else lines.iloc[:0]
+    ranked = ranked[ranked["share"].notna()]
+    if between is None or ranked.empty:
+        return []
+    ((_, low), (ceiling, high)), digits = between, decimals(ranked)
+    parts = [
+        f"{line['method']} goes "
+        + percent(*(100 * float(line[k]) for k in ("share", "share_low", "share_high")))
+        for i, line in ranked.iterrows()
+        if i == ranked.index[0] or line["method"] == IG
+    ]
+    return [
+        f"Of the way from the random control ({_fixed(low, digits)}) to the best order found by "
+        f"{ceiling} ({_fixed(high, digits)}), {_join(parts)}."
+    ]
 
 
 def _better(ranked: pd.DataFrame, level: float, spec: MetricSpec) -> pd.Series:

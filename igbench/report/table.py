@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from igbench.records import stats
 from igbench.report import styles
 from igbench.schema import RANDOM_WEIGHTS, Run
 
@@ -71,10 +72,40 @@ def methods_of(run: Run, frame: pd.DataFrame, model: str) -> list[str]:
 
 
 def line_name(run: Run, model: str, method: str, models: int) -> str:
-    """Name of a row: the method, the role of oracles and controls, and the model."""
+    """Name of a row: the method, the role where it is another than "method", and the model."""
     kind = styles.role(run, method)
     name = method if kind == "method" else f"{method} ({kind})"
     return name if models == 1 else f"{model}: {name}"
+
+
+def ends(
+    run: Run, lines: pd.DataFrame, metric: str
+) -> tuple[tuple[str, float], tuple[str, float]] | None:
+    """Floor and ceiling of a metric, the name and the mean of each; None where it has none.
+
+    Args:
+        run: Definitions.
+        lines: Lines of `igbench.records.stats.summarise` of one model, which may hold others.
+        metric: Name of the metric.
+    """
+    own = lines[lines["metric"] == metric]
+    found = stats.ends(own.to_dict("records"), run.methods, run.metrics[metric])
+    if found is None:
+        return None
+    means = dict(zip(own["method"], own["mean"].astype(float), strict=True))
+    floor, ceiling = found
+    return (floor, means[floor]), (ceiling, means[ceiling])
+
+
+def percent(share: float, low: float, high: float) -> str:
+    """Format a share in percent with its interval, without one where it has none.
+
+    >>> percent(43.2, 35.4, 51.9), percent(100.0, 100.0, 100.0), percent(-0.2, -4, 3)
+    ('43 % [35, 52]', '100 %', '0 % [-4, 3]')
+    """
+    middle, low, high = (round(v) + 0 if math.isfinite(v) else v for v in (share, low, high))
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"{middle} % [{low}, {high}]" if known and low != high else f"{middle} %"
 
 
 def decimals(lines: pd.DataFrame) -> int:

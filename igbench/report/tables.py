@@ -5,6 +5,7 @@ Cells with undefined or failed values show their counts and reasons.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_lowercase
@@ -15,7 +16,17 @@ import pandas as pd
 from igbench.report import certificates, styles
 from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
-from igbench.report.table import Cell, Table, decimals, line_name, marked, mean_text, methods_of
+from igbench.report.table import (
+    Cell,
+    Table,
+    decimals,
+    ends,
+    line_name,
+    marked,
+    mean_text,
+    methods_of,
+    percent,
+)
 from igbench.schema import Records, Run
 
 
@@ -23,6 +34,7 @@ def tables(records: Records, summary: pd.DataFrame) -> list[Table]:
     """Make all tables of a run: scores, costs, definitions, certificates."""
     run = records.run
     others = [
+        shares_table(run, summary),
         costs_table(records),
         stages_table(run),
         definitions_table(run),
@@ -76,6 +88,61 @@ def _scores_caption(run: Run, models: Sequence[str], size: int) -> str:
         "better direction. Bold: best method; underlined: not significantly different from it "
         "(paired Wilcoxon signed-rank test, Holm). Oracles and controls are shown, not ranked."
     )
+
+
+def shares_table(run: Run, summary: pd.DataFrame) -> Table | None:
+    """Table of the shares of the way from floor to ceiling; None if the run has none.
+
+    Args:
+        run: Definitions.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
+    """
+    known = summary[summary["share"].notna()]
+    metrics = [m for m in styles.metric_names(run) if m in set(known["metric"])]
+    if not metrics:
+        return None
+    models = list(dict.fromkeys(summary["model"]))
+    lines = [(o, m) for o in models for m in methods_of(run, summary, o)]
+    records: list[dict[Any, Any]] = summary.to_dict("records")
+    found = {(r["model"], r["method"], r["metric"]): r for r in records}
+    return Table(
+        name="shares",
+        caption=(
+            "Share of the way from the floor to the ceiling in percent: (mean - floor) / (ceiling "
+            "- floor), a ratio of means with its 95 % bootstrap interval, paired by sample. Floor: "
+            "the random control. Ceiling: the best order that a search found, which a method may "
+            "beat. Undefined where the ceiling is not significantly better than the floor."
+        ),
+        columns=("method", *(f"{m} {run.metrics[m].arrow}" for m in metrics)),
+        rows=tuple(line_name(run, o, m, len(models)) for o, m in lines),
+        cells=tuple(tuple(_share_cell(found.get((o, m, c))) for c in metrics) for o, m in lines),
+        footnotes={"": "; ".join(_ways(run, summary, models, metrics)) + "."},
+    )
+
+
+def _ways(
+    run: Run, summary: pd.DataFrame, models: Sequence[str], metrics: Sequence[str]
+) -> Iterable[str]:
+    """From where to where the way of each metric goes."""
+    for model in models:
+        for metric in metrics:
+            lines = summary[(summary["model"] == model) & (summary["metric"] == metric)]
+            between = ends(run, lines, metric)
+            if between:
+                (floor, low), (ceiling, high) = between
+                digits = decimals(lines)
+                head = f"{model}, {metric}" if len(models) > 1 else metric
+                yield f"{head}: {floor} {low:.{digits}f}, {ceiling} {high:.{digits}f}"
+
+
+def _share_cell(line: Mapping[str, Any] | None) -> Cell:
+    if line is None:
+        return Cell("–", hint="not part of this run")
+    share, low, high = (100 * float(line[k]) for k in ("share", "share_low", "share_high"))
+    if math.isnan(share):
+        return Cell("n/a", hint="no values, or a ceiling that is not better than the floor")
+    text = percent(share, low, high)
+    return Cell(text, value=share, hint=f"{share:.6g} % [{low:.6g}, {high:.6g}]")
 
 
 def reason_letters(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -388,3 +388,97 @@ def test_pairwise_without_common_samples() -> None:
     assert got[["difference", "p_value", "p_holm", "share_better"]].isna().all(axis=None)
     with pytest.raises(InputError, match="these records hold: m"):
         stats.pairwise(frame({"a": [1.0]}), {"x": UP}, "x")
+
+
+# --- share of the way from the floor to the ceiling -----------------------------------------------
+
+RANKS = replace(UP, ranks=True)
+ROLE = MethodSpec("title", "test", "global", True)
+ROLES = {
+    "ig": ROLE,
+    "random": replace(ROLE, role="control"),
+    "low": replace(ROLE, role="ceiling"),
+    "high": replace(ROLE, role="ceiling"),
+}
+
+
+def between(n: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
+    """Scores with a floor near 0.1, a method near 0.3, and ceilings near 0.6 and 0.8."""
+    rng = np.random.default_rng(seed)
+    hard = 0.1 * rng.normal(size=n)
+    means = {"ig": 0.3, "random": 0.1, "low": 0.6, "high": 0.8}
+    return {k: m + hard + 0.05 * rng.normal(size=n) for k, m in means.items()}
+
+
+def summary_of(cells: dict[str, np.ndarray], spec: MetricSpec = RANKS) -> pd.DataFrame:
+    given = frame({k: list(v) for k, v in cells.items()})
+    return stats.summarise(given, {"m": spec}, methods=ROLES, resamples=500)
+
+
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_share_is_a_ratio_of_means_to_the_best_ceiling(direction) -> None:
+    sign = 1 if direction == "higher" else -1
+    cells = {k: sign * v for k, v in between().items()}
+    got = summary_of(cells, replace(RANKS, direction=direction)).set_index("method")
+    mean = {k: v.mean() for k, v in cells.items()}
+    wanted = (mean["ig"] - mean["random"]) / (mean["high"] - mean["random"])
+    assert got.loc["ig", "share"] == pytest.approx(wanted, rel=1e-12)
+    assert got.loc["ig", "share_low"] < wanted < got.loc["ig", "share_high"]
+    assert got.loc["random", ["share", "share_low", "share_high"]].tolist() == [0, 0, 0]
+    assert got.loc["high", ["share", "share_low", "share_high"]].tolist() == [1, 1, 1]
+    assert got.loc["low", "share"] < 1
+    assert got[got["best"]].index.tolist() == ["ig"], "ceilings do not compete"
+    assert not got["tied"].any()
+
+
+def test_share_of_a_method_above_the_ceiling_exceeds_one() -> None:
+    cells = between()
+    cells["ig"] = cells["ig"] + 1
+    assert float(line(summary_of(cells), "ig")["share_low"]) > 1
+
+
+def test_interval_of_the_share_covers_the_truth() -> None:
+    """(0.3 - 0.1) / (0.8 - 0.1) lies in the 95 % interval in 85 to 100 % of 40 small samples."""
+    truth, hits = 2 / 7, 0
+    for seed in range(40):
+        c = between(seed=seed)
+        found = stats.share_of_way(c["ig"], c["random"], c["high"], "higher", resamples=300)
+        hits += found.low <= truth <= found.high
+    assert 34 <= hits <= 40
+
+
+def test_the_normal_interval_of_many_samples_agrees_with_the_bootstrap(monkeypatch) -> None:
+    c = between(n=400)
+    columns = (c["ig"], c["random"], c["high"])
+    boot = stats.share_of_way(*columns, "higher", resamples=2000)
+    monkeypatch.setattr(stats, "LARGE", 300)
+    normal = stats.share_of_way(*columns, "higher")
+    assert normal.share == boot.share
+    assert (normal.low, normal.high) == pytest.approx((boot.low, boot.high), abs=0.003)
+
+
+def test_a_share_is_paired_over_the_samples_that_all_three_have() -> None:
+    cells = between()
+    cells["ig"][:8] = math.nan
+    got = line(summary_of(cells), "ig")
+    part = {k: v[8:].mean() for k, v in cells.items()}
+    wanted = (part["ig"] - part["random"]) / (part["high"] - part["random"])
+    assert got["share"] == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("case", ["no floor", "no ceiling", "no rank", "not better", "one sample"])
+def test_no_share_without_a_way(case) -> None:
+    cells, spec = between(), RANKS
+    if case == "no floor":
+        del cells["random"]
+    elif case == "no ceiling":
+        del cells["high"], cells["low"]
+    elif case == "no rank":
+        spec = UP
+    elif case == "not better":
+        noise = np.random.default_rng(5).normal(size=16)
+        cells["high"] = cells["random"] + noise - noise.mean() + 0.01
+        del cells["low"]
+    else:
+        cells = {k: v[:1] for k, v in cells.items()}
+    assert summary_of(cells, spec)[["share", "share_low", "share_high"]].isna().all(axis=None)

@@ -57,6 +57,7 @@ class Erasure(BaseMetric):
     """
 
     family = "faithfulness"
+    ranks = True
     undefined = REASON_FLAT_MAP
     min_effect = 0.005
     label: ClassVar[str] = ""

@@ -77,6 +77,7 @@ class Information(BaseMetric):
     """
 
     family = "faithfulness"
+    ranks = True
     direction = "higher"
     reference = "Kapishnikov et al. 2019, section 4"
     range = (0, 1)

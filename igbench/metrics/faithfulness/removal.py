@@ -51,6 +51,7 @@ class Removal(BaseMetric):
     """
 
     family = "faithfulness"
+    ranks = True
     undefined = REASON_FLAT_MAP
     min_effect = 0.005
     low: ClassVar[float] = 0

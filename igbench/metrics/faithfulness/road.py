@@ -93,6 +93,7 @@ class Road(BaseMetric):
         ),
     }
     family = "faithfulness"
+    ranks = True
     explains = (
         "Does the map rank pixels rightly when removed ones are imputed from their neighbours?"
     )
