@@ -449,7 +449,7 @@ def summarise(
         values = wide(group)
         shares = _shares(values, ends(cells, methods, spec), spec, resamples)
         lines += [
-            {**cell, **shares.get(cell["method"], {})}
+            {**cell, **shares.get(cell["method"], _NO_SHARE)}
             for cell in _mark(cells, rivals, values, spec)
         ]
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
@@ -558,6 +558,9 @@ def _describe(cell: pd.DataFrame, spec: MetricSpec, resamples: int) -> dict[str,
         "std": float(values.std(ddof=1)) if spread else math.nan,
         "mc_error": math.sqrt(_mean(errors**2) / independent) if len(errors) else math.nan,
     }
+
+
+_NO_SHARE = {"share": math.nan, "share_low": math.nan, "share_high": math.nan}
 
 
 def _shares(

@@ -250,15 +250,19 @@ def read_run(folder: Path) -> Run:
 def read_summary(folder: Path) -> pd.DataFrame:
     """Read the summary of a run, with the columns of `igbench.records.stats.summarise`.
 
+    Older files have no shares, which are NaN then.
+
     Raises:
         InputError: It is missing or damaged.
     """
     path = Path(folder) / SUMMARY_FILE
     texts: dict[Any, Any] = dict.fromkeys(("model", "method", "metric", "reason"), str)
-    numbers = ("mean", "low", "high", "median", "std", "mc_error")
+    shares = ("share", "share_low", "share_high")
+    numbers = ("mean", "low", "high", "median", "std", "mc_error", *shares)
     empty = {name: [""] for name in numbers}
     with _readable(path):
-        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+        found = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+    return found.assign(**{name: math.nan for name in shares if name not in found})
 
 
 def _read_run(path: Path) -> Run:

@@ -22,7 +22,8 @@ TITLES = {
     "metrics": ("Scores by metric", "Mean of every method with its 95 % bootstrap interval."),
     "cost_quality": (
         "Quality against cost",
-        "Up is better if the arrow points up; left is cheaper.",
+        "Up is better if the arrow points up; left is cheaper. Grey steps: the Pareto front, "
+        "methods that no cheaper one reaches. Lines join the budgets of one method.",
     ),
     "removal_curves": (
         "Removal curves",

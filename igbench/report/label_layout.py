@@ -36,13 +36,13 @@ def place_labels(axes: Axes, spots: Sequence[Spot]) -> list[Annotation]:
 
     Args:
         axes: Axes with their final limits and scales; the layout is computed here.
-        spots: The points to label.
+        spots: The points to label; those without a text only take their place.
     """
     figure: Any = axes.figure
     figure.draw_without_rendering()
     taken = [_around(axes, spot) for spot in spots]
     placed = []
-    for spot in sorted(spots):
+    for spot in sorted(s for s in spots if s.text):
         placed.append(_place(axes, spot, taken))
         taken.append(placed[-1].get_window_extent())
     return placed

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from igbench.report import certificates, styles
+from igbench.report import certificates, front, styles
 from igbench.report.table import decimals, ends, marked, percent
 from igbench.schema import MetricSpec, Run
 
@@ -29,7 +29,7 @@ def narrative(run: Run, summary: pd.DataFrame) -> list[str]:
         lines = summary[summary["model"] == model]
         sentences = [
             *_leader(run, lines), *_chance(run, lines), *_reached(run, lines),
-            *_completeness(run, lines), *_oracles(run, lines), *_cost(lines),
+            *_completeness(run, lines), *_oracles(run, lines), *_cost(lines), *_front(run, lines),
         ]  # fmt: skip
         head = f"{model}: " if len(models) > 1 else ""
         if sentences:
@@ -155,6 +155,21 @@ def _cost(lines: pd.DataFrame) -> list[str]:
     return [
         f"One attribution by {IG} takes {forward['mean']:,.4g} forward and "
         f"{backward['mean']:,.4g} backward rows of the model."
+    ]
+
+
+def _front(run: Run, lines: pd.DataFrame) -> list[str]:
+    """The Pareto front of quality against cost, where methods have several budgets."""
+    metric = styles.headline(run, lines)
+    if not metric or not front.families(map(str, lines["method"].unique())):
+        return []
+    names, cost = front.front(run, lines, metric), front.costs(lines)
+    if not names:
+        return []
+    shown = [f"{name} ({cost[name]:,.4g})" for name in names]
+    return [
+        f"No method of equal or lower cost reaches {_join(shown)} in the mean of {metric} (model "
+        f"evaluations for one attribution; a gradient counts {front.GRADIENT_COST:g})."
     ]
 
 

@@ -15,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from igbench.report import agreement, curves, styles
+from igbench.report import agreement, curves, front, styles
 from igbench.report.label_layout import Spot, place_labels
+from igbench.report.table import ends
 from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
 
-GRADIENT_COST = 3.0
-"""Cost of one gradient in forward passes: one forward, and a backward of about two."""
+Ends = tuple[tuple[str, float], tuple[str, float]] | None
+"""Name and mean of the floor and of the ceiling of a metric, see `igbench.report.table.ends`."""
 
 
 @styles.style()
@@ -72,8 +73,9 @@ def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
 def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
     """Bars of the mean of each method with its 95 % interval, one panel for each metric.
 
-    The dashed line is the random control.  A panel whose means are positive and span more than a
-    factor of 50 has a logarithmic axis, and dots in place of bars.
+    The dashed line is the random control, which is the floor of metrics that rank, and the
+    dash-dotted one their ceiling, the best order that a search found.  A panel whose means are
+    positive and span more than a factor of 50 has a logarithmic axis, and dots in place of bars.
     """
     metrics = styles.metric_names(run)
     if not metrics or lines.empty:
@@ -86,7 +88,10 @@ def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
     for axes, metric in zip(panels.flat, metrics, strict=False):
         values = lines[lines["metric"] == metric].set_index("method").reindex(methods)
         _bars(axes, run, values, logarithmic(run.metrics[metric], values["mean"]))
-        styles.panel_title(axes, styles.metric_label(metric, run.metrics[metric]))
+        between = ends(run, lines, metric)
+        _ends(axes, between)
+        title = styles.metric_label(metric, run.metrics[metric])
+        styles.panel_title(axes, title, pad=None if between is None else 11)
     for axes in list(panels.flat)[len(metrics) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
@@ -99,9 +104,26 @@ def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
 def _bars_legend(run: Run, methods: list[str]) -> str:
     parts = ["mean with 95 % interval"]
     parts += ["dashed line: random control"] if "random" in methods else []
+    ceiling = any(styles.role(run, m) == "ceiling" for m in methods)
+    parts += ["dash-dotted line: best order found"] if ceiling else []
     oracles = any(styles.role(run, m) == "oracle" for m in methods)
     parts += ["hatched: independent implementation"] if oracles else []
     return "; ".join(parts)
+
+
+def _ends(axes: Axes, between: Ends) -> None:
+    """The line of the ceiling, and names of it and of the floor above the panel."""
+    if between is None:
+        return
+    (_, floor), (_, ceiling) = between
+    axes.axvline(ceiling, color=styles.CEILING_COLOURS[0], linestyle="-.", linewidth=0.9,
+                 zorder=0.5)  # fmt: skip
+    for name, x, colour, left in (
+        ("floor", floor, "#555555", floor < ceiling),
+        ("ceiling", ceiling, styles.CEILING_COLOURS[1], ceiling < floor),
+    ):
+        axes.text(x, 1.0, name, transform=axes.get_xaxis_transform(), fontsize=6, va="bottom",
+                  ha="right" if left else "left", color=colour)  # fmt: skip
 
 
 def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
@@ -153,10 +175,10 @@ def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) 
 
 
 def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
-    """Plot the headline metric against the cost of one attribution in forward passes.
+    """Plot the headline metric against the cost of one attribution in model evaluations.
 
-    A gradient counts as `GRADIENT_COST` forwards: rows that are differentiated were evaluated too,
-    so cost = forwards + (GRADIENT_COST - 1) * backwards.
+    The cost is that of `igbench.report.front.costs`.  Budgets of one method are joined by a line
+    and labelled once; the grey steps are the Pareto front.
     """
     metric = styles.headline(run, lines)
     wide = lines.pivot(index="method", columns="metric", values=["mean", "low", "high"])
@@ -166,14 +188,15 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     everything, wide = wide, wide.dropna(subset=needed)
     if wide.empty:
         return None
-    counts, quality = wide["mean"], wide.xs(metric, axis=1, level="metric")
-    cost = counts["forward_rows"] + (GRADIENT_COST - 1) * counts["backward_rows"]
-    by_method = styles.method_styles(run.methods)
-    figure = styles.canvas(4.8, 3.1)
+    quality, cost = wide.xs(metric, axis=1, level="metric"), front.costs(lines)
+    methods = styles.method_names(run, wide.index.to_series().astype(str))
+    by_method = _family_styles(run, methods)
+    families = front.families(methods)
+    figure = styles.canvas(4.8, 3.1) if not families else styles.canvas(6.4, 4.2)
     axes = figure.subplots()
     spots = []
-    for method in styles.method_names(run, wide.index.to_series().astype(str)):
-        style, x = by_method.get(method, styles.UNKNOWN), max(1.0, float(cost[method]))
+    for method in methods:
+        style, x = by_method[method], max(1.0, float(cost[method]))
         numbers: Any = quality.loc[method]
         mean, low, high = (float(numbers[k]) for k in ("mean", "low", "high"))
         low, high = min(mean, low), max(mean, high)  # NaN bounds become the mean
@@ -187,10 +210,68 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     axes.set_xscale("log")
     styles.log_ticks(axes.xaxis)
     axes.margins(x=0.12, y=0.1)
-    free = "; 0 is drawn at 1" if (cost < 1).any() else ""
-    axes.set_xlabel(f"forward passes for one attribution (a gradient is {GRADIENT_COST:g}{free})")
+    points = {m: (s.x, s.y) for m, s in zip(methods, spots, strict=True)}
+    for members in families.values():
+        _join(axes, [points[m] for m in members], by_method[members[0]]["color"])
+    _front(axes, [points[m] for m in front.front(run, lines, metric) if m in points])
+    _levels(axes, ends(run, lines, metric))
+    free = "; 0 is drawn at 1" if (cost[methods] < 1).any() else ""
+    axes.set_xlabel(
+        f"model evaluations for one attribution (a gradient is {front.GRADIENT_COST:g}{free})"
+    )
     axes.set_ylabel(f"{styles.metric_label(metric, run.metrics[metric])} (mean, 95 % interval)")
     axes.grid()
-    place_labels(axes, spots)
+    place_labels(axes, _labelled_once(dict(zip(methods, spots, strict=True)), families))
     styles.left_out(axes, [str(m) for m in everything.index if m not in wide.index])
     return figure
+
+
+def _family_styles(run: Run, methods: list[str]) -> dict[str, dict[str, Any]]:
+    """Styles of the methods, one for all budgets of a method."""
+    families = front.families(run.methods)
+    base = {m: front.base_of(m) if front.base_of(m) in families else m for m in run.methods}
+    specs = {base[m]: run.methods[m] for m in reversed(run.methods)}
+    known = styles.method_styles(dict(reversed(specs.items())))
+    return {m: known[base[m]] if m in base else dict(styles.UNKNOWN) for m in methods}
+
+
+def _join(axes: Axes, points: list[tuple[float, float]], colour: str) -> None:
+    x, y = zip(*sorted(points), strict=True)
+    axes.plot(x, y, color=colour, linewidth=1, alpha=0.7, zorder=1.5)
+
+
+def _front(axes: Axes, points: list[tuple[float, float]]) -> None:
+    """The steps of the Pareto front, up to the right edge."""
+    if len(points) > 1:
+        x, y = zip(*points, strict=True)
+        right = axes.get_xlim()[1]
+        axes.plot([*x, right], [*y, y[-1]], color="#9a9a9a", linewidth=3, alpha=0.45,
+                  drawstyle="steps-post", zorder=1, label="Pareto front")  # fmt: skip
+        axes.set_xlim(right=right)
+        axes.legend(loc="best")
+
+
+def _levels(axes: Axes, between: Ends) -> None:
+    """Floor and ceiling as lines with their names."""
+    if between is None:
+        return
+    (floor_name, floor), (ceiling_name, ceiling) = between
+    for y, text, dash, colour, side in (
+        (floor, f"floor: {styles.label(floor_name)}", "--", "#555555", 1),
+        (ceiling, f"ceiling: {styles.label(ceiling_name)}", "-.", styles.CEILING_COLOURS[1], 0),
+    ):
+        axes.axhline(y, color=colour, linestyle=dash, linewidth=0.8, zorder=0.5)
+        axes.annotate(text, (side, y), (2 - 4 * side, 2), axes.get_yaxis_transform(),
+                      "offset points", ha=("left", "right")[side], va="bottom", fontsize=6,
+                      color=colour)  # fmt: skip
+
+
+def _labelled_once(spots: Mapping[str, Spot], families: Mapping[str, list[str]]) -> list[Spot]:
+    """The points, with the name of a family at the dearest of its members alone."""
+    renamed = dict(spots)
+    for base, members in families.items():
+        dearest = max(members, key=lambda m: spots[m].x)
+        for m in members:
+            text = styles.label(base) if m == dearest else ""
+            renamed[m] = spots[m]._replace(text=text)
+    return list(renamed.values())

@@ -193,14 +193,20 @@ def role(run: Run, method: str) -> str:
 def method_styles(methods: Mapping[str, MethodSpec]) -> dict[str, dict[str, Any]]:
     """Colour, marker and line style of every method, the same in all plots of a run.
 
-    Methods are coloured, oracles near black and dotted, controls grey and dashed.
+    Methods are coloured, oracles near black and dotted, controls grey and dashed, ceilings gold
+    and dash-dotted.
     """
     chosen: dict[str, dict[str, Any]] = {}
-    count = {"method": 0, "oracle": 0, "control": 0}
-    colours = {"method": METHOD_COLOURS, "oracle": ORACLE_COLOURS, "control": CONTROL_COLOURS}
+    colours = {
+        "method": METHOD_COLOURS,
+        "oracle": ORACLE_COLOURS,
+        "control": CONTROL_COLOURS,
+        "ceiling": CEILING_COLOURS,
+    }
+    count = dict.fromkeys(colours, 0)
     for name, spec in methods.items():
         i, palette = count[spec.role], colours[spec.role]
-        style: Any = {"oracle": ":", "control": "--"}.get(
+        style: Any = {"oracle": ":", "control": "--", "ceiling": "-."}.get(
             spec.role, DASHES[i // len(palette) % len(DASHES)]
         )
         chosen[name] = {
@@ -236,9 +242,15 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def panel_title(axes: Axes, text: str) -> None:
-    """Set the title of a panel, on the left, with line breaks if it is long."""
-    axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold")
+def panel_title(axes: Axes, text: str, *, pad: float | None = None) -> None:
+    """Set the title of a panel, on the left, with line breaks if it is long.
+
+    Args:
+        axes: The panel.
+        text: The title.
+        pad: Points between it and the panel, for what is written there; None for the usual gap.
+    """
+    axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold", pad=pad)
 
 
 def left_out(axes: Axes, names: Sequence[str]) -> None:

@@ -105,6 +105,12 @@ def test_summary_file_is_the_summary(folder: Path) -> None:
     assert store.read_run(folder) == got.run
 
 
+def test_summary_files_without_shares_are_read(folder: Path, tmp_path: Path) -> None:
+    older = pd.read_csv(folder / "summary.csv").drop(columns=["share", "share_low", "share_high"])
+    older.to_csv(tmp_path / "summary.csv", index=False)
+    pd.testing.assert_frame_equal(store.read_summary(tmp_path), store.read_summary(folder))
+
+
 def test_former_names_are_translated(tmp_path: Path) -> None:
     before = small(
         tmp_path / "before",
