@@ -11,14 +11,14 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `ig` | f(x) - f(x') | yes | yes | yes | yes |
 | `ig_averaged` | f(x) - mean f(b) over baselines b | yes | no (1) | yes | yes |
 | `expected_gradients` | f(x) - mean f(r) over references r (2) | yes | no (1) | yes | yes |
-| `gradient_shap` | mean f(x + e) - f(x') over noise e (2) | yes | yes (7) | yes | no (2) |
+| `gradient_shap` | mean f(x + e) - f(x') over noise e (2) | yes | yes (8) | yes | no (2) |
 | `smooth_ig` | mean f(x + e) - f(x') over noise e | yes | no (1) | yes | no (2) |
 | `guided_ig` | f(x) - f(x') | yes | yes | no (3) | yes |
 | `blur_ig` | f(x) - f(blurred x) | yes | no (1) | yes | no (4) |
 | `idgi` | f(x) - f(x'), exactly | yes | no | no | yes |
 | `deep_lift` | f(x) - f(x') | yes | yes | no (7) | yes |
 | `deep_shap` | f(x) - mean f(r) over references r | yes | no (1) | no (7) | yes |
-| `xrai` | as `ig_averaged` over black and white | no (6) | no (6) | no | yes |
+| `xrai` | as `ig_averaged` over black and white | no (9) | no (9) | no | yes |
 | `PathIG` | f(x) - f(start of the curve) | yes | yes (5) | yes | no (4) |
 | `exact_shapley` | f(x) - f(x'), exactly | yes | yes | yes | yes |
 | `kernel_shap` | f(x) - f(x'), exactly | no (2) | yes | yes (6) | no (2) |
@@ -28,9 +28,7 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 (3) The path depends on f.  (4) Unless the curve treats the features alike.  (5) On a curve from x'
 that is monotone in every feature.  (6) With the same coalitions, so for equal numbers of features.
 (7) Linear in the last layer; the rule follows the layers, so it is not implementation invariant
-either.
-(7) Without noise, as by default.
-that is monotone in every feature.  (6) Pixels of a region share its sum.
+either.  (8) Without noise, as by default.  (9) Pixels of a region share its sum.
 
 Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap`
 and the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use
@@ -58,9 +56,8 @@ from igbench.methods.deep_lift import DeepLift, DeepShap
 from igbench.methods.expected_gradients import ExpectedGradients
 from igbench.methods.feature_ablation import FeatureAblation
 from igbench.methods.gradient import InputXGradient, Saliency
-from igbench.methods.guided_backprop import Deconvolution, GuidedBackprop
-from igbench.methods.grad_cam import GradCam
 from igbench.methods.gradient_shap import GradientShap
+from igbench.methods.guided_backprop import Deconvolution, GuidedBackprop
 from igbench.methods.guided_ig import GuidedIG
 from igbench.methods.idgi import IDGI
 from igbench.methods.ig_adaptive import AdaptiveIntegratedGradients
@@ -101,8 +98,8 @@ __all__ = [
     "GradCam",
     "GradCamPlusPlus",
     "GradCamSigned",
-    "GuidedBackprop",
     "GradientShap",
+    "GuidedBackprop",
     "GuidedGradCam",
     "GuidedIG",
     "HiResCam",
