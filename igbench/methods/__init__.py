@@ -106,6 +106,7 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCam",
     "GuidedBackprop",
+    "GuidedGradCam",
     "GuidedIG",
     "HiResCam",
     "InputXGradient",
