@@ -2,8 +2,8 @@
 
 Games whose exact values are known: sums of unanimity games, and small networks with all 2^n
 values enumerated.  Ours are `igbench.shapley`; beside them the paired regression with replacement
-(Covert and Lee 2021) and `captum.attr.KernelShap`, and shap's and shapiq's where they are
-installed.  Writes table.md beside this file.
+(Covert and Lee 2021) and `captum.attr.KernelShap`, and shap's where it is installed.  Writes
+table.md beside this file.
 
     python experiments/shapley/run.py [--seeds 20] [--games 1000]
 """
@@ -143,17 +143,6 @@ def shap(game: Game, budget: int, seed: int) -> Tensor:
     return torch.from_numpy(np.asarray(found)).reshape(N)
 
 
-def shapiq(game: Game, budget: int, seed: int) -> Tensor:
-    """`shapiq.KernelSHAP` with its pairing trick."""
-    from shapiq.approximator import KernelSHAP
-
-    approximator = KernelSHAP(N, pairing_trick=True, random_state=seed)
-    found = approximator.approximate(
-        budget, lambda z: game(torch.from_numpy(np.asarray(z, dtype=bool))).numpy()
-    )
-    return torch.tensor([found[(i,)] for i in range(N)], dtype=torch.float64)
-
-
 OURS: dict[str, Estimator] = {
     "leverage, paired, without replacement (igbench)": leverage,
     "KernelSHAP, paired, with replacement": paired,
@@ -162,7 +151,6 @@ OURS: dict[str, Estimator] = {
 OTHERS: dict[str, tuple[str, Estimator]] = {
     "captum.attr.KernelShap": ("captum", captum),
     "shap.KernelExplainer": ("shap", shap),
-    "shapiq.KernelSHAP, pairing trick": ("shapiq", shapiq),
 }
 
 
@@ -197,12 +185,12 @@ def errors(seeds: int) -> pd.DataFrame:
     return pd.DataFrame(table).T
 
 
-def coverage(games: int) -> pd.DataFrame:
+def coverage(games: int, first: int = 0) -> pd.DataFrame:
     """Share of players whose value is in the 95 % interval, over games, estimators x budgets."""
     normal, table = stats.norm.ppf(0.975), {}
     for name in ("leverage, normal", "permutations, normal", "permutations, Student's t"):
         table[name] = {f"{b}n": 0.0 for b in BUDGETS[1:]}
-    for seed in range(games):
+    for seed in range(first, first + games):
         game = unanimity(1000 + seed)
         for b in BUDGETS[1:]:
             by_regression = leverage_regression(game, N, b * N, seeded(seed))
@@ -239,6 +227,23 @@ def fewer(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def report(table: pd.DataFrame, covered: pd.DataFrame, seeds: int, games: int) -> str:
+    """The three tables as Markdown."""
+    return "\n\n".join(
+        [
+            f"Relative error |estimate - exact| / |exact|, n = {N} players: root mean square over "
+            f"{seeds} seeds ({min(seeds, SLOW_SEEDS)} for libraries), geometric mean over 3 sums of "
+            "50 unanimity games and 3 networks.",
+            table.round(3).to_markdown(),
+            "Evaluations of the leverage regression for the error of Captum's KernelShap.",
+            fewer(table).to_markdown(index=False),
+            "Coverage of 95 % intervals, value +- quantile x standard error, over "
+            f"{games:,} games and {N} players each, %.",
+            (100 * covered).round(1).to_markdown(),
+        ]
+    )
+
+
 def main() -> None:
     """Run and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -247,20 +252,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # of the libraries
-    table = errors(options.seeds)
-    text = [
-        f"Relative error |estimate - exact| / |exact|, n = {N} players: root mean square over "
-        f"{options.seeds} seeds ({min(options.seeds, SLOW_SEEDS)} for libraries), geometric mean "
-        "over 3 sums of 50 unanimity games and 3 networks.",
-        table.round(3).to_markdown(),
-        "Evaluations of the leverage regression for the error of Captum's KernelShap.",
-        fewer(table).to_markdown(index=False),
-        f"Coverage of 95 % intervals, value +- quantile x standard error, over {options.games:,} "
-        f"games and {N} players each, %.",
-        (100 * coverage(options.games)).round(1).to_markdown(),
-    ]
-    (HERE / "table.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
-    print("\n\n".join(text))  # noqa: T201
+    text = report(errors(options.seeds), coverage(options.games), options.seeds, options.games)
+    (HERE / "table.md").write_text(text + "\n", encoding="utf-8")
+    print(text)  # noqa: T201
 
 
 if __name__ == "__main__":
