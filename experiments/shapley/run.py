@@ -232,8 +232,8 @@ def report(table: pd.DataFrame, covered: pd.DataFrame, seeds: int, games: int) -
     return "\n\n".join(
         [
             f"Relative error |estimate - exact| / |exact|, n = {N} players: root mean square over "
-            f"{seeds} seeds ({min(seeds, SLOW_SEEDS)} for libraries), geometric mean over 3 sums of "
-            "50 unanimity games and 3 networks.",
+            f"{seeds} seeds ({min(seeds, SLOW_SEEDS)} for libraries), geometric mean over 3 sums "
+            "of 50 unanimity games and 3 networks.",
             table.round(3).to_markdown(),
             "Evaluations of the leverage regression for the error of Captum's KernelShap.",
             fewer(table).to_markdown(index=False),

@@ -20,6 +20,10 @@ from igbench.methods.coalitions import as_features, evaluations_of, game
 from igbench.shapley import ESTIMATORS, Estimate, shapley_values
 
 
+MANY = 2000
+"""Features whose regression or orders still fit into memory."""
+
+
 class Coalitional(BaseMethod):
     """Base of Shapley methods; a subclass is a frozen dataclass that defines `plan`.
 
@@ -46,12 +50,17 @@ class Coalitional(BaseMethod):
             One value for each player that takes part; those for whom x = x' are left out.
 
         Raises:
-            NotDefinedError: The players are too many for the method or its budget.
+            NotDefinedError: The players are too many for memory, the method or its budget.
         """
         own = game(self.features, batch, i)
         if own.count == 0:
             nothing = torch.zeros(0, dtype=torch.float64)
             return Estimate(nothing, nothing, 0)
+        if own.count > MANY:
+            raise NotDefinedError(
+                f"{own.count:,} features are too many for Shapley values, which take {MANY:,} at "
+                "most; choose coarser ones, as features=superpixel, or gradient_shap."
+            )
         evaluations, estimator = self.plan(own.count)
         g = rng.generator(batch.seed, "shapley", batch.sample_ids[i])
         return shapley_values(own.value, own.count, evaluations, g, estimator)

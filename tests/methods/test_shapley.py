@@ -156,3 +156,9 @@ def test_refusals():
         explain(ExactShapley(), lambda z: z.sum(dim=1), torch.ones(1, 15))
     assert "kernel_shap" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_more_features_than_fit_into_memory_are_refused():
+    with pytest.raises(NotDefinedError, match="2,001 features are too many") as caught:
+        explain(KernelShap(), lambda z: z.sum(dim=1), torch.ones(1, 2001))
+    assert "\n" not in str(caught.value)
