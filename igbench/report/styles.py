@@ -81,6 +81,7 @@ ACRONYMS = frozenset(
         "idgi",
         "ig",
         "lime",
+        "lrp",
         "mprt",
         "rise",
         "road",

@@ -41,8 +41,9 @@ NEEDS = {
     **dict.fromkeys(MISSING, "pip install"),
 }
 """What plain tensors lack, and what a method says where it is missing."""
-EMPTY_WHERE_LINEAR = {"vargrad"}
-"""Methods whose map is zero where no kink of the network is near, so that it has no sparseness."""
+EMPTY_WHERE_LINEAR = {"deconvolution", "guided_backprop", "vargrad"}
+"""Methods whose map is zero, so that it has no sparseness, where no kink of the network is near, or
+where all weights of the last layer are negative."""
 FITS = {"exact_shapley": ({"vector", "packed"}, "coalitions")}
 """Methods of some shapes alone, and what they say of others."""
 NAMES = compose.choices("method")
