@@ -24,13 +24,31 @@ from igbench.errors import NotDefinedError
 SOFTMAXES = (torch.softmax, Tensor.softmax, nnf.softmax)
 
 
-class _Recorder(TorchFunctionMode):
+WITHOUT_RULE = (
+    torch.tanh,
+    Tensor.tanh,
+    torch.sigmoid,
+    Tensor.sigmoid,
+    nnf.elu,
+    nnf.celu,
+    nnf.selu,
+    nnf.softplus,
+    nnf.rms_norm,
+    nnf.group_norm,
+)
+"""Functions that conservative propagation does not make linear."""
+
+
+class AttentionMode(TorchFunctionMode):
     """Keeps the attention of every layer, (..., queries, keys), as it enters the rest of the model.
 
     Attributes:
         maps: Attention by layer, in the order of the calls.
         tokens: Lengths T of the sequences (N, T, channels) that linear layers got.
     """
+
+    constant = False
+    """Whether attention enters as a constant, so that no gradient passes through it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,10 +66,14 @@ class _Recorder(TorchFunctionMode):
         found = func(*args, **own)
         if func in SOFTMAXES and found.dim() > 2 and found.shape[-1] == found.shape[-2]:
             if (own["dim"] if "dim" in own else args[1]) in (-1, found.dim() - 1):
-                self.maps.append(found)
+                return self._entered(found)
         elif func is nnf.linear and found.dim() == 3:
             self.tokens |= set(found.shape[:2])  # either axis may be that of the samples
         return found
+
+    def _entered(self, attention: Tensor) -> Tensor:
+        self.maps.append(attention.detach() if self.constant else attention)
+        return self.maps[-1]
 
     def _fused(
         self,
@@ -74,8 +96,7 @@ class _Recorder(TorchFunctionMode):
         if attn_mask is not None:
             hidden = attn_mask.dtype == torch.bool
             logits = logits.masked_fill(~attn_mask, -math.inf) if hidden else logits + attn_mask
-        self.maps.append(logits.softmax(dim=-1))
-        return self.maps[-1] @ value
+        return self._entered(logits.softmax(dim=-1)) @ value
 
     def _multi_head(
         self,
@@ -112,6 +133,52 @@ class _Recorder(TorchFunctionMode):
         return out, self.maps[-1].mean(dim=1) if average else self.maps[-1]
 
 
+class Conservative(AttentionMode):
+    """Makes a transformer linear in its tokens, so that gradient times input keeps the output.
+
+    Attention and the standard deviations of layer norms are constants, and an activation y(x) is x
+    times the constant y / x.
+
+    Source: Ali et al. 2022, "XAI for transformers: better explanations through conservative
+    propagation" (ICML), section 4; the activations as in Achtibat et al. 2024, "AttnLRP" (ICML).
+    """
+
+    constant = True
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        own = kwargs or {}
+        if func is nnf.layer_norm:
+            return _centred(*args, **own)
+        if func in (nnf.gelu, nnf.silu, nnf.hardswish, nnf.mish):
+            x = args[0]
+            y = func(x.detach(), *args[1:], **{k: v for k, v in own.items() if k != "inplace"})
+            slope = torch.where(x == 0, 0.5, y / x.detach())  # that of all four at 0
+            return x * slope
+        if func in WITHOUT_RULE:
+            raise NotDefinedError(
+                f"CP-LRP has no rule for {func.__name__}; it is defined for transformers with "
+                "GELU, SiLU or ReLU."
+            )
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _centred(
+    x: Tensor,
+    shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """A layer norm whose standard deviation is a constant."""
+    axes = tuple(range(-len(shape), 0))
+    off = x - x.mean(dim=axes, keepdim=True)
+    scale = (off.detach().square().mean(dim=axes, keepdim=True) + eps).sqrt()
+    found = off / scale if weight is None else off / scale * weight
+    return found if bias is None else found + bias
+
+
 @dataclass(frozen=True)
 class Attentions:
     """The attention of every layer in one forward pass.
@@ -139,7 +206,9 @@ class Attentions:
         return rows[:, prefix:].unflatten(1, (h, w))
 
 
-def attentions(score: Score, x: Tensor, target: Tensor | None, what: str) -> Attentions:
+def attentions(
+    score: Score, x: Tensor, target: Tensor | None, what: str, mode: AttentionMode | None = None
+) -> Attentions:
     """Attention maps of a forward pass, differentiable where gradients are on.
 
     Args:
@@ -147,14 +216,17 @@ def attentions(score: Score, x: Tensor, target: Tensor | None, what: str) -> Att
         x: (N, C, H, W).
         target: (N,) classes, or None.
         what: Name of the method, for messages.
+        mode: What sees, and may change, the functions that the model calls.
 
     Raises:
         NotDefinedError: The samples are no images, or the model has no attention among all tokens.
     """
     if x.dim() != 4:
         raise NotDefinedError(f"{what} needs images, not inputs of shape {tuple(x.shape)}.")
-    with _Recorder() as seen:
-        out = score(x.detach().requires_grad_(torch.is_grad_enabled()), target)
+    seen = mode or AttentionMode()
+    own = x if x.requires_grad else x.detach().requires_grad_(torch.is_grad_enabled())
+    with seen:
+        out = score(own, target)
     if not seen.maps:
         raise NotDefinedError(
             f"{what} needs a vision transformer, and the model calls no attention that can be "

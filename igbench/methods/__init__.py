@@ -40,7 +40,7 @@ values and gradients of f alone.  The metric `completeness` measures the sum aga
 baseline, so for methods that start elsewhere it shows how far apart the two starts are.
 """
 
-from igbench.methods.attention import AttentionRollout, Chefer
+from igbench.methods.attention import AttentionRollout, Chefer, CpLrp
 from igbench.methods.base import BaseMethod, explain
 from igbench.methods.best_found import BestFound
 from igbench.methods.blur_ig import BlurIG
@@ -91,6 +91,7 @@ __all__ = [
     "CallableMethod",
     "Captum",
     "Chefer",
+    "CpLrp",
     "Deconvolution",
     "DeepLift",
     "DeepShap",

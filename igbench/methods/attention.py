@@ -1,4 +1,4 @@
-"""Attention of vision transformers as maps: rollout, and Chefer's class-specific relevance."""
+"""Attention of vision transformers: rollout, Chefer's relevance, conservative propagation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igbench.core.attention import attentions
+from igbench.core.attention import Conservative, attentions
 from igbench.core.batch import Batch
-from igbench.errors import InputError
+from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
 from igbench.methods.cam import enlarged
 
@@ -92,6 +92,40 @@ class Chefer(BaseMethod):
             pairs = zip(found.layers, gradients, strict=True)
             layers = [(a.detach() * g).double().relu().mean(dim=1) for a, g in pairs]
             return enlarged(found.read(relevance(layers)), one.x, "nearest").to(one.x.dtype)
+
+        return torch.cat(list(batch.score.in_chunks(len(batch), of)))
+
+
+@dataclass(frozen=True)
+class CpLrp(BaseMethod):
+    """Conservative propagation (CP-LRP): input times gradient of a transformer made linear.
+
+    Attention and the standard deviations of layer norms are constants, and an activation y(x) is x
+    times the constant y / x.  The entries sum to f(x) without what biases, the class token and the
+    position embeddings contribute; products of two activations (gated layers) count twice.  Explains
+    logits.  Cost: one gradient for each sample.
+
+    Source: Ali et al. 2022, "XAI for transformers: better explanations through conservative
+    propagation" (ICML), section 4.
+    """
+
+    label = "CP-LRP"
+    reference = "Ali et al. 2022, section 4"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""
+        if batch.score.output != "logit":
+            raise NotDefinedError(
+                f"CP-LRP explains logits, not {batch.score.output}; set output=logit."
+            )
+
+        def of(part: slice) -> Tensor:
+            one = batch.select(part)
+            x = one.x.detach().requires_grad_()
+            with torch.enable_grad():
+                found = attentions(one.score, x, one.target, "CP-LRP", Conservative())
+                (gradient,) = torch.autograd.grad(found.score.sum(), x)
+            return gradient * one.x
 
         return torch.cat(list(batch.score.in_chunks(len(batch), of)))
 

@@ -52,6 +52,7 @@ LABELS = {
     "shap_kernel": "KernelExplainer (shap)",
     "deep_shap": "DeepSHAP",
     "deep_lift": "DeepLIFT",
+    "cp_lrp": "CP-LRP",
     "grad_cam": "Grad-CAM",
     "grad_cam_signed": "Grad-CAM (no ReLU)",
     "grad_cam_plus_plus": "Grad-CAM++",

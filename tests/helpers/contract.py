@@ -30,7 +30,7 @@ GLOBAL = MethodSpec("global", "", "global", signed=True)
 PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "ig_exact"}
 PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "guided_grad_cam", "ig_exact"}
 """Methods for networks without smooth activations."""
-TRANSFORMERS = {"attention_rollout", "chefer"}
+TRANSFORMERS = {"attention_rollout", "chefer", "cp_lrp"}
 """Methods for vision transformers."""
 DATA = replace(
     digits(toy_model(tuple("0123456789"), None), limit=5),

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 import igbench
 from igbench.config import build, compose
-from igbench.core.attention import attentions
+from igbench.core.attention import Conservative, attentions
 from igbench.core.batch import Batch
 from igbench.core.score import Score
 from igbench.errors import InputError, NotDefinedError
-from igbench.methods import AttentionRollout, Chefer, explain
+from igbench.methods import AttentionRollout, Chefer, CpLrp, explain
 from igbench.methods.attention import relevance, rollout
 
 BOTH = (AttentionRollout, Chefer)
+ALL = (*BOTH, CpLrp)
 FIRST = torch.tensor([[[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]], dtype=torch.float64)
 LAST = torch.tensor([[[0.4, 0.6, 0], [0.3, 0.3, 0.4], [0, 0.5, 0.5]]], dtype=torch.float64)
 
@@ -61,14 +62,15 @@ def plain_attention(net: nn.Module, x: Tensor) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("name", ["attention_rollout", "chefer"])
+@pytest.mark.parametrize("name", ["attention_rollout", "chefer", "cp_lrp"])
 def test_configurations_name_every_argument_with_its_default(name):
     node = yaml.safe_load((compose.FOLDER / "method" / f"{name}.yaml").read_text())[name]
     made = build.construct(node, name)
     assert made == type(made)()
     assert set(node) - {"_target_"} == set(vars(made))
-    assert (made.spec.kind, made.spec.signed) == ("local", False)
-    assert made.spec.needs_gradient == (name == "chefer")
+    whole = name == "cp_lrp"
+    assert (made.spec.kind, made.spec.signed) == ("global" if whole else "local", whole)
+    assert made.spec.needs_gradient == (name != "attention_rollout")
 
 
 def test_rollout_of_two_layers():
@@ -173,13 +175,16 @@ def test_chefer_tells_classes_apart_and_rollout_does_not():
         assert torch.equal(a, b) == same
 
 
-@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("method", ALL)
 def test_maps_do_not_depend_on_their_neighbours_and_leave_nothing(method):
     net, x, target = vit(), photos(3), torch.tensor([0, 1, 3])
     before = {k: v.clone() for k, v in net.state_dict().items()}
     batch = batch_of(net, x, target)
     whole = method()(batch)
-    assert (batch.score.cost.forward, batch.score.cost.backward) == (3, 3 * (method is Chefer))
+    assert (batch.score.cost.forward, batch.score.cost.backward) == (
+        3,
+        3 * (method is not AttentionRollout),
+    )
     cut = method()(batch_of(net, x, target, batch_size=2))
     torch.testing.assert_close(cut, whole, rtol=1e-10, atol=1e-15)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
@@ -240,7 +245,7 @@ def swin() -> nn.Module:
     ).double().eval()  # fmt: skip
 
 
-@pytest.mark.parametrize("method", BOTH)
+@pytest.mark.parametrize("method", ALL)
 def test_what_has_no_such_attention_says_so_in_one_line(method):
     conv = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
     pooled = vit(class_token=False, global_pool="map")
@@ -253,6 +258,41 @@ def test_what_has_no_such_attention_says_so_in_one_line(method):
         with pytest.raises(NotDefinedError, match=message) as error:
             method()(batch_of(net, x, torch.tensor([0])))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("own", [{}, {"act_layer": nn.ReLU}, {"act_layer": nn.SiLU}])
+def test_conservative_propagation_keeps_the_output(own):
+    """M18: without biases, class token and positions, the map sums to f at rounding error."""
+    net, x, target = vit(**own), photos(), torch.tensor([0, 3])
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if name.endswith("bias") or name in ("cls_token", "pos_embed"):
+                value.zero_()
+        plain = net(x).gather(1, target[:, None])[:, 0]
+    batch = batch_of(net, x, target)
+    found = CpLrp()(batch)
+    torch.testing.assert_close(found.sum(dim=(1, 2, 3)), plain, rtol=1e-11, atol=1e-13)
+    assert (batch.score.cost.forward, batch.score.cost.backward) == (2, 2)
+    leaf = x.clone().requires_grad_()
+    plain_gradient = torch.autograd.grad(net(leaf).gather(1, target[:, None]).sum(), leaf)[0]
+    assert not torch.allclose(found, x * plain_gradient, rtol=1e-3)
+
+
+def test_conservative_propagation_does_not_change_the_forward_pass():
+    net, x, target = vit(), photos(), torch.tensor([0, 3])
+    with torch.no_grad():
+        plain = net(x).gather(1, target[:, None])[:, 0]
+        found = attentions(Score(net), x, target, "", Conservative())
+    torch.testing.assert_close(found.score, plain, rtol=1e-11, atol=1e-13)
+
+
+def test_conservative_propagation_refuses_what_it_has_no_rule_for():
+    x, target = photos(1), torch.tensor([0])
+    with pytest.raises(NotDefinedError, match="no rule for tanh"):
+        CpLrp()(batch_of(vit(act_layer=nn.Tanh), x, target))
+    batch = Batch(Score(vit(), "probability"), x, 0 * x, target, ("a",))
+    with pytest.raises(NotDefinedError, match="explains logits, not probability"):
+        CpLrp()(batch)
 
 
 def test_by_name_from_python():

@@ -31,6 +31,8 @@ CAMS = (
 )  # fmt: skip
 ATTENTION = ("attention_rollout", "chefer")
 IMAGES_ALONE = {"blur_ig", "edges", "rise", "xrai", *CAMS, *ATTENTION}
+ATTENTION = ("attention_rollout", "chefer", "cp_lrp")
+IMAGES_ALONE = {"blur_ig", "edges", "rise", *CAMS, *ATTENTION}
 NEEDS = {
     "deep_shap": "needs samples that are never evaluated",
     "expected_gradients": "needs samples that are never evaluated",
