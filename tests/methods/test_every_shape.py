@@ -29,10 +29,8 @@ CAMS = (
     "grad_cam", "grad_cam_plus_plus", "grad_cam_signed", "guided_grad_cam", "hires_cam",
     "layer_cam", "score_cam",
 )  # fmt: skip
-ATTENTION = ("attention_rollout", "chefer")
-IMAGES_ALONE = {"blur_ig", "edges", "rise", "xrai", *CAMS, *ATTENTION}
 ATTENTION = ("attention_rollout", "chefer", "cp_lrp")
-IMAGES_ALONE = {"blur_ig", "edges", "rise", *CAMS, *ATTENTION}
+IMAGES_ALONE = {"blur_ig", "edges", "rise", "xrai", *CAMS, *ATTENTION}
 NEEDS = {
     "deep_shap": "needs samples that are never evaluated",
     "expected_gradients": "needs samples that are never evaluated",
