@@ -1,10 +1,11 @@
-"""Ask EfficientNet-Lite0 for stripes, dots and checks; write tcav.png and table.md here.
+"""Ask EfficientNet-Lite0 for stripes, dots and blue; write tcav.png and table.md here.
 
 python experiments/tcav/run.py
 """
 
 from __future__ import annotations
 
+import colorsys
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from igbench.core import rng
 
 HERE = Path(__file__).parent
 SIDE, PICTURES, POOL = 224, 40, 120
-CLASSES = ("jaguar", "tabby", "solar dish", "hammer")
+CLASSES = ("hammer", "dam", "palace", "solar dish", "castle", "coral reef")
+"""Those with at least three photographs in the package."""
 WORDS = ("experiment=imagenet_lite", "limit=null", "layer=blocks.4")
 
 
@@ -39,12 +41,6 @@ def stripes(draw: Callable[[int], np.ndarray]) -> np.ndarray:
     return np.sin(2 * np.pi * u) > 0
 
 
-def checks(draw: Callable[[int], np.ndarray]) -> np.ndarray:
-    """A chess board."""
-    u, v = coordinates(draw)
-    return np.sin(2 * np.pi * u) * np.sin(2 * np.pi * v) > 0
-
-
 def dots(draw: Callable[[int], np.ndarray]) -> np.ndarray:
     """Discs on a lattice, each moved a little."""
     u, v = coordinates(draw)
@@ -61,8 +57,26 @@ def blobs(draw: Callable[[int], np.ndarray]) -> np.ndarray:
     return smooth > np.median(smooth)
 
 
-def write(folder: Path, name: str, shape: Callable[..., np.ndarray], count: int) -> Path:
-    """Write pictures of a shape in two random colours each."""
+def any_colours(draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Two colours."""
+    return draw(6).reshape(2, 3)
+
+
+def blues(draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Two blues, from cyan to violet."""
+    hue, saturation, value = draw(6).reshape(3, 2)
+    colours = zip(0.52 + 0.16 * hue, 0.5 + 0.5 * saturation, 0.4 + 0.6 * value, strict=True)
+    return np.array([colorsys.hsv_to_rgb(*c) for c in colours])
+
+
+def write(
+    folder: Path,
+    name: str,
+    count: int,
+    shape: Callable[..., np.ndarray],
+    colours: Callable[..., np.ndarray] = any_colours,
+) -> Path:
+    """Write pictures of a shape in two colours each."""
     place = folder / name
     place.mkdir()
     for i in range(count):
@@ -71,8 +85,8 @@ def write(folder: Path, name: str, shape: Callable[..., np.ndarray], count: int)
         def draw(n: int, keyed: torch.Generator = keyed) -> np.ndarray:
             return torch.rand(n, generator=keyed, dtype=torch.float64).numpy()
 
-        colours = (255 * draw(6).reshape(2, 3)).astype(np.uint8)
-        Image.fromarray(colours[shape(draw).astype(int)]).save(place / f"{i:03d}.png")
+        two = (255 * colours(draw)).astype(np.uint8)
+        Image.fromarray(two[shape(draw).astype(int)]).save(place / f"{i:03d}.png")
     return place
 
 
@@ -80,9 +94,14 @@ def main() -> None:
     """Draw pictures, score them, and keep the figure and the table."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        shapes = {"stripes": stripes, "dots": dots, "checks": checks, "blobs": blobs}
-        words = [f"concept={write(folder, n, s, PICTURES)}" for n, s in shapes.items()]
-        words += [f"random={write(folder, 'random', blobs, POOL)}"]
+        drawn = [
+            write(folder, "stripes", PICTURES, stripes),
+            write(folder, "dots", PICTURES, dots),
+            write(folder, "blue", PICTURES, blobs, blues),
+            write(folder, "blobs", PICTURES, blobs),
+        ]
+        words = [f"concept={place}" for place in drawn]
+        words += [f"random={write(folder, 'random', POOL, blobs)}"]
         words += [f"target={name}" for name in CLASSES]
         assert igbench(["tcav", *WORDS, *words, f"results_dir={folder / 'results'}"]) == 0
         (found,) = (folder / "results" / "tcav" / "imagenet_lite").iterdir()
