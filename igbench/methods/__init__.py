@@ -29,10 +29,6 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 that is monotone in every feature.  (6) With the same coalitions, so for equal numbers of features.
 (7) Linear in the last layer; the rule follows the layers, so it is not implementation invariant
 either.  (8) Without noise, as by default.  (9) Pixels of a region share its sum.
-either.
-(7) Without noise, as by default.
-that is monotone in every feature.  (6) Pixels of a region share its sum.
-(8) Without noise, as by default.
 
 Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap`
 and the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use
@@ -104,8 +100,6 @@ __all__ = [
     "GradCamPlusPlus",
     "GradCamSigned",
     "GradientShap",
-    "GuidedBackprop",
-    "GuidedGradCam",
     "GuidedBackprop",
     "GuidedGradCam",
     "GuidedIG",

@@ -19,7 +19,6 @@ from igbench.methods.base import BaseMethod
 from igbench.methods.coalitions import as_features, evaluations_of, game
 from igbench.shapley import ESTIMATORS, Estimate, shapley_values
 
-
 MANY = 2000
 """Features whose regression or orders still fit into memory."""
 

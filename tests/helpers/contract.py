@@ -27,7 +27,6 @@ MISSING = {name for library, own in FOREIGN.items() if find_spec(library) is Non
 METHODS = [name for name in compose.choices("method") if name not in MISSING]
 METRICS = compose.choices("metric")
 GLOBAL = MethodSpec("global", "", "global", signed=True)
-PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "ig_exact"}
 PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "guided_grad_cam", "ig_exact"}
 """Methods for networks without smooth activations."""
 TRANSFORMERS = {"attention_rollout", "chefer", "cp_lrp"}
@@ -50,7 +49,6 @@ def composed() -> dict[str, Any]:
             *(f"method.{m}.draws=6" for m in ("smoothgrad", "smoothgrad_squared", "vargrad")),
             "method.lime.samples=100",
             "method.rise.samples=100",
-            "method.grad_cam.layer=features",
             "method.gradient_shap.draws=20",
             "method.exact_shapley.features=patch:4",
             "method.kernel_shap.features=patch:2",
