@@ -176,6 +176,9 @@ def test_all_coalitions_in_the_budget_give_the_exact_values():
     almost = leverage_regression(value, 7, 126, seeded())
     assert float((almost.values - exact).abs().max()) < 0.02
     assert float(almost.std_error.max()) < 0.02
+    value, exact = unanimity(8)  # where a half and its complement are of one size
+    almost = leverage_regression(value, 8, 254, seeded())
+    assert float((almost.values - exact).abs().max()) < 0.02
 
 
 @pytest.mark.parametrize("budget", [26, 27, 60, 500, 2000])
