@@ -104,16 +104,17 @@ def antithetic(game: Game, budget: int, seed: int) -> Tensor:
 
 def paired(game: Game, budget: int, seed: int) -> Tensor:
     """KernelSHAP with pairs drawn with replacement, each evaluated once."""
-    g = seeded(seed)
+    g, pairs = seeded(seed), (budget - 2) // 2
     chances = torch.tensor([1.0 / (s * (N - s)) for s in range(1, N)])
-    counts: dict[tuple[bool, ...], int] = {}
-    while len(counts) < (budget - 2) // 2:
-        size = int(torch.multinomial(chances, 1, generator=g)) + 1
-        mask = torch.randperm(N, generator=g) < size
-        mask = mask if bool(mask[0]) else ~mask
-        one = tuple(mask.tolist())
-        counts[one] = counts.get(one, 0) + 1
-    half = torch.tensor(list(counts))
+    counts: dict[int, int] = {}
+    while len(counts) < pairs:
+        sizes = torch.multinomial(chances, pairs, replacement=True, generator=g) + 1
+        masks = torch.rand(pairs, N, generator=g).argsort(dim=1).argsort(dim=1) < sizes[:, None]
+        masks = torch.where(masks[:, :1], masks, ~masks)
+        for number in (masks.long() @ (2 ** torch.arange(N))).tolist():
+            if len(counts) < pairs or number in counts:
+                counts[number] = counts.get(number, 0) + 1
+    half = ALL[list(counts)]
     weights = torch.tensor(list(counts.values())).double()
     total = game.values[-1] - game.values[0]
     return solve(half, game(half) - game(~half), total, weights, torch.zeros(len(half)))[0]
