@@ -52,6 +52,18 @@ def test_parity_where_few_are_shown():
     assert found.mean.tolist() == pytest.approx([0.82] * 3, abs=1e-12)
 
 
+def test_the_standard_error_is_that_of_a_mean_of_products():
+    """Of 150 masks, in three blocks."""
+    table, f = weights(150, 5).sigmoid(), weights(150)
+    found = shown(f, lambda numbers: table[numbers], p=0.4)
+    products = (f - f.mean())[:, None] * (table - 0.4)
+    torch.testing.assert_close(found.covariance, products.mean(dim=0), rtol=1e-10, atol=1e-14)
+    error = products.std(dim=0, correction=0) / 150**0.5
+    torch.testing.assert_close(found.std_error, error, rtol=1e-10, atol=0)
+    mean = (f[:, None] * table).sum(dim=0) / table.sum(dim=0)
+    torch.testing.assert_close(found.mean, mean, rtol=1e-10, atol=0)
+
+
 def pixels(f):
     """A function of vectors as one of images of one row, of which pixels alone are cells."""
     return lambda z: f(z[:, 0, 0])
