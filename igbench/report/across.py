@@ -92,11 +92,10 @@ def _table(columns: Sequence[Column], metric: str, digits: int) -> Table:
 
 
 def _methods(runs: Sequence[Run]) -> list[str]:
-    """Methods of all runs: those of the first, then what others have besides; controls last."""
+    """Methods of all runs: those of the first, then what others have besides; by role."""
     ordered = [m for run in runs for m in styles.method_names(run)]
     roles = {m: run.methods[m].role for run in runs for m in run.methods}
-    rank = {"method": 0, "oracle": 1, "control": 2}
-    return sorted(dict.fromkeys(ordered), key=lambda m: rank[roles[m]])
+    return sorted(dict.fromkeys(ordered), key=lambda m: styles.ROLES.index(roles[m]))
 
 
 def _caption(sizes: Sequence[int], metric: str, title: str) -> str:

@@ -33,6 +33,8 @@ METHOD_COLOURS = (
 ORACLE_COLOURS = ("#1a1a1a", "#33475b")
 CONTROL_COLOURS = ("#7f7f7f", "#a6a6a6", "#c4c4c4")
 CEILING_COLOURS = ("#b8860b", "#8a6d1f")
+ROLES = ("method", "oracle", "control", "ceiling")
+"""Roles of methods in the order of all tables and figures."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
 
@@ -179,8 +181,7 @@ def method_names(run: Run, present: pd.Series | None = None) -> list[str]:
         run: The run, whose order is kept within each role.
         present: Names in the data; other methods are left out.
     """
-    roles = {"method": 0, "oracle": 1, "control": 2, "ceiling": 3}
-    ordered = sorted(run.methods, key=lambda name: roles[run.methods[name].role])
+    ordered = sorted(run.methods, key=lambda name: ROLES.index(run.methods[name].role))
     if present is None:
         return ordered
     found = dict.fromkeys(present)

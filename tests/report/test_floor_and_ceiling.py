@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from igbench.records.stats import summarise
-from igbench.report import front, narrative, plots, render, styles, tables
-from igbench.schema import Records
+from igbench.report import across, front, narrative, plots, render, styles, tables
+from igbench.schema import MethodSpec, Records
 from tests.helpers import budgets
 from tests.helpers.synthetic import make_records
 
@@ -110,3 +111,12 @@ def test_ceilings_come_last_and_have_a_look_of_their_own(records) -> None:
     assert styles.method_names(records.run)[-2:] == ["random", "best_found"]
     found = styles.method_styles(records.run.methods)["best_found"]
     assert (found["color"], found["linestyle"]) == (styles.CEILING_COLOURS[0], "-.")
+
+
+def test_every_role_has_a_place() -> None:
+    assert styles.ROLES == get_args(get_type_hints(MethodSpec)["role"])
+
+
+def test_ceilings_come_last_in_tables_of_several_models_too(records) -> None:
+    other = make_records().run
+    assert across._methods([records.run, other])[-3:] == ["random", "edges", "best_found"]
