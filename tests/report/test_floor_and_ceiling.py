@@ -114,7 +114,7 @@ def test_ceilings_come_last_and_have_a_look_of_their_own(records) -> None:
 
 
 def test_every_role_has_a_place() -> None:
-    assert styles.ROLES == get_args(get_type_hints(MethodSpec)["role"])
+    assert get_args(get_type_hints(MethodSpec)["role"]) == styles.ROLES
 
 
 def test_ceilings_come_last_in_tables_of_several_models_too(records) -> None:
