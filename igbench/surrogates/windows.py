@@ -34,11 +34,14 @@ class Axis:
     stride: int
 
     @property
+    def first(self) -> int:
+        """First element of the first window, below zero where it overhangs."""
+        return -self.stride * ((self.window - 1) // self.stride)
+
+    @property
     def starts(self) -> Tensor:
-        """First element of every window, (T,), below zero for those that overhang."""
-        return torch.arange(
-            -self.stride * ((self.window - 1) // self.stride), self.size, self.stride
-        )
+        """First element of every window, (T,)."""
+        return torch.arange(self.first, self.size, self.stride)
 
     def inside(self, starts: Tensor) -> Tensor:
         """Which elements lie in windows with these starts, (rows,) to (rows, size)."""
@@ -56,7 +59,7 @@ class Axis:
     def means(self, values: Tensor, axis: int) -> Tensor:
         """Means of `values` over the windows that cover each element, along one of its axes."""
         at = torch.arange(self.size)
-        newest = (at - self.starts[0]).div(self.stride, rounding_mode="floor")
+        newest = (at - self.first).div(self.stride, rounding_mode="floor")
         shape = [-1 if k == axis else 1 for k in range(values.dim())]
         total, count = torch.zeros((), dtype=values.dtype), torch.zeros(self.size)
         for back in range(-(-self.window // self.stride)):
@@ -87,10 +90,11 @@ class Windows:
 
     def inside(self, numbers: Tensor) -> Tensor:
         """Which elements lie in some of the windows, (rows,) to (rows, *F)."""
-        places = torch.unravel_index(numbers, self.grid)
         found = torch.ones((), dtype=torch.bool, device=numbers.device)
-        for k, (axis, place) in enumerate(zip(self.axes, places, strict=True)):
-            own = axis.inside(axis.starts.to(numbers.device)[place])
+        rest = numbers
+        for k, axis in reversed(list(enumerate(self.axes))):
+            own = axis.inside(axis.first + rest % self.grid[k] * axis.stride)
+            rest = rest // self.grid[k]
             shape = [len(numbers), *(axis.size if j == k else 1 for j in range(len(self.axes)))]
             found = found & own.view(shape)
         return found
