@@ -32,6 +32,25 @@ WITHOUT_GRADIENT = frozenset(
 )
 """Classes of `captum.attr` that evaluate the model alone."""
 
+LOCAL = {"Saliency": False, "GuidedBackprop": True, "Deconvolution": True, "GuidedGradCam": True}
+"""Classes of `captum.attr` whose maps are sensitivities, and whether these are signed."""
+
+GLOBAL = (
+    "DeepLift",
+    "DeepLiftShap",
+    "FeatureAblation",
+    "FeaturePermutation",
+    "GradientShap",
+    "InputXGradient",
+    "IntegratedGradients",
+    "KernelShap",
+    "LRP",
+    "Lime",
+    "Occlusion",
+    "ShapleyValueSampling",
+    "ShapleyValues",
+)
+"""Classes of `captum.attr` whose maps are contributions."""
 
 BY_MODULE = {
     "GuidedBackprop": ("GuidedBackprop", "guided_backprop"),
@@ -61,10 +80,11 @@ class Captum(BaseMethod):
 
     Args:
         attribution: Name of the class in `captum.attr`, for example "Occlusion".
-        title: Name in tables.
+        title: Name in tables; by default that of the class.
         reference: Paper.
-        kind: "global" or "local", see `igbench.schema.MethodSpec`.
-        signed: False where the map is a magnitude.
+        kind: "global" or "local", see `igbench.schema.MethodSpec`; by default what the class is
+            known to be, `LOCAL` or `GLOBAL`.
+        signed: False where the map is a magnitude; by default as known.
         role: "method" or "oracle".
         arguments: Arguments of `attribute`; lists become tuples, and None is the default: windows
             of Occlusion that fit the shape of the samples, see `occlusion_windows`.
@@ -72,24 +92,42 @@ class Captum(BaseMethod):
         noise_tunnel: Arguments of `NoiseTunnel.attribute` (nt_type, nt_samples, stdevs, ...) where
             the method is to be averaged over noisy inputs.
 
-    >>> import torch
+    Raises:
+        InputError: A class that Captum does not have, or of an unknown kind where none is given.
+
     >>> from igbench.methods import explain
-    >>> method = Captum("InputXGradient", "Input x gradient", "Shrikumar 2016", "global", True)
-    >>> explain(method, lambda x: (x**2).sum(dim=1), torch.tensor([[1.0, 3.0]])).tolist()
+    >>> explain(Captum("InputXGradient"), lambda x: (x**2).sum(dim=1), [[1.0, 3.0]]).tolist()
     [[2.0, 18.0]]
     """
 
     attribution: str
-    title: str
-    reference: str
-    kind: Literal["global", "local"]
-    signed: bool
+    title: str = ""
+    reference: str = ""
+    kind: Literal["global", "local"] | None = None  # type: ignore[assignment]
+    signed: bool | None = None  # type: ignore[assignment]
     role: Literal["method", "oracle", "control"] = "method"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     init: Mapping[str, Any] = field(default_factory=dict)
     noise_tunnel: Mapping[str, Any] = field(default_factory=dict)
 
     label = "{title}"
+
+    def __post_init__(self) -> None:
+        kind, signed = kind_of(self.attribution)
+        known = {
+            "title": f"captum.attr.{self.attribution}",
+            "reference": "captum.attr",
+            "kind": kind,
+            "signed": signed,
+        }
+        for name, value in known.items():
+            if getattr(self, name) in ("", None):
+                object.__setattr__(self, name, value)
+        if self.kind is None:
+            raise InputError(
+                f"captum.attr.{self.attribution} may return contributions or sensitivities; say "
+                "which: kind=global or kind=local."
+            )
 
     @property
     def spec(self) -> MethodSpec:
@@ -195,6 +233,17 @@ def check_rules(
             "takes the plain gradient of other activations of this model, as ReLU6 or functions; "
             f"use method {own}."
         )
+
+
+def kind_of(name: str) -> tuple[Literal["global", "local"] | None, bool]:
+    """What the maps of a class of `captum.attr` are, None where that is unknown; and their sign.
+
+    >>> kind_of("Saliency"), kind_of("DeepLift")
+    (('local', False), ('global', True))
+    """
+    if name in LOCAL:
+        return "local", LOCAL[name]
+    return ("global" if name in GLOBAL else None), True
 
 
 def attribution_class(name: str) -> Any:

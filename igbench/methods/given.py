@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,28 +14,8 @@ from igbench.core import callers
 from igbench.core.batch import Method
 from igbench.core.score import Score
 from igbench.errors import InputError
-from igbench.methods.captum import BY_MODULE, WITHOUT_GRADIENT, check_rules
+from igbench.methods.captum import BY_MODULE, WITHOUT_GRADIENT, Captum, check_rules, kind_of
 from igbench.methods.custom import CallableMethod, Explainer, Precomputed
-
-LOCAL = {"Saliency": False, "GuidedBackprop": True, "Deconvolution": True, "GuidedGradCam": True}
-"""Classes of `captum.attr` whose maps are sensitivities, and whether these are signed."""
-
-GLOBAL = (
-    "DeepLift",
-    "DeepLiftShap",
-    "FeatureAblation",
-    "FeaturePermutation",
-    "GradientShap",
-    "InputXGradient",
-    "IntegratedGradients",
-    "KernelShap",
-    "LRP",
-    "Lime",
-    "Occlusion",
-    "ShapleyValueSampling",
-    "ShapleyValues",
-)
-"""Classes of `captum.attr` whose maps are contributions."""
 
 OF_TENSORS = ("GradientExplainer", "DeepExplainer", "Gradient", "Deep", "PyTorchDeep")
 """Classes of shap that explain torch modules; the others take arrays."""
@@ -46,10 +26,10 @@ def as_method(name: str, given: object, sample_ids: Sequence[str], shape: Sequen
 
     Args:
         name: Name in tables.
-        given: A method; maps (S, *F) that exist already; an attribution object of Captum or an
-            explainer of shap, which explain their own model; or a function of x (1, *F) and target
-            (1,), whose map is taken as contributions, see `igbench.methods.CallableMethod` for
-            others.
+        given: A method; maps (S, *F) that exist already; a class of `captum.attr`, which explains
+            the model at hand; an attribution object of Captum or an explainer of shap, which
+            explain their own model; or a function of x (1, *F) and target (1,), whose map is taken
+            as contributions, see `igbench.methods.CallableMethod` for others.
         sample_ids: Names of the S samples.
         shape: *F.
 
@@ -59,6 +39,8 @@ def as_method(name: str, given: object, sample_ids: Sequence[str], shape: Sequen
     >>> as_method("mine", [[1.0, 2.0]], ["a"], (2,)).spec.kind
     'global'
     """
+    if isinstance(given, type):
+        return _of_class(name, given)
     if hasattr(given, "spec") and callable(given):
         return given
     if isinstance(given, Tensor | np.ndarray | list) or hasattr(given, "select_dtypes"):
@@ -67,16 +49,21 @@ def as_method(name: str, given: object, sample_ids: Sequence[str], shape: Sequen
         return _captum(name, given)
     if hasattr(given, "shap_values"):
         return _shap(name, given)
-    if callable(given) and not isinstance(given, type):
+    if callable(given):
         return CallableMethod(given, kind="global", title=name)
-    if isinstance(given, type):
-        raise InputError(
-            f"method {name!r} is the class {given.__name__}; give an object, {given.__name__}(...)."
-        )
     raise InputError(
         f"method {name!r} is a {type(given).__name__}; give a name of conf/method, a method, maps "
         "of the shape of the inputs, an object of captum.attr or shap, or a function of (x, "
         "target)."
+    )
+
+
+def _of_class(name: str, given: type) -> Method:
+    """A class of `captum.attr` on the model at hand; others are no methods yet."""
+    if given.__module__.startswith("captum.attr") and kind_of(given.__name__)[0]:
+        return Captum(given.__name__)
+    raise InputError(
+        f"method {name!r} is the class {given.__name__}; give an object, {given.__name__}(...)."
     )
 
 
@@ -94,7 +81,8 @@ def _captum(name: str, explainer: Any) -> Method:
     """An attribution object of Captum, one sample at a time, from the baseline of the batch."""
     inner = getattr(explainer, "attribution_method", explainer)
     cls = type(inner).__name__
-    if cls not in LOCAL and cls not in GLOBAL:
+    kind, signed = kind_of(cls)
+    if kind is None:
         raise InputError(
             f"method {name!r} is captum.attr.{cls}, whose maps may not have the shape of the "
             "inputs; wrap it: igbench.methods.CallableMethod(lambda x, target: ..., kind=...)."
@@ -109,7 +97,6 @@ def _captum(name: str, explainer: Any) -> Method:
             f"method {name!r} is captum.attr.{cls}, which needs {', '.join(needed)}; give "
             "igbench.methods.Captum(..., arguments={...}), or a function of (x, target)."
         )
-    kind: Literal["global", "local"] = "local" if cls in LOCAL else "global"
     based = "baselines" in inspect.signature(inner.attribute).parameters
 
     def function(x: Tensor, target: Tensor | None, baseline: Tensor) -> Tensor:
@@ -122,7 +109,7 @@ def _captum(name: str, explainer: Any) -> Method:
 
     title = cls if inner is explainer else f"{type(explainer).__name__}({cls})"
     return Explainer(
-        function, kind, LOCAL.get(cls, True), f"captum.attr.{title}", cls not in WITHOUT_GRADIENT
+        function, kind, signed, f"captum.attr.{title}", cls not in WITHOUT_GRADIENT
     )
 
 

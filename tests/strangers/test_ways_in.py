@@ -16,7 +16,7 @@ import igbench
 from igbench import metrics
 from igbench.core.model import Preprocess, function_hash
 from igbench.errors import InputError
-from igbench.methods import CallableMethod, IntegratedGradients, explain
+from igbench.methods import CallableMethod, Captum, IntegratedGradients, explain
 from tests.helpers import closed_form as cf
 from tests.strangers.models import plain, rows, weights
 
@@ -272,6 +272,29 @@ def test_methods_of_all_kinds_together():
     again = found.frame[(found.frame.metric == "avg_sensitivity") & (found.frame.method == "maps")]
     assert set(again.status) == {"undefined"}
     assert "needs the method" in again.reason.iloc[0]
+
+
+def test_classes_of_captum_explain_the_model_at_hand():
+    from captum.attr import InputXGradient, LayerActivation, Occlusion, Saliency
+
+    given = {"product": InputXGradient, "saliency": Saliency, "windows": Occlusion}
+    found = igbench.evaluate(linear(), rows(), methods=given, metrics=["completeness"])
+    specs = found.run.methods
+    assert specs["product"].title == "captum.attr.InputXGradient"
+    assert (specs["saliency"].kind, specs["saliency"].signed) == ("local", False)
+    assert not specs["windows"].needs_gradient
+    assert found.table().loc["product", "completeness"] < 1e-5
+    assert found.table().loc["windows", "completeness"] < 1e-5
+    for cls in (LayerActivation, CallableMethod):
+        with pytest.raises(InputError, match=f"is the class {cls.__name__}; give an object"):
+            table(linear(), rows(), methods={"class": cls})
+
+
+def test_a_class_of_captum_of_unknown_kind_asks_which():
+    with pytest.raises(InputError, match="kind=global or kind=local") as caught:
+        Captum("LayerActivation")
+    assert "\n" not in str(caught.value)
+    assert Captum("LayerActivation", kind="local").signed
 
 
 def test_explainers_start_from_the_baseline_of_the_evaluation():
