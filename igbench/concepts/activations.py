@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from igbench.core.layers import check_layer, top_layers
 from igbench.core.score import Score, frozen
-from igbench.errors import InputError, NotDefinedError, suggestion
+from igbench.errors import InputError, NotDefinedError
 
 Positions = Literal["mean", "all"]
 """What becomes of the places of an image: averaged, or every one of them a feature."""
@@ -31,22 +32,14 @@ def find_layer(model: object, name: str) -> nn.Module:
     >>> find_layer(nn.Sequential(nn.Flatten(), nn.Linear(2, 1)), "1")
     Linear(in_features=2, out_features=1, bias=True)
     """
-    layers = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    layers.pop("", None)
-    if not layers:
+    if not isinstance(model, nn.Module) or not any(True for _ in model.children()):
         raise NotDefinedError("concepts need a torch module with layers, which this model is not.")
-    top = ", ".join(n for n in layers if "." not in n)
     if not name:
         raise InputError(
-            f"the model names no layer of its own for concepts; set layer=NAME, for example one of "
-            f"{top}."
+            "the model names no layer of its own for concepts; set layer=NAME, for example one of "
+            f"{top_layers(model)}."
         )
-    if name not in layers:
-        raise InputError(
-            f"the model has no layer {name!r}; its top layers are {top}; set layer=NAME."
-            f"{suggestion(name, layers)}"
-        )
-    return layers[name]
+    return check_layer(model, name)
 
 
 def activations(score: Score, layer: nn.Module, x: Tensor, positions: Positions) -> np.ndarray:
@@ -66,12 +59,12 @@ def activations(score: Score, layer: nn.Module, x: Tensor, positions: Positions)
             once or never.
     """
 
-    def one(rows: Tensor, _: slice) -> Tensor:
-        with torch.no_grad(), _caught(layer, len(rows)) as caught:
-            score.outputs(rows)
+    def of(part: slice) -> np.ndarray:
+        with torch.no_grad(), _caught(layer, len(x[part])) as caught:
+            score.outputs(x[part])
         return _reduced(_only(caught), positions, mean=True)
 
-    return _chunks(score, x, one)
+    return np.concatenate(list(score.in_chunks(len(x), of)))
 
 
 def derivatives(
@@ -93,10 +86,10 @@ def derivatives(
         InputError: As for `activations`, or the output has no gradient by the layer.
     """
 
-    def one(rows: Tensor, part: slice) -> Tensor:
-        own = None if target is None else target[part].to(rows.device)
-        with torch.enable_grad(), frozen(score.model), _caught(layer, len(rows)) as caught:
-            total = score(rows, own).sum()
+    def of(part: slice) -> np.ndarray:
+        own = None if target is None else target[part].to(x.device)
+        with torch.enable_grad(), frozen(score.model), _caught(layer, len(x[part])) as caught:
+            total = score(x[part], own).sum()
             leaf = _only(caught)
             found = None
             if total.requires_grad:
@@ -107,7 +100,7 @@ def derivatives(
             )
         return _reduced(found, positions, mean=False)
 
-    return _chunks(score, x, one)
+    return np.concatenate(list(score.in_chunks(len(x), of)))
 
 
 @contextmanager
@@ -142,26 +135,10 @@ def _only(caught: list[Tensor]) -> Tensor:
     return caught[0]
 
 
-def _reduced(value: Tensor, positions: Positions, *, mean: bool) -> Tensor:
-    """(N, channels, ...) or (N, tokens, channels) as (N, D), on the CPU in float64."""
+def _reduced(value: Tensor, positions: Positions, *, mean: bool) -> np.ndarray:
+    """(N, channels, ...) or (N, tokens, channels) as (N, D) in float64."""
     value = value.detach().cpu().double()
     if positions == "mean" and value.dim() > 2:
         axes = (1,) if value.dim() == 3 else tuple(range(2, value.dim()))
         value = value.mean(axes) if mean else value.sum(axes)
-    return value.flatten(1)
-
-
-def _chunks(score: Score, x: Tensor, one: Callable[[Tensor, slice], Tensor]) -> np.ndarray:
-    """Results for chunks of rows that fit into memory, as one array."""
-    parts: list[np.ndarray] = []
-    start = 0
-    while start < len(x):
-        part = slice(start, min(start + score.batch_size, len(x)))
-        try:
-            parts.append(one(x[part], part).numpy())
-        except RuntimeError as error:
-            if not score.shrink(error):
-                raise
-            continue
-        start = part.stop
-    return np.concatenate(parts)
+    return value.flatten(1).numpy()

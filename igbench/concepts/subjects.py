@@ -56,7 +56,7 @@ def choose(
 
 def _outputs(score: Score, x: Tensor) -> Tensor:
     with torch.no_grad():
-        parts = [score.outputs(rows) for rows in x.split(score.batch_size)]
+        parts = list(score.in_chunks(len(x), lambda part: score.outputs(x[part])))
     found = torch.cat(parts)
     return found.reshape(len(found), -1)
 

@@ -45,12 +45,20 @@ def check_layer(model: nn.Module, name: str) -> nn.Module:
     """
     layers = dict(model.named_modules())
     if not name or name not in layers:
-        top = ", ".join(n for n in layers if n and "." not in n)
         raise InputError(
-            f"the model has no layer {name!r}; its top layers are {top or 'none'}. Set layer=NAME."
-            f"{suggestion(name, [n for n in layers if n])}"
+            f"the model has no layer {name!r}; its top layers are {top_layers(model)}. Set "
+            f"layer=NAME.{suggestion(name, [n for n in layers if n])}"
         )
     return layers[name]
+
+
+def top_layers(model: nn.Module) -> str:
+    """Names of the outermost layers of a module, for messages.
+
+    >>> top_layers(nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU())))
+    '0, 1'
+    """
+    return ", ".join(name for name, _ in model.named_children()) or "none"
 
 
 def image_layer(model: object, name: str, x: Tensor, what: str) -> tuple[str, nn.Module]:

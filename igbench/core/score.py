@@ -217,14 +217,22 @@ class Score(nn.Module):
         parts = list(self.in_chunks(count, lambda part: call(*rows_of(part))))
         return torch.cat(parts) if parts else torch.zeros(0)
 
-    def in_chunks(self, count: int, work: Callable[[slice], T]) -> Iterator[T]:
-        """Yield what `work` makes of each chunk of `batch_size` rows of 0..count-1.
+    def in_chunks(
+        self, count: int, work: Callable[[slice], T], *, rows_each: int = 1
+    ) -> Iterator[T]:
+        """Yield what `work` makes of each chunk of 0..count-1.
 
         A chunk that does not fit into memory is cut in half, and so are all that follow.
+
+        Args:
+            count: Number of items.
+            work: Maps a chunk of them to what is yielded.
+            rows_each: Rows of the model for each item; a chunk has at most `batch_size` rows, but
+                at least one item.
         """
         start = 0
         while start < count:
-            part = slice(start, min(start + self.batch_size, count))
+            part = slice(start, min(start + max(1, self.batch_size // rows_each), count))
             try:
                 found = work(part)
             except RuntimeError as error:

@@ -86,27 +86,16 @@ def take(target: Tensor | None, rows: Tensor | slice) -> Tensor | None:
 def gradients(
     score: Score, count: int, rows: Callable[[slice], tuple[Tensor, Tensor | None]]
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield the values (n,) and gradients (n, *F) of many rows, in chunks of `score.batch_size`.
+    """Yield the values (n,) and gradients (n, *F) of many rows, see `Score.in_chunks`.
 
-    Memory does not grow with their number.  When a chunk does not fit into memory,
-    `score.batch_size` is halved, for good.
+    Memory does not grow with their number.
 
     Args:
         score: f.
         count: Number of rows.
         rows: Maps a chunk of 0..count-1 to its points (n, *F) and targets (n,) or None.
     """
-    start = 0
-    while start < count:
-        part = slice(start, min(start + score.batch_size, count))
-        try:
-            value, gradient = value_and_gradient(score, *rows(part))
-        except RuntimeError as error:
-            if not score.shrink(error):
-                raise
-            continue
-        yield part, value, gradient
-        start = part.stop
+    return score.in_chunks(count, lambda part: (part, *value_and_gradient(score, *rows(part))))
 
 
 def draws_of_one(

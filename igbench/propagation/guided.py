@@ -17,7 +17,6 @@ from igbench.propagation.mode import (
     Rules,
     check_scalar,
     derivative,
-    in_chunks,
     propagate,
     replace,
 )
@@ -105,8 +104,7 @@ def guided_gradient(
     [[1.0, -1.0]]
     """
     check_scalar(title, score)
-    maps = in_chunks(
-        score,
+    maps = score.in_chunks(
         len(x),
         lambda part: propagate(score, x[part], take(target, part), Guided(title, gated))[1],
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.overrides import TorchFunctionMode
 from igbench.core.score import Score, frozen
 from igbench.errors import InputError, NotDefinedError
 
-Found = TypeVar("Found")
 Evaluate = Callable[[Tensor], Tensor]
 """A function of one activation, with all of its other arguments bound."""
 
@@ -319,30 +318,6 @@ def propagate(
             "embedding look-up, no_grad, or another tensor than its argument inside?)."
         )
     return out.detach(), gradient
-
-
-def in_chunks(
-    score: Score, count: int, run: Callable[[slice], Found], rows_each: int = 1
-) -> Iterator[Found]:
-    """Yield what a function finds for 0..count-1, as many at a time as fit into memory.
-
-    Args:
-        score: Its limit of rows holds, but at least one is run; out-of-memory errors halve it.
-        count: How many there are.
-        run: Maps a part of them to what is found.
-        rows_each: Rows of the model for each of them.
-    """
-    start = 0
-    while start < count:
-        part = slice(start, min(start + max(1, score.batch_size // rows_each), count))
-        try:
-            found = run(part)
-        except RuntimeError as error:
-            if not score.shrink(error):
-                raise
-            continue
-        yield found
-        start = part.stop
 
 
 def check_scalar(title: str, score: Score) -> None:

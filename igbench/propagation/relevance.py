@@ -26,7 +26,6 @@ from igbench.propagation.mode import (
     Rules,
     active,
     check_scalar,
-    in_chunks,
     note_of,
     propagate,
     secant,
@@ -519,4 +518,4 @@ def relevance(
         _, gradient = propagate(score, x[part], take(target, part), rules)
         return gradient * (away_from_zero(x[part]) if rules.divides else x[part])
 
-    return torch.cat(list(in_chunks(score, len(x), run)))
+    return torch.cat(list(score.in_chunks(len(x), run)))

@@ -21,7 +21,6 @@ from igbench.propagation.mode import (
     active,
     check_scalar,
     guard,
-    in_chunks,
     propagate,
     replace,
     secant,
@@ -235,7 +234,7 @@ def contributions(
         phi = multipliers[:n].to(F64) * (x[part].to(F64) - reference[part].to(F64))
         return part, phi, values[:n].to(F64), values[n:].to(F64)
 
-    return in_chunks(score, len(x), run, rows_each=2)
+    return score.in_chunks(len(x), run, rows_each=2)
 
 
 def check_sum(phi: Tensor, ends: Tensor, starts: Tensor, dtype: torch.dtype, name: str) -> None:
