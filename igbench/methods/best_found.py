@@ -122,7 +122,9 @@ class BestFound(BaseMethod):
 
         def without(removed: Tensor) -> Tensor:
             build = perturb.removals(x, fill, removed, features)
-            found = score.evaluate_draws(len(removed), batch.target_of(i), build, full=True)
+            found = score.evaluate_draws(
+                len(removed), batch.target_of(i), build, device=x.device, full=True
+            )
             return found.double().cpu()
 
         if self.criterion == "deletion":

@@ -1,36 +1,42 @@
-"""The game of one sample: its features as players, present as in x or absent as in the baseline."""
+"""The game of one sample: its features as players, present as in x, or absent."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from igbench.core import perturb
 from igbench.core.batch import Batch
-from igbench.core.features import Features, as_unit, spread, total
+from igbench.core.features import Features, on, spread, total
+from igbench.core.perturb import remove
 from igbench.core.players import players
+from igbench.core.score import Score
 from igbench.errors import InputError
 
 
 @dataclass(frozen=True)
 class Game:
-    """v(S) = f(x on the players of S, x' elsewhere) for one sample.
+    """v(S) = f(x on the players of S, what is absent elsewhere) for one sample.
 
-    Players for whom x and x' agree on all elements change nothing: they take no part, and get 0.
+    Players whose elements are the same present and absent change nothing: they take no part, and
+    get 0.
 
     Attributes:
-        batch: The batch of the sample.
-        i: Its position.
+        score: f.
+        target: (1,) class index, or None.
+        x: (*F) the sample.
+        absent: (*F) what is in place of absent players.
         features: All players of the sample.
-        live: (n,) numbers of those that take part.
-        part: (*F) boolean, the elements that take part.
+        live: (n,) numbers of those that take part, rising.
+        part: (*F) boolean on the CPU, the elements that take part.
     """
 
-    batch: Batch
-    i: int
+    score: Score
+    target: Tensor | None
+    x: Tensor
+    absent: Tensor
     features: Features
     live: Tensor
     part: Tensor
@@ -42,31 +48,44 @@ class Game:
 
     def value(self, masks: Tensor) -> Tensor:
         """Values of coalitions (D, n), true where a player is in: (D,) float64 on the CPU."""
-        x, own = self.batch.x[self.i], self.batch.baseline[self.i]
-        removed = torch.zeros(len(masks), self.features.count, dtype=torch.bool)
-        removed[:, self.live] = ~masks.cpu()
-        build = perturb.removals(x, own.where(self.part, x), removed, self.features)
-        found = self.batch.score.evaluate_draws(
-            len(masks), self.batch.target_of(self.i), build, device=x.device, full=True
-        )
-        return found.cpu().double()
+        removed = ~masks.to(self.x.device)
+        return self.values_without(len(masks), lambda draw: removed[draw])
+
+    def values_without(self, draws: int, removed: Callable[[Tensor], Tensor]) -> Tensor:
+        """Values of D coalitions that are made when they are needed: (D,) float64 on the CPU.
+
+        Args:
+            draws: D.
+            removed: Maps numbers of draws (rows,) to booleans (rows, n), true where a player is
+                absent; all on the device of the sample.
+        """
+        device, features = self.x.device, on(self.features, self.x.device)
+        live = self.live.to(device)
+
+        def rows(draw: Tensor) -> Tensor:
+            gone = torch.zeros(len(draw), features.count, dtype=torch.bool, device=device)
+            gone[:, live] = removed(draw)
+            return remove(self.x, self.absent, gone, features)
+
+        found = self.score.evaluate_draws(draws, self.target, rows, device=device, full=True)
+        return found.to("cpu", torch.float64)
 
     def spread(self, values: Tensor) -> Tensor:
         """A map (*F), like x, of values (n,): each shared out evenly over its elements."""
-        x = self.batch.x[self.i]
-        sizes = total(self.part[None].cpu(), self.features)[0]
+        sizes = total(self.part[None], self.features)[0]
         each = torch.zeros(self.features.count, dtype=torch.float64)
         each[self.live] = values.double().cpu() / sizes[self.live]
-        return (spread(each[None], self.features)[0] * self.part.cpu()).to(x)
+        return (spread(each[None], self.features)[0].cpu() * self.part).to(self.x)
 
 
-def game(features: str | Tensor | None, batch: Batch, i: int) -> Game:
+def game(features: str | Tensor | None, batch: Batch, i: int, absent: Tensor | None = None) -> Game:
     """The game of one sample.
 
     Args:
         features: The players, see `igbench.core.players.players`.
         batch: Samples.
         i: Position of the sample.
+        absent: (*F) what is in place of absent players; None for the baseline.
 
     >>> from igbench.core.score import Score
     >>> x = torch.tensor([[1.0, 5.0, 2.0]])
@@ -75,17 +94,14 @@ def game(features: str | Tensor | None, batch: Batch, i: int) -> Game:
     >>> found.count, found.value(torch.tensor([[True, False], [True, True]]))
     (2, tensor([ 0., 10.], dtype=torch.float64))
     """
-    all_players = players(features, batch, i)
-    part = torch.ones_like(batch.x[i], dtype=torch.bool)
+    x, all_players = batch.x[i], players(features, batch, i)
+    absent = batch.baseline[i] if absent is None else absent
     if batch.active is not None:
-        part = batch.active[i].to(part.device)
-    moved = total(((batch.x[i] != batch.baseline[i]) & part)[None].cpu(), all_players)[0]
-    return Game(batch, i, all_players, moved.nonzero()[:, 0], part)
-
-
-def as_features(features: Any) -> str | Tensor | None:
-    """Features as a name, a tensor of numbers, or None for what fits."""
-    return None if features is None else as_unit(features)
+        absent = absent.where(batch.active[i].to(x.device), x)
+    part = torch.ones(x.shape, dtype=torch.bool) if batch.active is None else batch.active[i].cpu()
+    moved = total((x != absent)[None].cpu(), all_players)[0]
+    live = moved.nonzero()[:, 0]
+    return Game(batch.score, batch.target_of(i), x, absent, all_players, live, part)
 
 
 def evaluations_of(budget: int | str, count: int) -> int:

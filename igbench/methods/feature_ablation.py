@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.core.players import players
 from igbench.methods.base import BaseMethod
-from igbench.surrogates.switches import switches
+from igbench.methods.coalitions import game
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class FeatureAblation(BaseMethod):
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the players do not fit the samples."""
-        return torch.stack([self._of_one(batch, i) for i in range(len(batch))]).to(batch.x)
+        return torch.stack([self._of_one(batch, i) for i in range(len(batch))])
 
     def _of_one(self, batch: Batch, i: int) -> Tensor:
-        own = switches(batch, i, players(self.features, batch, i))
+        own = game(self.features, batch, i)
         if not own.count:
-            return own.share(torch.zeros(0))
-        numbers = torch.arange(own.count, device=batch.x.device)
-        # The first draw hides nobody: its number is no player's.
-        values = own.values(1 + own.count, lambda draw: draw[:, None] == numbers + 1)
-        return own.share(values[0] - values[1:])
+            return own.spread(torch.zeros(0))
+        numbers = torch.arange(1, 1 + own.count, device=batch.x.device)
+        # Draw 0 removes nobody: its number is no player's.
+        values = own.values_without(1 + own.count, lambda draw: draw[:, None] == numbers)
+        return own.spread(values[0] - values[1:])

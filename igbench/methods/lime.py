@@ -10,13 +10,20 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Batch
+from igbench.core.features import Features
 from igbench.core.perturb import all_subsets
 from igbench.core.players import players
-from igbench.errors import InputError, check_choice, check_positive, check_whole
+from igbench.errors import (
+    InputError,
+    NotDefinedError,
+    check_choice,
+    check_positive,
+    check_whole,
+)
 from igbench.methods.base import BaseMethod
+from igbench.methods.coalitions import Game, game
 from igbench.schema import MethodSpec
 from igbench.surrogates.linear import KERNELS, Surrogate, likeness, surrogate
-from igbench.surrogates.switches import Switches, segment_means, switches
 
 MOST_ENUMERATED = 12
 """Players of which all masks are evaluated where the samples allow it."""
@@ -119,27 +126,24 @@ class Lime(BaseMethod):
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `NotDefinedError` where the masks do not determine w."""
-        maps = []
-        for i in range(len(batch)):
-            own, fit = self.fit(batch, i)
-            maps.append(own.share(fit.values))
-        return torch.stack(maps).to(batch.x)
+        fits = [self.fit(batch, i) for i in range(len(batch))]
+        return torch.stack([own.spread(fit.values) for own, fit in fits])
 
-    def fit(self, batch: Batch, i: int) -> tuple[Switches, Surrogate]:
-        """The players of one sample, and their surrogate with its standard errors."""
+    def fit(self, batch: Batch, i: int) -> tuple[Game, Surrogate]:
+        """The game of one sample, and its surrogate with standard errors."""
         own = self.settings
-        units = players(own.features, batch, i)
-        fill = segment_means(batch.x[i], units) if own.hidden == "mean" else None
-        switch = switches(batch, i, units, fill)
-        n = switch.count
+        absent = None
+        if own.hidden == "mean":
+            absent = segment_means(batch.x[i], players(own.features, batch, i))
+        played = game(own.features, batch, i, absent)
+        n = played.count
         if not n:
-            return switch, Surrogate(torch.zeros(0), torch.zeros(0), 0.0)
+            return played, Surrogate(torch.zeros(0), torch.zeros(0), 0.0)
         exact = n <= MOST_ENUMERATED and 2**n <= own.samples
         present = all_subsets(n) if exact else self._masks(batch, i, n)
-        hidden = ~present.to(batch.x.device)
-        values = switch.values(len(present), lambda draw: hidden[draw])
         weights = likeness(present, own.kernel, own.width)
-        return switch, surrogate(present, values, weights, ridge=own.ridge, drawn=not exact)
+        values = played.value(present)
+        return played, surrogate(present, values, weights, ridge=own.ridge, drawn=not exact)
 
     def _masks(self, batch: Batch, i: int, n: int) -> Tensor:
         """Masks (N, n) in which each player is present with probability 1/2."""
@@ -148,3 +152,30 @@ class Lime(BaseMethod):
         if self.preset == "lime":
             masks[0] = True
         return masks
+
+
+def segment_means(x: Tensor, features: Features) -> Tensor:
+    """The mean of each channel over the elements of each player, (C, H, W).
+
+    Args:
+        x: (C, H, W).
+        features: The players.
+
+    Raises:
+        NotDefinedError: The sample is no image.
+
+    >>> numbers = torch.tensor([[[0, 0, 1]]])
+    >>> segment_means(torch.tensor([[[1.0, 3.0, 5.0]]]), Features("", numbers, 2)).tolist()
+    [[[2.0, 2.0, 5.0]]]
+    """
+    if x.dim() != 3:
+        raise NotDefinedError(
+            f"means of segments need images (C, H, W), not samples of shape {tuple(x.shape)}; set "
+            "method.lime.hidden=baseline."
+        )
+    index = features.index.to(x.device)
+    own = (index + features.count * torch.arange(len(x), device=x.device)[:, None, None]).flatten()
+    total = torch.zeros(len(x) * features.count, dtype=torch.float64, device=x.device)
+    size = total.scatter_add(0, own, torch.ones_like(own, dtype=torch.float64))
+    total = total.scatter_add(0, own, x.flatten().to(torch.float64))
+    return (total / size.clamp(min=1))[own].view(x.shape).to(x.dtype)

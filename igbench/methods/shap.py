@@ -18,7 +18,7 @@ from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
 from igbench.errors import InputError, NotDefinedError, check_choice, check_whole
 from igbench.methods.base import BaseMethod
-from igbench.methods.coalitions import Game, as_features, game
+from igbench.methods.coalitions import Game, game
 from igbench.methods.custom import one_by_one
 from igbench.schema import MethodSpec
 
@@ -82,7 +82,6 @@ class Shap(BaseMethod):
     reference = "Lundberg, Lee 2017"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", as_features(self.features))
         check_choice("explainer", self.explainer, tuple(TITLES))
         check_whole("references", self.references)
         if self.draws is not None:

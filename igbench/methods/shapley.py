@@ -16,7 +16,7 @@ from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.errors import NotDefinedError, check_choice, check_whole
 from igbench.methods.base import BaseMethod
-from igbench.methods.coalitions import as_features, evaluations_of, game
+from igbench.methods.coalitions import Game, evaluations_of, game
 from igbench.shapley import ESTIMATORS, Estimate, shapley_values
 
 MANY = 2000
@@ -51,7 +51,9 @@ class Coalitional(BaseMethod):
         Raises:
             NotDefinedError: The players are too many for memory, the method or its budget.
         """
-        own = game(self.features, batch, i)
+        return self._estimate(game(self.features, batch, i), batch, i)
+
+    def _estimate(self, own: Game, batch: Batch, i: int) -> Estimate:
         if own.count == 0:
             nothing = torch.zeros(0, dtype=torch.float64)
             return Estimate(nothing, nothing, 0)
@@ -66,11 +68,10 @@ class Coalitional(BaseMethod):
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
-        maps = [
-            game(self.features, batch, i).spread(self.estimate(batch, i).values)
-            for i in range(len(batch))
-        ]
-        return torch.stack(maps)
+        games = [game(self.features, batch, i) for i in range(len(batch))]
+        return torch.stack(
+            [g.spread(self._estimate(g, batch, i).values) for i, g in enumerate(games)]
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,6 @@ class ExactShapley(Coalitional):
     reference = "Shapley 1953; Sundararajan, Najmi 2020"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", as_features(self.features))
         check_whole("most", self.most, least=1)
         check_choice("most", str(self.most), [str(n) for n in range(1, 25)])
 
@@ -170,7 +170,6 @@ class KernelShap(Coalitional):
     reference = "Lundberg, Lee 2017, theorem 2; Musco, Witter 2025"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", as_features(self.features))
         check_choice("estimator", self.estimator, ESTIMATORS)
         evaluations_of(self.evaluations, 1)
 
@@ -215,7 +214,6 @@ class ShapleySampling(Coalitional):
     reference = "Castro et al. 2009; Mitchell et al. 2022"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", as_features(self.features))
         evaluations_of(self.evaluations, 1)
 
     def plan(self, count: int) -> tuple[int, str]:

@@ -57,7 +57,7 @@ def test_all_masks_give_the_limit(name):
     places = 5e-6 if name == "exclusive or" else tolerance
     assert fit.values.tolist() == pytest.approx(expected, abs=max(tolerance, places))
     assert not fit.std_error.any()
-    assert torch.equal(own.share(fit.values), Lime(kernel=kernel)(batch)[0])
+    assert torch.equal(own.spread(fit.values), Lime(kernel=kernel)(batch)[0])
 
 
 @pytest.mark.parametrize("width", [0.1, 0.25, 1.0, 25.0])
