@@ -112,6 +112,26 @@ def check_same_shape(what: str, value: Tensor, reference: Tensor) -> None:
         )
 
 
+def check_images(what: str, x: Tensor) -> None:
+    """Raise `NotDefinedError` unless a method gets images (N, C, H, W).
+
+    Args:
+        what: Name of the method.
+        x: The inputs.
+    """
+    if x.dim() != 4:
+        raise NotDefinedError(f"{what} needs images, not inputs of shape {tuple(x.shape)}.")
+
+
+def check_references(pool: Tensor, x: Tensor) -> None:
+    """Raise `InputError` unless a pool of references (R, *F) fits the inputs (N, *F)."""
+    if len(pool) == 0 or pool.shape[1:] != x.shape[1:]:
+        raise InputError(
+            f"the pool of references has shape {tuple(pool.shape)}; expected at least one sample "
+            f"of shape {tuple(x.shape[1:])}."
+        )
+
+
 def check_one_per_sample(what: str, value: Tensor, n: int) -> None:
     """Raise `InputError` unless `value` has shape (N,)."""
     if value.shape != (n,):

@@ -19,10 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from igbench.core.layers import MOST_PREFIX, prefix_counts, token_grid
 from igbench.core.score import Score
-from igbench.errors import NotDefinedError
+from igbench.errors import NotDefinedError, check_images
 
 SOFTMAXES = (torch.softmax, Tensor.softmax, nnf.softmax)
-
 
 WITHOUT_RULE = (
     torch.tanh,
@@ -65,7 +64,7 @@ class AttentionMode(TorchFunctionMode):
             return self._multi_head(*args, **own)
         found = func(*args, **own)
         if func in SOFTMAXES and found.dim() > 2 and found.shape[-1] == found.shape[-2]:
-            if (own["dim"] if "dim" in own else args[1]) in (-1, found.dim() - 1):
+            if own.get("dim", *args[1:2]) in (-1, found.dim() - 1):
                 return self._entered(found)
         elif func is nnf.linear and found.dim() == 3:
             self.tokens |= set(found.shape[:2])  # either axis may be that of the samples
@@ -221,8 +220,7 @@ def attentions(
     Raises:
         NotDefinedError: The samples are no images, or the model has no attention among all tokens.
     """
-    if x.dim() != 4:
-        raise NotDefinedError(f"{what} needs images, not inputs of shape {tuple(x.shape)}.")
+    check_images(what, x)
     seen = mode or AttentionMode()
     own = x if x.requires_grad else x.detach().requires_grad_(torch.is_grad_enabled())
     with seen:

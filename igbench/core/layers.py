@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from igbench.core import rng
 from igbench.core.model import Model
-from igbench.errors import InputError, NotDefinedError, suggestion
+from igbench.errors import InputError, NotDefinedError, check_images, suggestion
 
 AUTO = "auto"
 """Name that stands for the layer that `auto_layer` finds."""
@@ -74,8 +74,7 @@ def image_layer(model: object, name: str, x: Tensor, what: str) -> tuple[str, nn
         NotDefinedError: The samples are no images, or there is no such layer to be found.
         InputError: The model has no layer of that name.
     """
-    if x.dim() != 4:
-        raise NotDefinedError(f"{what} needs images, not inputs of shape {tuple(x.shape)}.")
+    check_images(what, x)
     module = isinstance(model, nn.Module)
     found = auto_layer(model, x[:1]) if isinstance(model, nn.Module) and name == AUTO else name
     if not isinstance(model, nn.Module) or not found:

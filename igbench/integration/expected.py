@@ -14,7 +14,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.score import Score
-from igbench.errors import InputError, check_positive, check_same_shape
+from igbench.errors import InputError, check_positive, check_references, check_same_shape
 from igbench.integration.integrate import draws_of_one, take
 from igbench.integration.paths import column
 from igbench.integration.quadrature import nodes_and_weights
@@ -57,11 +57,7 @@ def expected_gradients(
     """
     check_positive("references", references)
     check_positive("alphas", alphas)
-    if len(pool) == 0 or pool.shape[1:] != x.shape[1:]:
-        raise InputError(
-            f"the pool of references has shape {tuple(pool.shape)}; expected at least one sample "
-            f"of shape {tuple(x.shape[1:])}."
-        )
+    check_references(pool, x)
     pool, used = pool.to(x), min(references, len(pool))
     maps = []
     for i, sample_id in enumerate(sample_ids):

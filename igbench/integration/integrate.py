@@ -18,6 +18,12 @@ from igbench.integration.quadrature import nodes_and_weights
 
 F64 = torch.float64
 
+NO_GRADIENT = (
+    "the model's output has no gradient with respect to its input (argmax, round, an embedding "
+    "look-up, no_grad, or another tensor than its argument inside?)."
+)
+"""What is said of a model that cannot be differentiated."""
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -66,10 +72,7 @@ def value_and_gradient(score: Score, x: Tensor, target: Tensor | None) -> tuple[
         if out.requires_grad:
             gradient = torch.autograd.grad(out.sum(), x, allow_unused=True)[0]
         if gradient is None:
-            raise InputError(
-                "the model's output has no gradient with respect to its input (argmax, round, an "
-                "embedding look-up, no_grad, or another tensor than its argument inside?)."
-            )
+            raise InputError(NO_GRADIENT)
         return out.detach(), gradient
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.core.outputs import repeat_target
-from igbench.errors import InputError, NotDefinedError, check_whole
+from igbench.errors import NotDefinedError, check_references, check_whole
 from igbench.methods.base import BaseMethod
 from igbench.propagation.rescale import check_sum, contributions
 
@@ -91,11 +91,7 @@ class DeepShap(BaseMethod):
                 "smaller limit, or give DeepShap(pool=...) from Python."
             )
         pool = self.pool().to(batch.x)
-        if len(pool) == 0 or pool.shape[1:] != batch.x.shape[1:]:
-            raise InputError(
-                f"the pool of references has shape {tuple(pool.shape)}; expected at least one "
-                f"sample of shape {tuple(batch.x.shape[1:])}."
-            )
+        check_references(pool, batch.x)
         maps = [self._one(batch, i, pool) for i in range(len(batch))]
         return torch.stack(maps).to(batch.x.dtype)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -35,10 +34,10 @@ class GuidedBackprop(BaseMethod):
 
     label = "Guided backprop"
     reference = "Springenberg et al. 2015, section 3.4"
-    kind: Literal["global", "local"] = "local"
+    kind = "local"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F); raises `NotDefinedError` for networks without or with others."""
+        """Attribute, (N, *F); raises `NotDefinedError` for networks with other activations."""
         return guided_gradient(batch.score, batch.x, batch.target, gated=True, title=self.label)
 
 
@@ -62,7 +61,7 @@ class Deconvolution(BaseMethod):
 
     label = "Deconvolution"
     reference = "Zeiler, Fergus 2014, section 2.1"
-    kind: Literal["global", "local"] = "local"
+    kind = "local"
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `NotDefinedError` for networks with other activations."""

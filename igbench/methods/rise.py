@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.errors import InputError, NotDefinedError, check_whole
+from igbench.errors import InputError, NotDefinedError, check_images, check_whole
 from igbench.methods.base import BaseMethod
 from igbench.schema import MethodSpec
 from igbench.surrogates.random_masks import Masks, Shown, draw_masks, shown
@@ -74,9 +74,8 @@ class Rise(BaseMethod):
         return MethodSpec(title, self.reference, kind, signed=True, needs_gradient=False)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F); raises `InputError` where the inputs are no images."""
-        if batch.x.dim() != 4:
-            raise NotDefinedError(f"rise needs images, not inputs of shape {tuple(batch.x.shape)}.")
+        """Attribute, (N, *F); raises `NotDefinedError` where the inputs are no images."""
+        check_images("rise", batch.x)
         maps = []
         for i in range(len(batch)):
             masks, found = self.estimate(batch, i)

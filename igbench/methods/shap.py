@@ -16,7 +16,13 @@ from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
-from igbench.errors import InputError, NotDefinedError, check_choice, check_whole
+from igbench.errors import (
+    InputError,
+    NotDefinedError,
+    check_choice,
+    check_references,
+    check_whole,
+)
 from igbench.methods.base import BaseMethod
 from igbench.methods.coalitions import Game, game
 from igbench.methods.custom import one_by_one
@@ -165,6 +171,7 @@ class Shap(BaseMethod):
                 "data keep none; set references=0 for the baseline, or a smaller limit."
             )
         pool = self.pool().to(batch.x)
+        check_references(pool, batch.x)
         g = rng.generator(batch.seed, "shap references", batch.sample_ids[i])
         return pool[torch.randperm(len(pool), generator=g)[: self.references].to(pool.device)]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from igbench import baselines as references
 from igbench.core.batch import Batch
 from igbench.core.dataset import Data
-from igbench.errors import InputError, NotDefinedError, check_positive
+from igbench.errors import InputError, check_images, check_positive
 from igbench.methods.base import BaseMethod
 from igbench.methods.ig_averaged import AveragedIG
 from igbench.surrogates.regions import LEAST_NEW, SCALES, grow, regions, relative_side
@@ -66,11 +66,10 @@ class Xrai(BaseMethod):
         """Attribute, (N, *F).
 
         Raises:
-            InputError: The inputs are no images, there are no data, or a baseline that does not
-                fit or equals a sample.
+            NotDefinedError: The inputs are no images.
+            InputError: There are no data, or a baseline that does not fit or equals a sample.
         """
-        if batch.x.dim() != 4:
-            raise NotDefinedError(f"xrai needs images, not inputs of shape {tuple(batch.x.shape)}.")
+        check_images("xrai", batch.x)
         if self.data is None:
             raise InputError(
                 "xrai needs the data (what black and white are); give Xrai(data=...) from Python."

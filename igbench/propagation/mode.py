@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from igbench.core.score import Score, frozen
 from igbench.errors import InputError, NotDefinedError
+from igbench.integration.integrate import NO_GRADIENT
 
 Evaluate = Callable[[Tensor], Tensor]
 """A function of one activation, with all of its other arguments bound."""
@@ -52,8 +53,12 @@ COMPARISONS = frozenset(
         "le",
         "lt",
         "ne",
+        "round",
+        "sign",
+        "sort",
+        "topk",
+        "trunc",
     }
-    | {"round", "sign", "sort", "topk", "trunc"}
 )
 """Operations that choose by the value of activations, which leaves no gradient."""
 
@@ -166,7 +171,7 @@ def note_of(x: Tensor) -> Any:
     return getattr(x.grad_fn, "note", None)
 
 
-def active(x: object) -> bool:
+def is_activation(x: object) -> bool:
     """Whether an argument is an activation: it depends on the input, and is no parameter."""
     return isinstance(x, Tensor) and x.requires_grad and not x.is_leaf
 
@@ -240,7 +245,7 @@ class Call:
     def activations(self) -> list[Tensor]:
         """Arguments that depend on the input, also those in lists."""
         flat = [a for v in self.args for a in (v if isinstance(v, list | tuple) else (v,))]
-        return [a for a in (*flat, *self.kwargs.values()) if active(a)]
+        return [a for a in (*flat, *self.kwargs.values()) if is_activation(a)]
 
     def evaluate(self, x: Tensor) -> Tensor:
         """The operation on another first argument, which it does not change."""
@@ -249,7 +254,7 @@ class Call:
 
     def of_one(self) -> bool:
         """Whether the first argument alone is an activation."""
-        return active(self.args[0] if self.args else None) and len(self.activations()) == 1
+        return is_activation(self.args[0] if self.args else None) and len(self.activations()) == 1
 
 
 @torch.no_grad()
@@ -313,10 +318,7 @@ def propagate(
             mode.check(out, x)
             gradient = torch.autograd.grad(out[rows].sum(), x, allow_unused=True)[0]
     if gradient is None:
-        raise InputError(
-            "the model's output has no gradient with respect to its input (argmax, round, an "
-            "embedding look-up, no_grad, or another tensor than its argument inside?)."
-        )
+        raise InputError(NO_GRADIENT)
     return out.detach(), gradient
 
 

@@ -24,8 +24,8 @@ from igbench.propagation.mode import (
     ELEMENTWISE,
     Call,
     Rules,
-    active,
     check_scalar,
+    is_activation,
     note_of,
     propagate,
     secant,
@@ -377,7 +377,7 @@ class Relevance(Rules):
 
     def _matrix(self, call: Call) -> Tensor | None:
         x, weight = call.args[:2]
-        if not active(x) or active(weight) or weight.dim() != 2:
+        if not is_activation(x) or is_activation(weight) or weight.dim() != 2:
             return None
         linear = torch.nn.functional.linear
         return self._layer(x, weight.detach().t(), None, linear, convolution=False)
@@ -466,7 +466,7 @@ def _activation(call: Call) -> Tensor | None:
 
 def _product(call: Call) -> Tensor | None:
     a, b = call.args[:2]
-    if not (active(a) and active(b)):
+    if not (is_activation(a) and is_activation(b)):
         return None
     shapes = a.shape, b.shape
 

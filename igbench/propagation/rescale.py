@@ -18,9 +18,9 @@ from igbench.propagation.mode import (
     Call,
     Evaluate,
     Rules,
-    active,
     check_scalar,
     guard,
+    is_activation,
     propagate,
     replace,
     secant,
@@ -88,7 +88,7 @@ def rescaled(evaluate: Evaluate, x: Tensor) -> Tensor | None:
 
 def _product(call: Call) -> Tensor | None:
     a, b = call.args[:2]
-    return product(a, b) if active(a) and active(b) else None
+    return product(a, b) if is_activation(a) and is_activation(b) else None
 
 
 def product(a: Tensor, b: Tensor) -> Tensor | None:
@@ -110,12 +110,12 @@ def product(a: Tensor, b: Tensor) -> Tensor | None:
 
 def _quotient(call: Call) -> Tensor | None:
     a, b = call.args[:2]
-    if call.kwargs or not active(b):
+    if call.kwargs or not is_activation(b):
         return None
     inverse = rescaled(torch.reciprocal, b)
     if inverse is None:
         return None
-    return product(a, inverse) if active(a) else a * inverse
+    return product(a, inverse) if is_activation(a) else a * inverse
 
 
 def _reciprocal(call: Call) -> Tensor | None:
@@ -195,7 +195,7 @@ def _largest(call: Call) -> Any:
 def _larger(call: Call) -> Tensor | None:
     """The larger of two activations: `maximum`."""
     a, b = call.args[:2]
-    if not (active(a) and active(b) and a.shape == b.shape and paired(a)):
+    if not (is_activation(a) and is_activation(b) and a.shape == b.shape and paired(a)):
         return None
     both = torch.stack([a, b], dim=-1)
     with torch.no_grad():

@@ -57,4 +57,5 @@ def coalitions(players: int) -> Tensor:
     >>> coalitions(2).int().tolist()
     [[0, 0], [1, 0], [0, 1], [1, 1]]
     """
-    return (torch.arange(2**players)[:, None] >> torch.arange(players)) & 1 == 1
+    numbers = torch.arange(2**players)
+    return torch.stack([numbers >> i & 1 == 1 for i in range(players)], dim=1)
