@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import igbench
 from igbench.config import build, compose
-from igbench.core.attention import Conservative, attentions
+from igbench.core.attention import AttentionMode, Conservative, attentions
 from igbench.core.batch import Batch
 from igbench.core.score import Score
 from igbench.errors import InputError, NotDefinedError
@@ -306,3 +306,14 @@ def test_residual_is_checked():
     for wrong in (0, 1, -0.5):
         with pytest.raises(InputError, match="residual is"):
             AttentionRollout(residual=wrong)
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice:UserWarning")
+def test_softmax_along_other_or_implied_axes_is_no_attention():
+    logits = torch.zeros(2, 3, 3)
+    with AttentionMode() as seen:
+        nn.functional.softmax(logits)
+        logits.softmax(1)
+        logits.softmax(dim=-1)
+        torch.softmax(logits, 2)
+    assert len(seen.maps) == 2

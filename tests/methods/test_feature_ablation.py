@@ -8,7 +8,7 @@ import torch
 from igbench.core.batch import Batch
 from igbench.core.score import Score
 from igbench.errors import NotDefinedError
-from igbench.methods import FeatureAblation, Occlusion, explain
+from igbench.methods import FeatureAblation, Lime, Occlusion, explain
 from tests.helpers import closed_form as cf
 from tests.methods.test_occlusion import KNOWN, scalar, weights
 
@@ -56,3 +56,11 @@ def test_superpixels_of_a_linear_function_sum_to_its_change():
     torch.testing.assert_close(found.sum(), (w * x).sum(), rtol=1e-10, atol=1e-10)
     with pytest.raises(NotDefinedError, match="need images"):
         explain(FeatureAblation("superpixel"), cf.product, cf.row(1, 2))
+
+
+def test_elements_that_take_no_part_keep_their_value():
+    """f = x0 x1 x2 with x2 = 5 held: without x0, or x1, all 30 are lost; so LIME's slopes too."""
+    x, active = cf.row(2, 3, 5), torch.tensor([[True, True, False]])
+    batch = Batch(Score(cf.product), x, 0 * x, None, ("a",), active=active)
+    assert FeatureAblation()(batch)[0].tolist() == pytest.approx([30, 30, 0])
+    assert Lime(kernel="none")(batch)[0].tolist() == pytest.approx([15, 15, 0])

@@ -144,3 +144,9 @@ def test_guided_backprop_hardly_sees_the_weights_and_the_gradient_does():
     plain = [input_gradient(Score(n), x, target) for n in (net, other)]
     assert similarity(guided) > 0.9
     assert similarity(plain) < 0.3
+
+
+def test_what_a_map_is_cannot_be_chosen():
+    for method in (GuidedBackprop, Deconvolution):
+        with pytest.raises(TypeError, match="kind"):
+            method(kind="global")

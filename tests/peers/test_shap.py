@@ -157,3 +157,10 @@ def test_refusals():
         explain(Shap("deep"), relu_net(), torch.ones(1, 6).double(), target=0, output="probability")
     with pytest.raises(NotDefinedError, match="the data keep none"):
         explain(Shap("gradient", references=3), lambda x: x.sum(dim=1), torch.ones(1, 3))
+
+
+def test_references_of_another_shape_are_refused():
+    for pool in (torch.zeros(2, 3), torch.zeros(0, 6)):
+        method = Shap("gradient", references=2, pool=lambda pool=pool: pool)
+        with pytest.raises(InputError, match="expected at least one sample of shape"):
+            explain(method, relu_net(), row(1, 2, 3, 4, 5, 6), target=0)
