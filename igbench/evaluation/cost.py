@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from igbench.core.score import Score, frozen
+from igbench.core.batch import Batch, Method
+from igbench.core.score import Cost, Score, frozen
 from igbench.evaluation import isolation, loading, loop
 from igbench.evaluation.experiment import CURVES, LOADING, REPORT, Experiment
 from igbench.evaluation.loading import Loading
 from igbench.integration.convergence import gradients_for_curve
 from igbench.integration.integrate import input_gradient
+from igbench.schema import MethodSpec
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +120,49 @@ class StandIn(nn.Module):
         return mean * torch.arange(1, self.classes + 1, device=x.device, dtype=x.dtype)
 
 
+class Counting(Score):
+    """A scalar that counts perturbed rows without evaluating them; they have the value 0."""
+
+    def evaluate_draws(
+        self,
+        draws: int,
+        target: Tensor | None,
+        build: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device | None = None,
+        full: bool = False,
+    ) -> Tensor:
+        """Zeros, (D,)."""
+        self.cost.forward += draws
+        return torch.zeros(draws, device=device)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A method of the stand-in that takes as many rows as another one of the real model.
+
+    Attributes:
+        spec: That of the other one.
+        rows: For one sample.
+    """
+
+    spec: MethodSpec
+    rows: Cost
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The samples themselves, (N, *F)."""
+        batch.score.cost.forward += self.rows.forward * len(batch)
+        batch.score.cost.backward += self.rows.backward * len(batch)
+        return batch.x
+
+
 def estimate(experiment: Experiment) -> Estimate:
     """Rows of the whole run from a dry run of one sample, and seconds from the real model.
 
     What the dry run takes on the CPU is the time outside the model, since the stand-in costs next
-    to nothing; on other devices that time is not known, and left out.  A method that does not work
-    on the stand-in (it needs a layer of the real model, say) counts as nothing.
+    to nothing; on other devices that time is not known, and left out.  Rows of methods that look
+    into layers are counted on the real model.  A method that works neither there nor on the
+    stand-in counts as nothing.
     """
     start = time.perf_counter()
     loadable = loading.first(experiment.data, experiment.loading)
@@ -166,8 +205,15 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         any(p.dim() > 1 for p in m.parameters(recurse=False)) for m in model.module.modules()
     )
     stand_in = StandIn(len(model.class_names) or 2, model.cam_layer, weighted).to(experiment.dtype)
+    methods = {
+        name: Priced(method.spec, _counted(experiment, method, x))
+        if getattr(method, "looks_inside", False)
+        else method
+        for name, method in experiment.methods.items()
+    }
     dry = replace(
         experiment,
+        methods=methods,
         model=replace(model, module=stand_in),
         data=replace(
             data,
@@ -182,6 +228,21 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         loading=Loading(),
     )
     return loop.run(dry, score=Score(stand_in, batch_size=experiment.batch_size)).stages
+
+
+def _counted(experiment: Experiment, method: Method, x: Tensor) -> Cost:
+    """Rows that a method takes for one sample on the real model, none where it is not defined."""
+    model, x = experiment.model, x[None].to(experiment.device, experiment.dtype)
+    score = Counting(model.module, experiment.output, experiment.batch_size, model.channels_last)
+    try:
+        with frozen(score.model):
+            with torch.no_grad():
+                outputs = score.outputs(x).flatten(1)
+            target = outputs.argmax(dim=1) if outputs.shape[1] > 1 else None
+            method(Batch(score, x, torch.zeros_like(x), target, ("",), seed=experiment.seed))
+    except isolation.CAUGHT:  # the run gives the reason
+        return Cost()
+    return score.cost
 
 
 def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
     explain(IntegratedGradients(n_steps=50), model, x, target=3)
 
-What the entries of the path methods sum to, and which axioms the methods keep.  "Insensitive"
+What the entries of complete methods sum to, and which axioms these keep.  "Insensitive"
 features are those that f does not depend on, "unmoved" ones have x_i = x'_i for the batch's
 baseline x'; "symmetric": features that f and both ends treat alike get the same.
 
@@ -16,8 +16,8 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `guided_ig` | f(x) - f(x') | yes | yes | no (3) | yes |
 | `blur_ig` | f(x) - f(blurred x) | yes | no (1) | yes | no (4) |
 | `idgi` | f(x) - f(x'), exactly | yes | no | no | yes |
-| `deep_lift` | f(x) - f(x') | yes | yes | no (7) | yes |
-| `deep_shap` | f(x) - mean f(r) over references r | yes | no (1) | no (7) | yes |
+| `deep_lift` | f(x) - f(x') | no (7) | yes | no (7) | no (7) |
+| `deep_shap` | f(x) - mean f(r) over references r | no (7) | no (1) | no (7) | no (7) |
 | `xrai` | as `ig_averaged` over black and white | no (9) | no (9) | no | yes |
 | `PathIG` | f(x) - f(start of the curve) | yes | yes (5) | yes | no (4) |
 | `exact_shapley` | f(x) - f(x'), exactly | yes | yes | yes | yes |
@@ -27,8 +27,9 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 (1) What they average over, or start from, moves them.  (2) In expectation over the draws, yes.
 (3) The path depends on f.  (4) Unless the curve treats the features alike.  (5) On a curve from x'
 that is monotone in every feature.  (6) With the same coalitions, so for equal numbers of features.
-(7) Linear in the last layer; the rule follows the layers, so it is not implementation invariant
-either.  (8) Without noise, as by default.  (9) Pixels of a region share its sum.
+(7) The rule follows the layers: it is linear in the last one alone, and what other layers cancel,
+or treat alike by other ways, does not get 0, or the same.  (8) Without noise, as by default.
+(9) Pixels of a region share its sum.
 
 Sums hold up to the error of the quadrature, and to rounding for `idgi`, `deep_lift`, `deep_shap`
 and the Shapley values.  All but `deep_lift` and `deep_shap` are implementation invariant: they use

@@ -41,6 +41,7 @@ class AttentionRollout(BaseMethod):
     reference = "Abnar, Zuidema 2020, section 3"
     kind = "local"
     signed = False
+    looks_inside = True
     needs_gradient = False
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class Chefer(BaseMethod):
     reference = "Chefer, Gur, Wolf 2021 (ICCV), eq. 5 and 6"
     kind = "local"
     signed = False
+    looks_inside = True
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""
@@ -111,6 +113,7 @@ class CpLrp(BaseMethod):
 
     label = "CP-LRP"
     reference = "Ali et al. 2022, section 4"
+    looks_inside = True
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""

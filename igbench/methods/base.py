@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ class BaseMethod(ByContent):
         label: Title in tables, a format string over the fields ("IDGI ({steps} steps)").
         reference: Paper, with the equation where there is one.
         kind, signed, role, needs_gradient: See `igbench.schema.MethodSpec`.
+        looks_inside: Whether the cost depends on layers of the model, as on their channels.
     """
 
     label: str
@@ -34,6 +35,7 @@ class BaseMethod(ByContent):
     signed: bool = True
     role: Literal["method", "oracle", "control", "ceiling"] = "method"
     needs_gradient: bool = True
+    looks_inside: ClassVar[bool] = False
 
     @property
     def spec(self) -> MethodSpec:

@@ -27,6 +27,7 @@ class _Cam(BaseMethod):
     mode: Literal["bilinear", "nearest"] = "bilinear"
 
     title: ClassVar[str]
+    looks_inside = True
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, ("bilinear", "nearest"))

@@ -23,7 +23,8 @@ class DeepLift(BaseMethod):
     The chain rule with differences in place of derivatives: dy / dx at every element-wise function,
     with products of two activations and max-pools shared out likewise, so that entries sum to
     f(x) - f(x').  Sees modules and functions alike, also reused and in-place ones.  Not
-    implementation invariant: networks that compute the same may get other maps.  Cost: two rows
+    implementation invariant: networks that compute the same may get other maps, and features that
+    f does not depend on may get something where the network cancels them.  Cost: two rows
     forward and two backward for each sample.
 
     Explains logits.  Undefined for networks with operations that are neither linear nor

@@ -12,6 +12,8 @@ from torch import nn
 from igbench.errors import InputError
 from igbench.evaluation import cost, loop
 from igbench.evaluation.experiment import specs
+from igbench.methods.attention import Chefer
+from igbench.methods.cam import ScoreCam
 from igbench.methods.captum import Captum
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
@@ -19,6 +21,7 @@ from igbench.metrics.axiomatic.invariance import ImplementationInvariance
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
 from igbench.metrics.randomisation.mprt import Mprt
+from igbench.metrics.robustness.sensitivity import MaxSensitivity
 from igbench.schema import COSTS, MethodSpec
 from tests.helpers import closed_form as cf
 from tests.helpers.experiments import N, data, experiment, model
@@ -258,6 +261,23 @@ def test_estimate_counts_explanations_of_changed_networks():
     assert guess.backward == sum(s["backward"] for s in stages.values())
     # 4 gradients for each map: of 2 networks that become random in 3 stages, one for each layer.
     assert guess.stages["metric mprt"] == (2 * 3 * 4, 2 * 3 * 4)
+
+
+def test_estimate_counts_methods_that_look_inside_on_the_real_model():
+    """Also where a metric calls them again; masked inputs are counted and not evaluated."""
+    methods = {"score_cam": ScoreCam("features.0"), "chefer": Chefer()}
+    e = experiment(methods=methods, metrics={"max_sensitivity": MaxSensitivity(draws=2)})
+    rows = []
+    hook = e.model.module.features[0].register_forward_hook(lambda _, x, y: rows.append(len(y)))
+    found = cost._counted(e, methods["score_cam"], e.data.load(0))
+    hook.remove()
+    assert sum(rows) == 2, "the outputs, and the feature maps"
+    guess, stages = cost.estimate(e), loop.run(e).stages
+    channels = e.model.module.features[0].out_channels
+    assert guess.stages["method score_cam"] == (found.forward, 0) == (1 + channels, 0)
+    for stage in ("method score_cam", "metric max_sensitivity"):
+        assert guess.stages[stage][0] * N == stages[stage]["forward"]
+    assert guess.stages["method chefer"] == (0, 0), "the model has no attention"
 
 
 def test_estimate_prices_every_step_of_the_run():

@@ -132,3 +132,15 @@ def test_networks_of_torchvision_are_complete(name):
     with torch.no_grad():
         change = (net(x) - net(0 * x))[:, 3]
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), change, rtol=1e-10, atol=1e-10)
+
+
+def test_it_follows_the_layers_and_not_the_function():
+    """f is 0 everywhere, so neither feature matters, and both are alike at (2, 2)."""
+
+    def cancelled(x):
+        early = torch.relu(torch.relu(2 * x[:, 0]) - 1 - torch.relu(x[:, 1]))
+        return early - torch.relu(torch.relu(2 * x[:, 0] - 1) - torch.relu(x[:, 1]))
+
+    assert not cancelled(4 * torch.randn(999, 2, generator=torch.Generator().manual_seed(0))).any()
+    found = explain(DeepLift(), cancelled, point(2, 2))
+    assert found[0].tolist() == pytest.approx([-1, 1])
