@@ -10,6 +10,7 @@ import torch
 
 from igbench.core.dataset import Data
 from igbench.core.model import Model, Preprocess
+from igbench.core.score import Score
 from igbench.data import images
 from igbench.data.mosaic import mosaic
 from igbench.data.photographs import photographs
@@ -98,7 +99,7 @@ def halved(preprocess: Preprocess) -> Preprocess:
 
 def _known(model: Model, data: Data, confidence: float) -> Data:
     """The photographs that a model classifies rightly and with confidence."""
-    chosen = []
+    score, chosen = Score(model.module), []
     for i, label in enumerate(data.labels):
         if label is None:
             continue
@@ -107,8 +108,8 @@ def _known(model: Model, data: Data, confidence: float) -> Data:
         except SampleError as error:
             logger.warning("left out of the grids: %s", error)
             continue
-        with torch.inference_mode():
-            probability = model.module(x)[0].softmax(dim=0)
+        with torch.no_grad():
+            probability = score.outputs(x)[0].softmax(dim=0)
         if int(probability.argmax()) == label and float(probability[label]) >= confidence:
             chosen.append(i)
     return _only(data, chosen)
@@ -128,8 +129,8 @@ def _only(data: Data, chosen: list[int]) -> Data:
 def _check_size(model: Model, grids: Data) -> None:
     """Raise unless the model takes an image of the size of a grid."""
     try:
-        with torch.inference_mode():
-            model.module(torch.zeros(1, *grids.shape))
+        with torch.no_grad():
+            Score(model.module).outputs(torch.zeros(1, *grids.shape))
     except Exception as error:  # whatever a network raises for a size that it was not made for
         raise InputError(
             f"model {model.name!r} takes no images of {grids.shape[1]} pixels, twice its own size "

@@ -63,6 +63,28 @@ def test_cells_are_of_classes_that_the_model_knows(folder):
             assert bool(mask[row, column]) == (label == made.labels[i])
 
 
+class Remembering(nn.Module):
+    """Returns a dict, and keeps a table that it makes in its first call."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.table = module, None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.ones(5)
+        return {"logits": self.module(x) * self.table}
+
+
+def test_models_that_return_dicts_and_remember(folder):
+    model = colour_model()
+    plain = photograph_grids(model, limit=None, path=folder)
+    own = Remembering(model.module).eval()
+    made = photograph_grids(replace(model, module=own), limit=None, path=folder)
+    assert made.sample_ids == plain.sample_ids
+    assert not own.table.is_inference(), "gradients may go through it later"
+
+
 def test_what_a_map_scores_is_known(folder):
     model = colour_model()
     data = photograph_grids(model, limit=8, path=folder)
