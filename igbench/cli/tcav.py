@@ -251,22 +251,37 @@ def _scored(config: Mapping[str, Any], asked: Request) -> tuple[list[ConceptScor
             positions=asked.positions, seed=config["seed"],
         )  # fmt: skip
     settings = {
-        "experiment": str(config["name"]),
         "model": model.name,
         "weights": model.weights_hash,
         "model_source": model.source,
         "data": data.name,
         "samples": store.canonical_hash(list(data.sample_ids)),
         "layer": layer,
+        "device": provenance.describe_device(device),
+    }
+    return lines, settings | _settings(config, asked, loaded, pool)
+
+
+def _settings(
+    config: Mapping[str, Any], asked: Request, concepts: Mapping[str, Tensor], pool: Tensor
+) -> dict[str, Any]:
+    """What was asked for, the content of the pictures, and the versions of the code."""
+    from igbench.concepts import tcav
+    from igbench.data import images
+    from igbench.run import provenance
+
+    return {
+        "experiment": str(config["name"]),
         "positions": asked.positions,
         "sets": asked.sets,
         "seed": config["seed"],
         "output": config["output"],
         "dtype": config["dtype"],
-        "device": provenance.describe_device(device),
         "concepts": {
-            n: {"folder": images.printable(str(f)), "pictures": tcav.digest(loaded[n])}
-            for n, f in zip(files, asked.concepts.values(), strict=True)
+            name: {"folder": images.printable(str(folder)), "pictures": tcav.digest(pictures)}
+            for (name, pictures), folder in zip(
+                concepts.items(), asked.concepts.values(), strict=True
+            )
         },
         "random": {
             "folder": images.printable(str(asked.random)) if asked.random else "",
@@ -275,7 +290,6 @@ def _scored(config: Mapping[str, Any], asked: Request) -> tuple[list[ConceptScor
         "versions": provenance.versions(),
         "git": provenance.git_revision(),
     }
-    return lines, settings
 
 
 def _samples(data: Data) -> tuple[Tensor, list[int | None]]:

@@ -7,12 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from igbench.core.batch import Batch
+from igbench.core.score import Score
+
 Function = Callable[[Tensor], Tensor]
 
 
 def row(*values: float) -> Tensor:
     """One sample."""
     return torch.tensor([values], dtype=torch.float64)
+
+
+def batch_of(
+    model: Function | nn.Module, x: Tensor, target: Tensor | None = None, batch_size: int = 32
+) -> Batch:
+    """Samples s0, s1, ... from a baseline of zeros."""
+    ids = tuple(f"s{i}" for i in range(len(x)))
+    return Batch(Score(model, batch_size=batch_size), x, torch.zeros_like(x), target, ids)
 
 
 def linear(*w: float) -> Function:

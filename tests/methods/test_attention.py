@@ -17,6 +17,7 @@ from igbench.core.score import Score
 from igbench.errors import InputError, NotDefinedError
 from igbench.methods import AttentionRollout, Chefer, CpLrp, explain
 from igbench.methods.attention import relevance, rollout
+from tests.helpers import closed_form as cf
 
 BOTH = (AttentionRollout, Chefer)
 ALL = (*BOTH, CpLrp)
@@ -38,11 +39,6 @@ def vit(**arguments) -> nn.Module:
 def photos(n: int = 2) -> Tensor:
     g = torch.Generator().manual_seed(0)
     return torch.randn(n, 3, 32, 32, generator=g, dtype=torch.float64)
-
-
-def batch_of(model, x, target=None, batch_size=32) -> Batch:
-    ids = tuple(f"s{i}" for i in range(len(x)))
-    return Batch(Score(model, batch_size=batch_size), x, torch.zeros_like(x), target, ids)
 
 
 def plain_attention(net: nn.Module, x: Tensor) -> list[Tensor]:
@@ -113,7 +109,7 @@ def test_attention_is_seen_as_it_is(fused, arguments, prefix, by_class):
     product = rollout([a.mean(dim=1) for a in expected])
     row = product[:, 0, prefix:] if by_class else product[:, prefix:, prefix:].mean(dim=1)
     large = row.view(2, 4, 4).repeat_interleave(8, 1).repeat_interleave(8, 2) / 64
-    phi = AttentionRollout()(batch_of(net, x, target))
+    phi = AttentionRollout()(cf.batch_of(net, x, target))
     torch.testing.assert_close(phi.sum(dim=1), large, rtol=1e-10, atol=0)
     torch.testing.assert_close(phi.sum(dim=(1, 2, 3)), row.sum(dim=1))
 
@@ -142,7 +138,7 @@ def test_chefer_with_attention_as_an_argument():
     layers = [(a * g).relu().mean(dim=1) for a, g in zip(found.layers, gradients, strict=True)]
     one = torch.eye(17, dtype=torch.float64)
     row = ((one + layers[1]) @ (one + layers[0]))[:, 0, 1:].detach()
-    phi = Chefer()(batch_of(net, x, target))
+    phi = Chefer()(cf.batch_of(net, x, target))
     torch.testing.assert_close(phi.sum(dim=(1, 2, 3)), row.sum(dim=1), rtol=1e-9, atol=0)
     torch.testing.assert_close(64 * phi.sum(dim=1)[:, ::8, ::8], row.view(2, 4, 4))
 
@@ -179,13 +175,13 @@ def test_chefer_tells_classes_apart_and_rollout_does_not():
 def test_maps_do_not_depend_on_their_neighbours_and_leave_nothing(method):
     net, x, target = vit(), photos(3), torch.tensor([0, 1, 3])
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    batch = batch_of(net, x, target)
+    batch = cf.batch_of(net, x, target)
     whole = method()(batch)
     assert (batch.score.cost.forward, batch.score.cost.backward) == (
         3,
         3 * (method is not AttentionRollout),
     )
-    cut = method()(batch_of(net, x, target, batch_size=2))
+    cut = method()(cf.batch_of(net, x, target, batch_size=2))
     torch.testing.assert_close(cut, whole, rtol=1e-10, atol=1e-15)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     assert all(b.attn.fused_attn for b in net.blocks)
@@ -220,7 +216,7 @@ def test_torchvisions_transformer():
         torch.testing.assert_close(own.detach(), value, rtol=1e-10, atol=1e-14)
     assert (found.grid, found.by_class) == ((4, 4, 1), True)
     for method in BOTH:
-        phi = method()(batch_of(net, x, target))
+        phi = method()(cf.batch_of(net, x, target))
         assert bool((phi > 0).any())
 
 
@@ -256,7 +252,7 @@ def test_what_has_no_such_attention_says_so_in_one_line(method):
         (pooled, photos(1), "pooled"),
     ):
         with pytest.raises(NotDefinedError, match=message) as error:
-            method()(batch_of(net, x, torch.tensor([0])))
+            method()(cf.batch_of(net, x, torch.tensor([0])))
         assert "\n" not in str(error.value)
 
 
@@ -269,7 +265,7 @@ def test_conservative_propagation_keeps_the_output(own):
             if name.endswith("bias") or name in ("cls_token", "pos_embed"):
                 value.zero_()
         plain = net(x).gather(1, target[:, None])[:, 0]
-    batch = batch_of(net, x, target)
+    batch = cf.batch_of(net, x, target)
     found = CpLrp()(batch)
     torch.testing.assert_close(found.sum(dim=(1, 2, 3)), plain, rtol=1e-11, atol=1e-13)
     assert (batch.score.cost.forward, batch.score.cost.backward) == (2, 2)
@@ -289,7 +285,7 @@ def test_conservative_propagation_does_not_change_the_forward_pass():
 def test_conservative_propagation_refuses_what_it_has_no_rule_for():
     x, target = photos(1), torch.tensor([0])
     with pytest.raises(NotDefinedError, match="no rule for tanh"):
-        CpLrp()(batch_of(vit(act_layer=nn.Tanh), x, target))
+        CpLrp()(cf.batch_of(vit(act_layer=nn.Tanh), x, target))
     batch = Batch(Score(vit(), "probability"), x, 0 * x, target, ("a",))
     with pytest.raises(NotDefinedError, match="explains logits, not probability"):
         CpLrp()(batch)

@@ -68,11 +68,6 @@ def flatten() -> Head:
     return Head(torch.tensor([[[2.0, 0], [0, 0]], [[0, 0], [0, 3]]], dtype=torch.float64))
 
 
-def batch_of(model, x, target=None, batch_size=32) -> Batch:
-    ids = tuple(f"s{i}" for i in range(len(x)))
-    return Batch(Score(model, batch_size=batch_size), x, torch.zeros_like(x), target, ids)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_configurations_name_every_argument_with_its_default(name):
     node = yaml.safe_load((compose.FOLDER / "method" / f"{name}.yaml").read_text())[name]
@@ -99,16 +94,16 @@ def test_configurations_name_every_argument_with_its_default(name):
 )
 def test_known_maps(head, method, expected, total):
     """M14 and M15; the map is shared out over the two channels of the input."""
-    found = method("maps", "nearest")(batch_of(head(), MAPS))
+    found = method("maps", "nearest")(cf.batch_of(head(), MAPS))
     value = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(found.sum(dim=1)[0], value, rtol=1e-12, atol=1e-14)
     assert float(found.sum()) == pytest.approx(total, rel=1e-12)
 
 
 def test_grad_cam_cuts_off_what_speaks_against_the_class():
-    signed = GradCamSigned("maps")(batch_of(gap(), -MAPS))
+    signed = GradCamSigned("maps")(cf.batch_of(gap(), -MAPS))
     assert bool((signed <= 0).all())
-    assert not GradCam("maps")(batch_of(gap(), -MAPS)).any()
+    assert not GradCam("maps")(cf.batch_of(gap(), -MAPS)).any()
 
 
 def test_score_cam_by_hand():
@@ -118,11 +113,11 @@ def test_score_cam_by_hand():
     # Masks (0, 1) and (1, 0): f is 2 * 2 + 5 at the right alone, 1 + 5 at the left alone.
     w = torch.tensor([9.0, 6], dtype=torch.float64).softmax(dim=0)
     expected = w[0] * x[0, 0] + w[1] * x[0, 1]
-    batch = batch_of(head, x)
+    batch = cf.batch_of(head, x)
     found = ScoreCam("maps", "nearest")(batch)
     torch.testing.assert_close(found.sum(dim=1)[0], expected, rtol=1e-12, atol=0)
     assert (batch.score.cost.forward, batch.score.cost.backward) == (3, 0)
-    flat = ScoreCam("maps")(batch_of(head, torch.ones(1, 3, 1, 2, dtype=torch.float64)))
+    flat = ScoreCam("maps")(cf.batch_of(head, torch.ones(1, 3, 1, 2, dtype=torch.float64)))
     assert not flat.any()
 
 
@@ -151,7 +146,7 @@ def test_signed_grad_cam_is_captums(layer, mode):
     explainer = captum.attr.LayerGradCam(net, net.get_submodule(layer))
     small = explainer.attribute(x, target=target)
     for method, clip in ((GradCamSigned, False), (GradCam, True)):
-        found = method(layer, mode)(batch_of(net, x, target)).sum(dim=1, keepdim=True)
+        found = method(layer, mode)(cf.batch_of(net, x, target)).sum(dim=1, keepdim=True)
         value = small.relu() if clip else small
         value = captum.attr.LayerAttribution.interpolate(value, (8, 8), mode)
         torch.testing.assert_close(found, value * (small[0].numel() / 64), rtol=1e-12, atol=1e-14)
@@ -174,24 +169,24 @@ def test_the_sum_is_the_output_of_a_linear_head():
     net, x, target = net.double().eval(), cf.images(3), torch.tensor([0, 1, 3])
     expected = net(x).gather(1, target[:, None])[:, 0].detach()
     for method in SIGNED:
-        found = method()(batch_of(net, x, target)).sum(dim=(1, 2, 3))
+        found = method()(cf.batch_of(net, x, target)).sum(dim=(1, 2, 3))
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ALL)
 def test_maps_do_not_depend_on_their_neighbours_or_the_batch_size(method):
     net, x, target = cf.small_net(), cf.images(5), torch.tensor([0, 1, 3, 2, 1])
-    whole = method()(batch_of(net, x, target))
-    cut = method()(batch_of(net, x, target, batch_size=2))
+    whole = method()(cf.batch_of(net, x, target))
+    cut = method()(cf.batch_of(net, x, target, batch_size=2))
     torch.testing.assert_close(cut, whole, rtol=1e-10, atol=1e-13)
-    turned = method()(batch_of(net, x.flip(0), target.flip(0))).flip(0)
+    turned = method()(cf.batch_of(net, x.flip(0), target.flip(0))).flip(0)
     torch.testing.assert_close(turned, whole, rtol=1e-10, atol=1e-13)
     assert not any(m._forward_hooks for m in net.modules())
 
 
 @pytest.mark.parametrize("method", BY_GRADIENT)
 def test_cost_is_one_gradient_a_sample(method):
-    batch = batch_of(cf.small_net(), cf.images(5), torch.tensor([0, 1, 3, 2, 1]), batch_size=2)
+    batch = cf.batch_of(cf.small_net(), cf.images(5), torch.tensor([0, 1, 3, 2, 1]), batch_size=2)
     method("features")(batch)
     assert (batch.score.cost.forward, batch.score.cost.backward) == (5, 5)
 
@@ -218,8 +213,8 @@ def test_channels_last(method):
     """The image is 8 x 6, so only one order of the axes fits."""
     net, x, target = ChannelsLast(), cf.images(2)[..., :6], torch.tensor([0, 1])
     assert auto_layer(net, x[:1]) == "turned"
-    plain = method("net.features")(batch_of(net, x, target))
-    torch.testing.assert_close(method()(batch_of(net, x, target)), plain)
+    plain = method("net.features")(cf.batch_of(net, x, target))
+    torch.testing.assert_close(method()(cf.batch_of(net, x, target)), plain)
 
 
 def test_a_layer_that_is_found_from_python():
@@ -243,12 +238,12 @@ def test_what_has_no_such_layer_says_so_in_one_line(method):
     x, target = cf.images(1), torch.tensor([0])
     for model, given in ((flat, x), (lambda z: z.sum(dim=(1, 2, 3)), x), (flat, x[:, 0])):
         with pytest.raises(NotDefinedError, match=r"needs (images|a torch module)") as error:
-            method()(batch_of(model, given, target))
+            method()(cf.batch_of(model, given, target))
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=r"no layer 'feature'.*'features'"):
-        method("feature")(batch_of(cf.small_net(), x, target))
+        method("feature")(cf.batch_of(cf.small_net(), x, target))
     with pytest.raises(InputError, match=r"'head' has tokens or vectors"):
-        method("head")(batch_of(cf.small_net(), x, target))
+        method("head")(cf.batch_of(cf.small_net(), x, target))
 
 
 def test_layers_that_do_not_matter():
@@ -265,9 +260,9 @@ def test_layers_that_do_not_matter():
 
     x, target = cf.images(1), torch.tensor([0])
     with pytest.raises(InputError, match="'idle' was not called"):
-        GradCam("idle")(batch_of(Idle(False), x, target))
+        GradCam("idle")(cf.batch_of(Idle(False), x, target))
     with pytest.raises(InputError, match="no gradient by what the layer 'idle' returns"):
-        GradCam("idle")(batch_of(Idle(True), x, target))
+        GradCam("idle")(cf.batch_of(Idle(True), x, target))
 
 
 def relu_net() -> nn.Module:
@@ -295,13 +290,13 @@ def test_guided_grad_cam_is_captums():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = theirs.attribute(x, target=target, interpolate_mode="bilinear")
-    batch = batch_of(net, x, target, batch_size=2)
+    batch = cf.batch_of(net, x, target, batch_size=2)
     found = GuidedGradCam()(batch)
     torch.testing.assert_close(12 * found, expected, rtol=1e-9, atol=1e-14)
     assert batch.score.cost.backward == 6
     assert bool((found < 0).any())
     with pytest.raises(NotDefinedError, match="ReLU"):
-        GuidedGradCam()(batch_of(cf.small_net(), x, target))
+        GuidedGradCam()(cf.batch_of(cf.small_net(), x, target))
 
 
 def test_mode_is_checked():
@@ -343,16 +338,16 @@ def test_patches_of_a_transformer_are_a_map(arguments):
     handle.remove()
     product = (kept[0] * kept[0].grad).sum(dim=2)[:, -16:].detach()
     expected = product.view(2, 4, 4).repeat_interleave(8, 1).repeat_interleave(8, 2) / 64
-    found = HiResCam(mode="nearest")(batch_of(net, x, target)).sum(dim=1)
+    found = HiResCam(mode="nearest")(cf.batch_of(net, x, target)).sum(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
     for method in ALL:
-        assert bool(method()(batch_of(net, x, target)).isfinite().all())
+        assert bool(method()(cf.batch_of(net, x, target)).isfinite().all())
 
 
 def test_after_the_last_attention_no_patch_reaches_the_class_token():
     for layer in ("blocks.1", "norm"):
         with pytest.raises(NotDefinedError, match="only the class token"):
-            GradCamSigned(layer)(batch_of(vit(), photos(1), torch.tensor([0])))
+            GradCamSigned(layer)(cf.batch_of(vit(), photos(1), torch.tensor([0])))
 
 
 def test_torchvisions_transformer():
@@ -375,7 +370,7 @@ def test_swin_has_its_channels_last():
     ).double().eval()  # fmt: skip
     x, target = photos(), torch.tensor([0, 1])
     assert auto_layer(net, x[:1]) == "norm"
-    found = GradCamSigned()(batch_of(net, x, target)).sum(dim=(1, 2, 3))
+    found = GradCamSigned()(cf.batch_of(net, x, target)).sum(dim=(1, 2, 3))
     with torch.no_grad():
         logits = (net(x) - net.head.fc.bias).gather(1, target[:, None])[:, 0]
     torch.testing.assert_close(found, logits, rtol=1e-9, atol=1e-12)

@@ -12,28 +12,24 @@ from igbench.core.score import Score
 from igbench.errors import NotDefinedError
 from igbench.evaluation import isolation
 from igbench.methods import DeepLift, DeepShap, explain
+from tests.helpers import closed_form as cf
 from tests.propagation.nets import F64, NETS, Net3, Of, drawn, images
-
-
-def point(*values: float) -> torch.Tensor:
-    return torch.tensor([values], dtype=F64)
-
 
 KNOWN = {
     "linear": (lambda x: x @ x.new_tensor([1.0, -2.0, 3.0]), (1, 1, 1), 0.0, (1, -2, 3)),
-    "product": (lambda x: x[:, 0] * x[:, 1], (3, 2), point(1, -1), (1, 6)),
+    "product": (lambda x: x[:, 0] * x[:, 1], (3, 2), cf.row(1, -1), (1, 6)),
     "max-pool": (
         lambda x: nn.functional.max_pool1d(x[:, None], 2)[:, 0, 0], (2, 1), 0.0, (2, 0)
     ),
     "max-pool from elsewhere": (
-        lambda x: nn.functional.max_pool1d(x[:, None], 2)[:, 0, 0], (2, 1), point(0, 3), (0, -1)
+        lambda x: nn.functional.max_pool1d(x[:, None], 2)[:, 0, 0], (2, 1), cf.row(0, 3), (0, -1)
     ),
-    "amax": (lambda x: x.amax(dim=1), (2, 1), point(0, 3), (0, -1)),
+    "amax": (lambda x: x.amax(dim=1), (2, 1), cf.row(0, 3), (0, -1)),
     "max": (lambda x: x.max(dim=1).values, (2, 1), 0.0, (2, 0)),
-    "maximum": (lambda x: torch.maximum(x[:, 0], x[:, 1]), (2, 1), point(0, 3), (0, -1)),
+    "maximum": (lambda x: torch.maximum(x[:, 0], x[:, 1]), (2, 1), cf.row(0, 3), (0, -1)),
     "kink": (lambda x: torch.relu(x[:, 0] - x[:, 1]), (2, 1), 0.0, (2, -1)),
     "bias": (lambda x: torch.relu(2 * x[:, 0] + x[:, 1] - 1), (1, 1), 0.0, (4 / 3, 2 / 3)),
-    "quotient": (lambda x: x[:, 0] / x[:, 1], (3, 2), point(1, 1), (1.5, -1)),
+    "quotient": (lambda x: x[:, 0] / x[:, 1], (3, 2), cf.row(1, 1), (1.5, -1)),
     "one form": (
         lambda x: torch.relu(x[:, 0].relu() - 1 - x[:, 1].relu()), (3, 1), 0.0, (1.5, -0.5)
     ),
@@ -48,8 +44,8 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_answers(name):
     f, x, baseline, wanted = KNOWN[name]
-    found = explain(DeepLift(), f, point(*x), baselines=baseline)
-    torch.testing.assert_close(found, point(*wanted), rtol=0, atol=1e-10)
+    found = explain(DeepLift(), f, cf.row(*x), baselines=baseline)
+    torch.testing.assert_close(found, cf.row(*wanted), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -100,9 +96,9 @@ def test_deep_shap_is_the_mean_over_references():
     """relu(x1 + x2 - 1) over (0, 0) and (1, 0), as Captum and shap have it."""
     pool = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=F64)
     found = explain(
-        DeepShap(pool=lambda: pool), lambda x: torch.relu(x.sum(dim=1) - 1), point(1, 1)
+        DeepShap(pool=lambda: pool), lambda x: torch.relu(x.sum(dim=1) - 1), cf.row(1, 1)
     )
-    torch.testing.assert_close(found, point(0.25, 0.75), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found, cf.row(0.25, 0.75), rtol=0, atol=1e-10)
     net, x, many = drawn(NETS["residual"]()), images(2), images(6, seed=3)
     found = explain(DeepShap(pool=lambda: many), net, x, target=1, batch_size=5)
     with torch.no_grad():
@@ -142,5 +138,5 @@ def test_it_follows_the_layers_and_not_the_function():
         return early - torch.relu(torch.relu(2 * x[:, 0] - 1) - torch.relu(x[:, 1]))
 
     assert not cancelled(4 * torch.randn(999, 2, generator=torch.Generator().manual_seed(0))).any()
-    found = explain(DeepLift(), cancelled, point(2, 2))
+    found = explain(DeepLift(), cancelled, cf.row(2, 2))
     assert found[0].tolist() == pytest.approx([-1, 1])

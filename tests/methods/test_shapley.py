@@ -17,10 +17,6 @@ SAMPLED = (KernelShap(estimator="leverage"), ShapleySampling())
 METHODS = (ExactShapley(), KernelShap(), *SAMPLED)
 
 
-def row(*values: float) -> torch.Tensor:
-    return torch.tensor([values], dtype=torch.float64)
-
-
 W = torch.tensor([[1.0, 2, -1], [-1, 1, 1], [0, 0, 1]]).double()
 
 
@@ -35,23 +31,23 @@ def matrix_game(x):
 
 
 CASES = {
-    "linear": (lambda x: x @ x.new_tensor([1.0, -2, 3]), row(1, 1, 1), (1, -2, 3)),
-    "product": (lambda x: x[:, 0] * x[:, 1], row(2, 3), (3, 3)),
-    "maximum": (lambda x: x.amax(dim=1), row(2, 1), (1.5, 0.5)),
-    "quadratic": (matrix_game, row(1, 2), (2, 7)),
-    "xor": (lambda x: x.sum(dim=1) - 2 * x.prod(dim=1), row(1, 1), (0, 0)),
-    "parity": (lambda x: x.sum(dim=1) % 2, row(1, 1, 1), (1 / 3,) * 3),
-    "three": (lambda x: x.prod(dim=1), row(1, 1, 1), (1 / 3,) * 3),
-    "majority": (lambda x: (x.sum(dim=1) >= 2).double(), row(1, 1, 1), (1 / 3,) * 3),
-    "relu": (lambda x: torch.relu(x[:, 0] - x[:, 1]), row(2, 1), (1.5, -0.5)),
-    "hinge": (lambda x: torch.relu(2 * x[:, 0] + x[:, 1] - 1), row(1, 1), (1.5, 0.5)),
+    "linear": (lambda x: x @ x.new_tensor([1.0, -2, 3]), cf.row(1, 1, 1), (1, -2, 3)),
+    "product": (lambda x: x[:, 0] * x[:, 1], cf.row(2, 3), (3, 3)),
+    "maximum": (lambda x: x.amax(dim=1), cf.row(2, 1), (1.5, 0.5)),
+    "quadratic": (matrix_game, cf.row(1, 2), (2, 7)),
+    "xor": (lambda x: x.sum(dim=1) - 2 * x.prod(dim=1), cf.row(1, 1), (0, 0)),
+    "parity": (lambda x: x.sum(dim=1) % 2, cf.row(1, 1, 1), (1 / 3,) * 3),
+    "three": (lambda x: x.prod(dim=1), cf.row(1, 1, 1), (1 / 3,) * 3),
+    "majority": (lambda x: (x.sum(dim=1) >= 2).double(), cf.row(1, 1, 1), (1 / 3,) * 3),
+    "relu": (lambda x: torch.relu(x[:, 0] - x[:, 1]), cf.row(2, 1), (1.5, -0.5)),
+    "hinge": (lambda x: torch.relu(2 * x[:, 0] + x[:, 1] - 1), cf.row(1, 1), (1.5, 0.5)),
     "net": (
         lambda x: torch.relu(torch.relu(x[:, 0] - 1) - torch.relu(x[:, 1])),
-        row(3, 1),
+        cf.row(3, 1),
         (1.5, -0.5),
     ),
-    "net3": (net3, row(1, 1, 2), (-5 / 6, 8 / 3, 5 / 3)),
-    "tree": (lambda x: x[:, :3].prod(dim=1), row(1, 1, 1, 1), (1 / 3, 1 / 3, 1 / 3, 0)),
+    "net3": (net3, cf.row(1, 1, 2), (-5 / 6, 8 / 3, 5 / 3)),
+    "tree": (lambda x: x[:, :3].prod(dim=1), cf.row(1, 1, 1, 1), (1 / 3, 1 / 3, 1 / 3, 0)),
 }
 
 
@@ -60,12 +56,12 @@ CASES = {
 def test_known_answers(name, method):
     f, x, expected = CASES[name]
     found = explain(method, f, x)
-    torch.testing.assert_close(found, row(*expected), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found, cf.row(*expected), rtol=0, atol=1e-10)
 
 
 def test_another_baseline():
     """max(x1, x2) from (0, 3) to (2, 1)."""
-    found = explain(KernelShap(), lambda x: x.amax(dim=1), row(2, 1), baselines=row(0, 3))
+    found = explain(KernelShap(), lambda x: x.amax(dim=1), cf.row(2, 1), baselines=cf.row(0, 3))
     assert found[0].tolist() == pytest.approx([0.5, -1.5])
 
 
@@ -123,7 +119,7 @@ def test_features_that_do_not_move_cost_nothing():
 
 def test_elements_that_take_no_part_keep_their_value():
     """f = x0 x1 x2 with x2 = 5 held: 5 x0 x1 from 0 to (2, 3)."""
-    x = row(2, 3, 5)
+    x = cf.row(2, 3, 5)
     active = torch.tensor([[True, True, False]])
     score = Score(lambda z: z.prod(dim=1))
     batch = Batch(score, x, 0 * x, None, ("a",), active=active)
@@ -133,7 +129,7 @@ def test_elements_that_take_no_part_keep_their_value():
 
 def test_features_as_numbers():
     index = [0, 0, 1, 1]
-    x = row(1, 2, 3, 4)
+    x = cf.row(1, 2, 3, 4)
     found = explain(ExactShapley(features=index), lambda z: z[:, 0] * z[:, 2], x)
     assert found[0].tolist() == pytest.approx([0.75, 0.75, 0.75, 0.75])
 

@@ -25,10 +25,6 @@ pytestmark = [
 ]
 
 
-def row(*values: float) -> torch.Tensor:
-    return torch.tensor([values], dtype=torch.float64)
-
-
 def batch_of(n: int = 3, seed: int = 3) -> Batch:
     x = cf.images(n)
     target, ids = torch.tensor([0, 2, 1, 3][:n]), tuple("abcd"[:n])
@@ -45,10 +41,10 @@ def relu_net() -> nn.Module:
 def test_owen_values_of_three_of_four():
     """x1 x2 x3 with the tree ((1, 2), (3, 4))."""
     method = Shap("partition")
-    found = explain(method, lambda x: x[:, :3].prod(dim=1), row(1, 1, 1, 1))
-    torch.testing.assert_close(found, row(0.25, 0.25, 0.5, 0))
-    shapley = explain(ExactShapley(), lambda x: x[:, :3].prod(dim=1), row(1, 1, 1, 1))
-    torch.testing.assert_close(shapley, row(1 / 3, 1 / 3, 1 / 3, 0))
+    found = explain(method, lambda x: x[:, :3].prod(dim=1), cf.row(1, 1, 1, 1))
+    torch.testing.assert_close(found, cf.row(0.25, 0.25, 0.5, 0))
+    shapley = explain(ExactShapley(), lambda x: x[:, :3].prod(dim=1), cf.row(1, 1, 1, 1))
+    torch.testing.assert_close(shapley, cf.row(1 / 3, 1 / 3, 1 / 3, 0))
 
 
 def test_the_kernel_keeps_all_features():
@@ -163,4 +159,4 @@ def test_references_of_another_shape_are_refused():
     for pool in (torch.zeros(2, 3), torch.zeros(0, 6)):
         method = Shap("gradient", references=2, pool=lambda pool=pool: pool)
         with pytest.raises(InputError, match="expected at least one sample of shape"):
-            explain(method, relu_net(), row(1, 2, 3, 4, 5, 6), target=0)
+            explain(method, relu_net(), cf.row(1, 2, 3, 4, 5, 6), target=0)
