@@ -105,7 +105,7 @@ class CpLrp(BaseMethod):
     Attention and the standard deviations of layer norms are constants, and an activation y(x) is x
     times the constant y / x.  The entries sum to f(x) without what biases, the class token and the
     position embeddings contribute; products of two activations, as in gated layers, count twice.
-    Explains logits.  Cost: one gradient for each sample.
+    The batch's baseline takes no part.  Explains logits.  Cost: one gradient for each sample.
 
     Source: Ali et al. 2022, "XAI for transformers: better explanations through conservative
     propagation" (ICML), section 4.

@@ -113,8 +113,9 @@ class GradCamSigned(_GradientCam):
 
     The map sum_k alpha_k A_k, A_k the feature maps of a layer and alpha_k the mean of the gradient
     of f over the places of A_k, enlarged as in `GradCam` so that it keeps its sum: for a network
-    that ends in global average pooling and a linear layer, f(x) without the bias.  Signed, as
-    metrics that add contributions need it.  Cost: one gradient for each sample.
+    that ends in global average pooling and a linear layer, f(x) without the bias.  The batch's
+    baseline takes no part.  Signed, as metrics that add contributions need it.  Cost: one gradient
+    for each sample.
 
     Args:
         layer: Dotted name of the layer, or "auto", see `GradCam`.
@@ -181,8 +182,8 @@ class HiResCam(_GradientCam):
 
     The map is sum_k g_k A_k, elementwise, g_k the gradient of f by A_k, enlarged as in `GradCam`
     so that it keeps its sum: for a network that is linear after the layer, f(x) without the bias.
-    Signed.  Equal to `GradCamSigned` where global average pooling follows.  Cost: one gradient for
-    each sample.
+    The batch's baseline takes no part.  Signed.  Equal to `GradCamSigned` where global average
+    pooling follows.  Cost: one gradient for each sample.
 
     Args:
         layer: Dotted name of the layer, or "auto", see `GradCam`.

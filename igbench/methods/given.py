@@ -108,9 +108,7 @@ def _captum(name: str, explainer: Any) -> Method:
         return found
 
     title = cls if inner is explainer else f"{type(explainer).__name__}({cls})"
-    return Explainer(
-        function, kind, signed, f"captum.attr.{title}", cls not in WITHOUT_GRADIENT
-    )
+    return Explainer(function, kind, signed, f"captum.attr.{title}", cls not in WITHOUT_GRADIENT)
 
 
 def _shap(name: str, explainer: Any) -> Method:

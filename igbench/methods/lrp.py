@@ -42,8 +42,9 @@ class LRP(BaseMethod):
 
     R_i = sum over j of a_i rho(w_ij) / (e + sum over i of a_i rho(w_ij)) R_j, from the logit back
     to the input.  Batch norms are folded into the layer before them, on the fly.  Biases keep what
-    they contribute, so entries do *not* sum to f(x) in general.  Cost: one row forward, and up to
-    five passes through the weights backward, for each sample.
+    they contribute, so entries do *not* sum to f(x) in general, and the batch's baseline takes no
+    part.  Cost: one row forward, and up to five passes through the weights backward, for each
+    sample.
 
     `preset` names the rules of (first convolution; other convolutions; dense layers):
 
