@@ -18,7 +18,7 @@ from igbench.propagation.mode import (
     check_scalar,
     derivative,
     propagate,
-    replace,
+    with_rule,
 )
 
 
@@ -48,10 +48,10 @@ class Guided(Rules):
         if not is_relu(call):
             raise self.undefined(call.name)
         if not self.gated:
-            return replace(call.evaluate(call.x.detach()), (call.x,), lambda g: g.clamp(min=0))
+            return with_rule(call.evaluate(call.x.detach()), (call.x,), lambda g: g.clamp(min=0))
         gate = derivative(call.evaluate, call.x)
         value = call.evaluate(call.x.detach())
-        return replace(value, (call.x,), lambda g, gate: g.clamp(min=0) * gate, gate)
+        return with_rule(value, (call.x,), lambda g, gate: g.clamp(min=0) * gate, gate)
 
     def check(self, output: Tensor, x: Tensor) -> None:
         """Raise for an operation that the mode did not see, or has no rule for."""

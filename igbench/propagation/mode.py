@@ -141,7 +141,7 @@ class Replaced(torch.autograd.Function):
         return (None, None, None, None, *found, *(None,) * len(ctx.saved_tensors))
 
 
-def replace(
+def with_rule(
     value: Tensor,
     inputs: tuple[Tensor, ...],
     rule: Rule,
@@ -158,7 +158,7 @@ def replace(
         note: Kept on the node of the graph, see `note_of`.
 
     >>> x = torch.tensor([3.0], requires_grad=True)
-    >>> replace(x.detach().clone(), (x,), lambda g: 10 * g).sum().backward()
+    >>> with_rule(x.detach().clone(), (x,), lambda g: 10 * g).sum().backward()
     >>> x.grad
     tensor([10.])
     """

@@ -8,7 +8,7 @@ another backward.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from igbench.core.score import Score
 from igbench.errors import NotDefinedError
 from igbench.integration.integrate import take
-from igbench.propagation import mode
 from igbench.propagation.graph import nodes, without_rule
 from igbench.propagation.mode import (
     COMPARISONS,
@@ -29,6 +28,7 @@ from igbench.propagation.mode import (
     note_of,
     propagate,
     secant,
+    with_rule,
 )
 
 CONVOLUTIONS = frozenset(f"{kind}{d}d" for kind in ("conv", "conv_transpose") for d in (1, 2, 3))
@@ -421,7 +421,7 @@ class Relevance(Rules):
             return chosen(layer, x, weight, bias[0] if bias else None, g)
 
         saved = (x, weight) if bias is None else (x, weight, bias)
-        return mode.replace(value, (x,), rule, *saved, note=layer)
+        return with_rule(value, (x,), rule, *saved, note=layer)
 
     def _batch_norm(self, call: Call) -> Tensor | None:
         names = ("mean", "var", "weight", "bias", "training", "momentum", "eps")
@@ -441,7 +441,7 @@ class Relevance(Rules):
             if given.get("bias") is not None:
                 shift = shift + given["bias"]
             folded = layer.scaled(weight, scale)
-        return self._call(replace(layer), x, folded, shift)
+        return self._call(layer, x, folded, shift)
 
 
 _OWN = ("input", "weight", "bias")
@@ -461,7 +461,7 @@ def _activation(call: Call) -> Tensor | None:
     with torch.no_grad():
         x = call.x.detach()
         value, slope = call.evaluate(x), secant(call.evaluate, x, torch.zeros_like(x))
-    return mode.replace(value, (call.x,), lambda g, slope: g * slope, slope)
+    return with_rule(value, (call.x,), lambda g, slope: g * slope, slope)
 
 
 def _product(call: Call) -> Tensor | None:
@@ -475,7 +475,7 @@ def _product(call: Call) -> Tensor | None:
 
     with torch.no_grad():
         value, own = a * b, (a.detach().clone(), b.detach().clone())
-    return mode.replace(value, (a, b), rule, *own)
+    return with_rule(value, (a, b), rule, *own)
 
 
 def _pad(call: Call) -> Any:
@@ -488,7 +488,7 @@ def _pad(call: Call) -> Any:
         value = call.func(call.x.detach(), sides)
         support = call.func(torch.ones_like(call.x[:1]), sides)
     back = [-n for n in sides]
-    return mode.replace(value, (call.x,), lambda g: call.func(g, back), note=support)
+    return with_rule(value, (call.x,), lambda g: call.func(g, back), note=support)
 
 
 def relevance(

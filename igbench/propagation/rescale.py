@@ -22,8 +22,8 @@ from igbench.propagation.mode import (
     guard,
     is_activation,
     propagate,
-    replace,
     secant,
+    with_rule,
 )
 
 F64 = torch.float64
@@ -83,7 +83,7 @@ def rescaled(evaluate: Evaluate, x: Tensor) -> Tensor | None:
     with torch.no_grad():
         value = evaluate(x)
         slope = secant(evaluate, *x.detach().chunk(2))
-    return replace(value, (x,), lambda g, slope: g * twice(slope), slope)
+    return with_rule(value, (x,), lambda g, slope: g * twice(slope), slope)
 
 
 def _product(call: Call) -> Tensor | None:
@@ -105,7 +105,7 @@ def product(a: Tensor, b: Tensor) -> Tensor | None:
     with torch.no_grad():
         value = a * b
         mean_a, mean_b = ((t[: len(t) // 2] + t[len(t) // 2 :]) / 2 for t in (a, b))
-    return replace(value, (a, b), rule, mean_a, mean_b)
+    return with_rule(value, (a, b), rule, mean_a, mean_b)
 
 
 def _quotient(call: Call) -> Tensor | None:
@@ -163,7 +163,7 @@ def chosen_elements(x: Tensor, value: Tensor, chosen: Tensor, places: int) -> Te
         found.scatter_add_(-1, twice(j), g * twice(there))
         return found.view(shape)
 
-    return replace(value.clone(), (x,), rule, i, j, here, there)
+    return with_rule(value.clone(), (x,), rule, i, j, here, there)
 
 
 def _share(part: Tensor, step: Tensor, size: Tensor) -> Tensor:
