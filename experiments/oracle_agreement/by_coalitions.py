@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +14,6 @@ import numpy as np
 import torch
 from captum import attr
 from setting import (
-    EXACT,
     REPEATS,
     SINGLE,
     Comparison,
@@ -25,6 +26,7 @@ from setting import (
     over_seeds,
     same,
     same_mean,
+    target_of,
 )
 from torch import Tensor, nn
 
@@ -46,16 +48,21 @@ def bands(count: int) -> Tensor:
 
 def comparisons(batch: Batch) -> list[Comparison]:
     """Rows of the methods that evaluate alone."""
-    few = batch.select(slice(0, 2))
+    few, ten = batch.select(slice(0, 2)), bands(10)
     row = Comparison
     return [
         row("exact_shapley", "Captum's ShapleyValues", ON, partial(captum_exact, few)),
-        row("exact_shapley", "shap.KernelExplainer, all coalitions", ON, partial(kernel, few, "")),
+        row(
+            "exact_shapley",
+            "shap.KernelExplainer, all coalitions",
+            ON,
+            partial(kernel, few, methods.ExactShapley(ten)),
+        ),
         row(
             "kernel_shap",
             "shap.KernelExplainer, all coalitions",
             ON,
-            partial(kernel, few, "exact"),
+            partial(kernel, few, methods.KernelShap("exact", features=ten)),
         ),
         row(
             "kernel_shap",
@@ -90,7 +97,11 @@ def captum_exact(batch: Batch) -> Found:
     """All 5! orders; Captum gives a feature's value to each of its elements."""
     numbers = bands(5)
     theirs = attr.ShapleyValues(batch.score.model).attribute(
-        batch.x, batch.baseline, batch.target, feature_mask=numbers[None], perturbations_per_eval=200
+        batch.x,
+        batch.baseline,
+        batch.target,
+        feature_mask=numbers[None],
+        perturbations_per_eval=200,
     )
     ours = methods.ExactShapley(features=numbers)(batch)
     return same(theirs, ours * sizes(numbers), SINGLE, "Captum adds in float32")
@@ -102,18 +113,18 @@ def sizes(numbers: Tensor) -> Tensor:
 
 
 def values_of(batch: Batch, i: int, numbers: Tensor) -> Callable[[np.ndarray], np.ndarray]:
-    """v of coalitions (D, n), from a baseline of zero."""
+    """V of coalitions (D, n), from a baseline of zero."""
 
     def values(masks: np.ndarray) -> np.ndarray:
         kept = torch.from_numpy(np.asarray(masks, dtype=float))[:, numbers]
-        found = batch.score.evaluate(batch.x[i] * kept, batch.target_of(i).expand(len(kept)))
+        found = batch.score.evaluate(batch.x[i] * kept, target_of(batch, i, len(kept)))
         return found.numpy()
 
     return values
 
 
-def kernel(batch: Batch, estimator: str) -> Found:
-    """shap's regression over all coalitions of ten bands."""
+def kernel(batch: Batch, method: Any) -> Found:
+    """Shap's regression over all coalitions of ten bands."""
     shap = importlib.import_module("shap")
     numbers = bands(10)
     maps = []
@@ -121,9 +132,6 @@ def kernel(batch: Batch, estimator: str) -> Found:
         explainer = shap.KernelExplainer(values_of(batch, i, numbers), np.zeros((1, 10)))
         found = explainer.shap_values(np.ones((1, 10)), nsamples=2**10, l1_reg=False, silent=True)
         maps.append(torch.from_numpy(np.asarray(found).reshape(10))[numbers])
-    method: Any = methods.ExactShapley(numbers)
-    if estimator:
-        method = methods.KernelShap(estimator, features=numbers)
     return same(torch.stack(maps), method(batch) * sizes(numbers))
 
 
@@ -134,7 +142,7 @@ def captum_sampled(batch: Batch, name: str, method: Any) -> Found:
     explainer = getattr(attr, name)(batch.score.model)
 
     def one(i: int) -> Tensor:
-        more = {"n_samples": 400, "perturbations_per_eval": 400} if kernel else {"n_samples": 8}
+        more = {"n_samples": 200, "perturbations_per_eval": 200} if kernel else {"n_samples": 8}
         found: Tensor = explainer.attribute(
             batch.x[i : i + 1],
             batch.baseline[i : i + 1],
@@ -172,7 +180,7 @@ def owen(batch: Batch) -> Found:
                 present[player] = True
                 phi[player] += (table[tuple(present)] - before) / len(ways)
         maps.append(phi[numbers] / sizes(numbers))
-    return same(torch.stack(maps), methods.Shap("partition", 10000, numbers)(batch))
+    return same(torch.stack(maps), methods.Shap("partition", 1000, numbers)(batch))
 
 
 def orders(tree: list[tuple[int, int]], node: int, leaves: int) -> list[tuple[int, ...]]:
@@ -191,18 +199,23 @@ def ablation(batch: Batch) -> Found:
         batch.x, batch.baseline, batch.target, feature_mask=numbers[None]
     )
     ours = methods.FeatureAblation(features=numbers)(batch)
-    return same(theirs / sizes(numbers), ours, SINGLE, "Captum adds in float32")
+    return same(theirs / sizes(numbers), ours)
 
 
 def occlusion(batch: Batch, stride: int) -> Found:
     """Windows of 2 x 2."""
-    theirs = attr.Occlusion(batch.score.model).attribute(
-        batch.x,
-        sliding_window_shapes=(1, 2, 2),
-        strides=(1, stride, stride),
-        baselines=batch.baseline,
-        target=batch.target,
-    ).double() / 4
+    theirs = (
+        attr.Occlusion(batch.score.model)
+        .attribute(
+            batch.x,
+            sliding_window_shapes=(1, 2, 2),
+            strides=(1, stride, stride),
+            baselines=batch.baseline,
+            target=batch.target,
+        )
+        .double()
+        / 4
+    )
     ours = methods.Occlusion(2, stride)(batch)
     if stride == 2:
         return same(theirs, ours, SINGLE, "Captum adds in float32; its map is |W| times as large")
@@ -245,19 +258,20 @@ class Squares:
     def explained(self, seed: int) -> list[float]:
         """Weights of the 16 squares by the library."""
         lime_image = importlib.import_module("lime.lime_image")
-        generator = np.random.RandomState(seed)  # noqa: NPY002 - lime takes no other
-        found = lime_image.LimeImageExplainer(0.25, random_state=generator).explain_instance(
-            self.image,
-            self.predict,
-            labels=(0,),
-            top_labels=None,
-            num_features=16,
-            num_samples=1000,
-            batch_size=1000,
-            segmentation_fn=lambda _: self.segments,
-            random_seed=0,
-            progress_bar=False,
-        )
+        generator = np.random.RandomState(seed)
+        explainer = lime_image.LimeImageExplainer(0.25, random_state=generator)
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            found = explainer.explain_instance(
+                self.image,
+                self.predict,
+                labels=(0,),
+                top_labels=None,
+                num_features=16,
+                num_samples=1000,
+                batch_size=1000,
+                segmentation_fn=lambda _: self.segments,
+                random_seed=0,
+            )
         weights = dict(found.local_exp[0])
         return [weights[k] for k in range(16)]
 
@@ -266,7 +280,7 @@ def lime_masks() -> Found:
     """Our surrogate on the masks that the library draws."""
     squares = Squares()
     theirs = torch.tensor([squares.explained(0)])
-    masks = np.random.RandomState(0).randint(0, 2, 1000 * 16).reshape(1000, 16)  # noqa: NPY002
+    masks = np.random.RandomState(0).randint(0, 2, 1000 * 16).reshape(1000, 16)
     masks[0] = 1
     segments, image = squares.segments, squares.image
     means = np.stack([image[segments == s].mean(axis=0) for s in range(16)])[segments]

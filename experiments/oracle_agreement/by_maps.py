@@ -7,13 +7,14 @@ import importlib
 import io
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import timm
 import torch
 from captum import attr
 from scipy.stats import spearmanr
-from setting import EXACT, Comparison, Found, batch_of, colours, drawn, same
+from setting import EXACT, Comparison, Found, batch_of, colours, drawn, module_of, same
 from torch import Tensor, nn
 
 from igbench import methods
@@ -48,9 +49,21 @@ def comparisons(batch: Batch) -> list[Comparison]:
         ),
         row("guided_grad_cam", "Captum / cell", ON, partial(guided_grad_cam, batch)),
         *(
-            row(name, f"pytorch-grad-cam's {theirs}", on, partial(cam, own, layer, name))
+            row(name, f"pytorch-grad-cam's {theirs}", on, partial(cam, own, *at, name))
             for name, (theirs, _) in CAMS.items()
-            for on, own, layer in ((ON, batch, LAYER), ("CNN, maps of 8 x 8", flat, "1"))
+            for on, own, at in ((ON, batch, (LAYER, 2)), ("CNN, maps of 8 x 8", flat, ("1", 1)))
+        ),
+        row(
+            "grad_cam_plus_plus",
+            "pytorch-grad-cam's GradCAMPlusPlus",
+            "CNN, maps of 8 x 8, logits times 1000",
+            partial(cam, batch_of(same_size(1000), colours()), "1", 1, "grad_cam_plus_plus"),
+        ),
+        row(
+            "score_cam",
+            "pytorch-grad-cam's ScoreCAM, masks enlarged as ours",
+            ON,
+            partial(score_cam, batch),
         ),
         row("xrai", "saliency.XRAI, given segments and IG", "drawn images", xrai),
         row("attention_rollout", "formula, attention recomputed", "ViT", rollout),
@@ -59,15 +72,18 @@ def comparisons(batch: Batch) -> list[Comparison]:
     ]
 
 
-def same_size() -> nn.Module:
-    """A network whose feature maps have the size of the image."""
-    return drawn(
+def same_size(factor: float = 1.0) -> nn.Module:
+    """A network whose feature maps have the size of the image, with logits times a factor."""
+    net = drawn(
         nn.Sequential(
             nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Linear(384, 3),
         ),
         seed=2,
     )  # fmt: skip
+    with torch.no_grad():
+        net[-1].weight.mul_(factor)
+    return net
 
 
 def cell(batch: Batch) -> int:
@@ -77,7 +93,7 @@ def cell(batch: Batch) -> int:
 
 def layer_grad_cam(batch: Batch, cut: bool) -> Found:
     """Captum's map of the layer, interpolated by Captum."""
-    module = batch.score.model
+    module = module_of(batch)
     small = attr.LayerGradCam(module, module.get_submodule(LAYER)).attribute(
         batch.x, target=batch.target, relu_attributions=cut
     )
@@ -88,7 +104,7 @@ def layer_grad_cam(batch: Batch, cut: bool) -> Found:
 
 def guided_grad_cam(batch: Batch) -> Found:
     """Captum's product, with its interpolation set to bilinear."""
-    module = batch.score.model
+    module = module_of(batch)
     theirs = attr.GuidedGradCam(module, module.get_submodule(LAYER)).attribute(
         batch.x.clone().requires_grad_(), target=batch.target, interpolate_mode="bilinear"
     )
@@ -96,29 +112,34 @@ def guided_grad_cam(batch: Batch) -> Found:
 
 
 def scaled(maps: Tensor) -> Tensor:
-    """Maps (N, H, W), cut off at zero and scaled to [0, 1] each."""
+    """Maps (N, *F), cut off at zero and scaled to [0, 1] each."""
     flat = maps.relu().flatten(1)
     low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
     return ((flat - low) / (high - low)).view_as(maps)
 
 
-def cam(batch: Batch, layer: str, name: str) -> Found:
-    """Maps scaled to [0, 1], as the library returns them, and their rank correlation."""
+def cam(batch: Batch, layer: str, step: int, name: str) -> Found:
+    """Maps cut off, scaled and enlarged as the library does, and their rank correlation."""
     theirs = importlib.import_module("pytorch_grad_cam")
     targets = importlib.import_module("pytorch_grad_cam.utils.model_targets")
     class_name, method = CAMS[name]
-    module = batch.score.model
+    module = module_of(batch)
     assert batch.target is not None
     explainer = getattr(theirs, class_name)(
         model=module, target_layers=[module.get_submodule(layer)]
     )
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
         found = explainer(
-            batch.x, [targets.ClassifierOutputTarget(k) for k in batch.target.tolist()]
+            batch.x.clone().requires_grad_(),
+            [targets.ClassifierOutputTarget(k) for k in batch.target.tolist()],
         )
     explainer.activations_and_grads.release()
     a = torch.from_numpy(np.array(found)).double()
-    b = scaled(method(layer)(batch).sum(dim=1))
+    large = method(layer)(batch).sum(dim=1)
+    if name == "hires_cam":  # with a sign; the library cuts it off before it enlarges
+        each = method(layer, "nearest")(batch).sum(dim=1)[:, None, ::step, ::step]
+        large = nn.functional.interpolate(each.relu(), (8, 8), mode="bilinear")[:, 0]
+    b = scaled(large)
     ranks = [
         spearmanr(*(side[i].flatten().numpy().round(4) for side in (a, b))).statistic
         for i in range(len(batch))
@@ -129,10 +150,16 @@ def cam(batch: Batch, layer: str, name: str) -> Found:
     return Found("difference, scaled", float((a - b).abs().max()), SCALED, why)
 
 
+def score_cam(batch: Batch) -> Found:
+    """Score-CAM of the library without align_corners, which moves the places of its masks."""
+    enlarge = partial(nn.Upsample, mode="bilinear", align_corners=False)
+    with mock.patch.object(nn, "UpsamplingBilinear2d", enlarge):
+        return cam(batch, LAYER, 2, "score_cam")
+
+
 EXPLAINED = {
     "score_cam": "; its masks are enlarged with align_corners=True, ours without",
     "grad_cam_plus_plus": "; 1e-6 in its denominator",
-    "hires_cam": "; interpolated after the cut at zero, ours before",
 }
 """What sets maps of pytorch-grad-cam apart where they are."""
 
@@ -158,26 +185,30 @@ def xrai() -> Found:
         )
         maps.append([torch.from_numpy(side).double() for side in (theirs, grow(base, masks, 5))])
     theirs, ours = (torch.stack(side) for side in zip(*maps, strict=True))
-    return same(theirs, ours, 1e-6, "saliency adds in float32")
+    return same(theirs, ours)
 
 
 def vit(bare: bool = False) -> nn.Module:
     """A small vision transformer with drawn weights; bare, without biases and class token."""
-    sizes = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 24, "num_heads": 3}
-    own = {"class_token": False, "global_pool": "avg"} if bare else {}
+    own: dict[str, Any] = {"class_token": False, "global_pool": "avg"} if bare else {}
+    own |= {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 24, "num_heads": 3}
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        net = timm.create_model("vit_tiny_patch16_224", **sizes, num_classes=4, **own)
-        net = net.double().eval()
-        for block in net.blocks:  # far from uniform attention
-            nn.init.normal_(block.attn.qkv.weight, std=0.5)
-            block.attn.fused_attn = False
+        net = timm.create_model("vit_tiny_patch16_224", num_classes=4, **own).double().eval()
+        for layer in attention_of(net):  # far from uniform attention
+            nn.init.normal_(layer.qkv.weight, std=0.5)
+            layer.fused_attn = False
     if bare:
         with torch.no_grad():
             for name, p in net.named_parameters():
                 if "bias" in name or "pos_embed" in name:
                     p.zero_()
     return net
+
+
+def attention_of(net: Any) -> list[Any]:
+    """The attention layers of a transformer, the first one first."""
+    return [block.attn for block in net.blocks]
 
 
 def photos(net: nn.Module) -> Batch:
@@ -191,13 +222,14 @@ def rollout() -> Found:
     net = vit()
     batch, tokens = photos(net), []
     handles = [
-        b.attn.register_forward_pre_hook(lambda _m, a: tokens.append(a[0])) for b in net.blocks
+        layer.register_forward_pre_hook(lambda _m, a: tokens.append(a[0]))
+        for layer in attention_of(net)
     ]
     with torch.no_grad():
         net(batch.x)
         product = torch.eye(17, dtype=torch.float64)
-        for block, own in zip(net.blocks, tokens, strict=True):
-            q, k, _ = block.attn.qkv(own).view(2, 17, 3, 3, 8).permute(2, 0, 3, 1, 4)
+        for layer, own in zip(attention_of(net), tokens, strict=True):
+            q, k, _ = layer.qkv(own).view(2, 17, 3, 3, 8).permute(2, 0, 3, 1, 4)
             attention = (q @ k.transpose(2, 3) / 8**0.5).softmax(dim=-1).mean(dim=1)
             product = (torch.eye(17) + attention) / 2 @ product
     for handle in handles:
@@ -219,7 +251,7 @@ def chefer() -> Found:
         output.retain_grad()
         kept.append(output)
 
-    handles = [b.attn.attn_drop.register_forward_hook(keep) for b in net.blocks]
+    handles = [layer.attn_drop.register_forward_hook(keep) for layer in attention_of(net)]
     net(batch.x)[:, 1].sum().backward()
     for handle in handles:
         handle.remove()

@@ -36,8 +36,7 @@ ALONE = {
 }
 """Methods without anything independent beside them, and what stands in."""
 WEAK = {
-    "guided_ig": "the authors' library does not run with this numpy",
-    "blur_ig": "the authors' library takes another path; sums and closed forms stand in",
+    "blur_ig": "the authors' library, once its blur is replaced, to the error of its sum",
     "rise": "no library; enumeration, for cells of one pixel alone",
     "attention_rollout": "no library that is right for batches; the formula",
     "chefer": "no library that is right for batches; the formula",

@@ -11,16 +11,15 @@ from scipy import stats
 from torch import Tensor, nn
 
 from igbench.config import build, compose
-from igbench.core.batch import Batch
+from igbench.core.batch import Batch, Method
 from igbench.core.score import Score, frozen
-from igbench.methods import BaseMethod
 
 F64 = torch.float64
 EXACT = 1e-9
 """Largest relative difference that counts as rounding in float64; a model adds to it."""
 SINGLE = 1e-5
 """The same where a library computes in float32."""
-REPEATS = 40
+REPEATS = 20
 """Maps of each side for a comparison in standard errors."""
 CHANCE = 0.01
 """Chance that a comparison in standard errors fails although the expectations agree."""
@@ -118,6 +117,19 @@ def batch_of(model: nn.Module, x: Tensor, target: int = 1, baseline: Tensor | No
     return Batch(Score(model), x, start, torch.full((len(x),), target), ids)
 
 
+def target_of(batch: Batch, i: int, rows: int) -> Tensor:
+    """The class of a sample for some rows."""
+    one = batch.target_of(i)
+    assert one is not None
+    return one.expand(rows)
+
+
+def module_of(batch: Batch) -> nn.Module:
+    """The model of a batch, for libraries that hook its modules."""
+    assert isinstance(batch.score.model, nn.Module)
+    return batch.score.model
+
+
 def detached(maps: Any) -> Tensor:
     """Maps of a library as a float64 tensor."""
     return torch.as_tensor(maps).detach().to(F64)
@@ -149,7 +161,7 @@ def same_mean(theirs: Tensor, ours: Tensor, why: str = "Monte Carlo") -> Found:
     return Found("standard errors", float(value.max()), limit, why)
 
 
-def over_seeds(method: BaseMethod, batch: Batch, repeats: int = REPEATS) -> Tensor:
+def over_seeds(method: Method, batch: Batch, repeats: int = REPEATS) -> Tensor:
     """Maps of a method under other seeds, (R, N, *F)."""
     return torch.stack([method(replace(batch, seed=s)) for s in range(repeats)]).to(F64)
 
