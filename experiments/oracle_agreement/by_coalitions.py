@@ -22,6 +22,7 @@ from setting import (
     batch_of,
     colours,
     drawn,
+    of_shap,
     over_draws,
     over_seeds,
     same,
@@ -165,7 +166,6 @@ def captum_sampled(batch: Batch, name: str, method: Any) -> Found:
 
 def owen(batch: Batch) -> Found:
     """Owen values by all orders that keep the parts of the tree together."""
-    importlib.import_module("shap")
     numbers, maps = bands(8), []
     for i in range(len(batch)):
         own = game(numbers, batch, i)
@@ -180,7 +180,7 @@ def owen(batch: Batch) -> Found:
                 present[player] = True
                 phi[player] += (table[tuple(present)] - before) / len(ways)
         maps.append(phi[numbers] / sizes(numbers))
-    return same(torch.stack(maps), methods.Shap("partition", 1000, numbers)(batch))
+    return same(torch.stack(maps), of_shap("partition", 1000, numbers)(batch))
 
 
 def orders(tree: list[tuple[int, int]], node: int, leaves: int) -> list[tuple[int, ...]]:
@@ -218,7 +218,7 @@ def occlusion(batch: Batch, stride: int) -> Found:
     )
     ours = methods.Occlusion(2, stride)(batch)
     if stride == 2:
-        return same(theirs, ours, SINGLE, "Captum adds in float32; its map is |W| times as large")
+        return same(theirs, ours, SINGLE, "Captum adds in float32")
     inner = apart(theirs[..., 1:-1, 1:-1], ours[..., 1:-1, 1:-1])
     return same(
         theirs,

@@ -17,6 +17,7 @@ from setting import (
     colours,
     drawn,
     held,
+    of_shap,
     same,
 )
 from torch import Tensor, nn
@@ -83,7 +84,6 @@ def comparisons(batch: Batch, pool: Tensor) -> list[Comparison]:
     module, plain_net = batch.score.model, "CNN of ReLUs"
     row = Comparison
     deep_shap = methods.DeepShap(len(pool), lambda: pool)
-    shap_deep = methods.Shap("deep", references=len(pool), pool=lambda: pool)
     return [
         row("deep_lift", "Captum", ON, lambda: deep_lift("captum", batch)),
         row("deep_lift", "shap.DeepExplainer", ON, lambda: deep_lift("shap", batch)),
@@ -105,7 +105,9 @@ def comparisons(batch: Batch, pool: Tensor) -> list[Comparison]:
             "deep_shap",
             "shap.DeepExplainer",
             ON,
-            lambda: same(shap_deep(batch), deep_shap(batch)),
+            lambda: same(
+                of_shap("deep", references=len(pool), pool=lambda: pool)(batch), deep_shap(batch)
+            ),
         ),
         *(
             row(name, "Captum", on, partial(guided, name, own))
@@ -141,11 +143,11 @@ def deep_lift(library: str, batch: Batch) -> Found:
         explainer = attr.DeepLift(batch.score.model)
         theirs = explainer.attribute(batch.x, batch.baseline, target=batch.target).detach()
     else:
-        theirs = methods.Shap("deep")(batch)
+        theirs = of_shap("deep")(batch)
     gaps = [gap(phi, batch) for phi in (theirs, ours)]
     if gaps[0] > EXACT:
         why = "theirs is not complete"
-    missed = f"of f(x) - f(x'), its sum misses {gaps[0]:.1g}, ours {gaps[1]:.1g}"
+    missed = f"sums are off by {gaps[0]:.1g} times f(x) - f(x'), ours by {gaps[1]:.1g}"
     return same(theirs, ours, why=f"{why}; {missed}")
 
 

@@ -10,7 +10,6 @@ rows that say so.
 from __future__ import annotations
 
 import argparse
-import random
 import warnings
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import by_coalitions
 import by_gradient
 import by_maps
 import by_rules
-import numpy as np
 import pandas as pd
 from setting import digits, held
 
@@ -66,8 +64,6 @@ def main() -> None:
     parser.add_argument("--digits", type=int, default=4)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - lime and shap draw from it
     batch, pool = digits(options.digits)
     comparisons = [
         *by_gradient.comparisons(batch, pool),

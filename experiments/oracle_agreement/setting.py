@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from igbench import methods
 from igbench.config import build, compose
+from igbench.core import rng
 from igbench.core.batch import Batch, Method
 from igbench.core.score import Score, frozen
 
@@ -167,10 +170,15 @@ def over_seeds(method: Method, batch: Batch, repeats: int = REPEATS) -> Tensor:
 
 
 def over_draws(explain: Callable[[], Any], repeats: int = REPEATS) -> Tensor:
-    """Maps of a library that draws from the global generator, (R, N, *F)."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    """Maps of a library that draws from global generators, (R, N, *F)."""
+    with rng.global_state(0, "over draws", ""):
         return torch.stack([detached(explain()) for _ in range(repeats)])
+
+
+def of_shap(*arguments: Any, **more: Any) -> methods.Shap:
+    """An explainer of shap; raises ModuleNotFoundError where that is not installed."""
+    importlib.import_module("shap")
+    return methods.Shap(*arguments, **more)
 
 
 def held(batch: Batch) -> Any:
