@@ -106,9 +106,6 @@ def comparisons(batch: Batch, pool: Tensor) -> list[Comparison]:
                 over_seeds(pooled, few),
             ),
         ),
-                over_seeds(pooled, few),
-            ),
-        ),
         row(
             "gradient_shap",
             "Captum's GradientShap, noise 0.1",
