@@ -143,8 +143,8 @@ def rollout(layers: Sequence[Tensor], residual: float = 0.5) -> Tensor:
 
     >>> first = torch.tensor([[[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]])
     >>> last = torch.tensor([[[0.4, 0.6, 0.0], [0.3, 0.3, 0.4], [0.0, 0.5, 0.5]]])
-    >>> rollout([first, last])[0, 0].numpy().round(4).tolist()
-    [0.5550000071525574, 0.3275000154972076, 0.11749999970197678]
+    >>> rollout([first, last])[0, 0].numpy().astype(float).round(4).tolist()
+    [0.555, 0.3275, 0.1175]
     """
     one = torch.eye(layers[0].shape[-1]).to(layers[0])
     found = one.expand_as(layers[0])

@@ -35,7 +35,12 @@ def test_experiment_composes_and_changes_something(name):
     assert config["name"] == name
     said = yaml.safe_load((compose.FOLDER / "experiment" / f"{name}.yaml").read_text())
     # It may also say something of methods and metrics that are not chosen by default.
-    groups = {g: [*config[g], *said.get(g, {})] for g in ("method", "metric")}
+    files = {
+        g: [n for n in said.get(g, {}) if n in compose.choices(g)] for g in ("method", "metric")
+    }
+    groups = {
+        g: [n for n in [*config[g], *own] if n in compose.choices(g)] for g, own in files.items()
+    }
     chosen = [f"{g}=[{','.join(dict.fromkeys(names))}]" for g, names in groups.items()]
     config = compose.compose([f"experiment={name}", *chosen])
     assert included(said, config) == []

@@ -64,12 +64,13 @@ def hooks(model: nn.Module) -> int:
 # -- numbers of other methods ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("seen", "gap"), [(False, 1.0), (True, 0.0)])
-def test_deep_lift_that_does_not_see_an_activation(seen, gap):
+@pytest.mark.parametrize("seen", [False, True])
+def test_deep_lift_that_does_not_see_an_activation(seen):
     """Captum 1082: DeepLift is wrong where an activation is made in forward.
 
     f = relu(2 x - 1) at 1 and 0 is 1 and 0.  A rule that misses the ReLU gives its gradient, 2, so
-    completeness is off by |2 - 1| / 1; with the ReLU as a module it gives 1.
+    completeness is off by |2 - 1| / 1, and the map is refused; with the ReLU as a module it gives
+    1, and so does our own rule, wherever the ReLU is.
     """
 
     class Bend(nn.Module):
@@ -86,12 +87,17 @@ def test_deep_lift_that_does_not_see_an_activation(seen, gap):
     model = Bend().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Captum's, of its hooks
-        methods = {"DeepLift": captum.attr.DeepLift(model), "exact": "ig_exact"}
+        methods = {"DeepLift": captum.attr.DeepLift(model), "own": "deep_lift", "exact": "ig_exact"}
         found = igbench.evaluate(
             model, torch.ones(2, 1), methods=methods, metrics=["completeness"], batch_size=8
         )
-    assert scores(found)["DeepLift"] == pytest.approx([gap, gap], abs=1e-6)
+    assert scores(found)["own"] == pytest.approx([0.0, 0.0], abs=1e-6)
+    rows = found.frame[(found.frame.method == "DeepLift") & (found.frame.metric == "completeness")]
+    if not seen:
+        assert set(rows.status) == {"undefined"}
+        assert "use method deep_lift" in rows.reason.iloc[0]
     if seen:
+        assert scores(found)["DeepLift"] == pytest.approx([0.0, 0.0], abs=1e-6)
         assert scores(found)["exact"] == pytest.approx([0.0, 0.0], abs=1e-6)
 
 

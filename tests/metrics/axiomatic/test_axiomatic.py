@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import captum.attr
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -153,6 +154,13 @@ class TestInputInvariance:
         assert scored(InputInvariance(), photographs(), Random()).value.tolist() == [0, 0]
 
 
+def captums_guided_backprop(batch: Batch) -> Tensor:
+    """The rule of modules of nn.ReLU alone."""
+    explainer = captum.attr.GuidedBackprop(batch.score)
+    found: Tensor = explainer.attribute(batch.x, additional_forward_args=(batch.target,))
+    return found
+
+
 class TestImplementationInvariance:
     @pytest.mark.parametrize("rewrite", ["split", "bend", "both"])
     def test_functions_of_the_function(self, rewrite):
@@ -164,7 +172,7 @@ class TestImplementationInvariance:
     # Captum says that it hooks ReLU modules, which is what this method is.
     @pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")
     def test_rules_by_kind_of_layer_are_found_out(self):
-        guided = Captum("GuidedBackprop", "", "", "local", signed=True)
+        guided = CallableMethod(captums_guided_backprop, "local", per_batch=True)
         batch = photographs(smooth=False)
         # Without a ReLU module guided backpropagation is the gradient.
         bend = scored(ImplementationInvariance("bend"), batch, guided).value
