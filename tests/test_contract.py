@@ -54,20 +54,24 @@ def test_method_returns_a_finite_map_and_leaves_no_trace(config, name):
         assert float(values.min()) >= 0
 
 
-def splits() -> list[object]:
-    """Every method with every split; all but one split of the exact integral are slow."""
+TELLING = ("one by one", "shuffled shards")
+"""Splits that differ from the whole batch in both size and order, or in size most."""
+
+
+def splits(names: list[str]) -> list[object]:
+    """Every name with every split; `TELLING` ones are quick, but for the exact integral."""
     return [
         pytest.param(
             name,
             split,
-            marks=[pytest.mark.slow] if name == "ig_exact" and split != "backwards" else [],
+            marks=[] if split in TELLING and name != "ig_exact" else [pytest.mark.slow],
         )
-        for name in METHODS
+        for name in names
         for split in SPLITS
     ]
 
 
-@pytest.mark.parametrize(("name", "split"), splits())
+@pytest.mark.parametrize(("name", "split"), splits(METHODS))
 def test_method_does_not_depend_on_batching(config, name, split):
     b, m = batch_for(name), method(config, name)
     whole = m(b)
@@ -129,8 +133,7 @@ def test_what_a_metric_draws_is_in_its_standard_error(config, name, monkeypatch)
         assert bool(either[moved & known].all()), "another seed gives another number"
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("name", "split"), splits(METRICS))
 def test_metric_does_not_depend_on_batching(config, name, split):
     b, m = batch(), metric(config, name)
     maps = maps_for(b)
