@@ -5,7 +5,7 @@ same photographs with as many model rows or gradients; the library once as it co
 setting that was found fastest.  Turns are interleaved.  Writes methods.csv and methods.md, or
 gpu_methods.csv and gpu_methods.md on another device than the CPU, beside this file.
 
-    python experiments/speed/methods.py [--photographs 8] [--repeats 1] [--only NAME] [--device cpu]
+    python experiments/speed/methods.py [--photographs 8] [--masks 256] [--repeats 1] [--only NAME]
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from igbench import methods
 from igbench.config import build, compose
+from igbench.core import memory
 from igbench.core.batch import Batch, Method
 from igbench.core.players import players
 from igbench.core.score import Score, frozen
@@ -34,8 +35,6 @@ from igbench.core.score import Score, frozen
 HERE = Path(__file__).parent
 DRAWS = 20
 """Gradients of the sampled gradient methods, for each photograph."""
-MASKS = 256
-"""Model rows of the sampled perturbation methods, for each photograph."""
 ROWS = (4, 8, 16, 32)
 """Rows in a call of the libraries that are tried for their best setting."""
 
@@ -147,8 +146,8 @@ def gradient_cases(batch: Batch, module: nn.Module, layer: str) -> list[Case]:
     ]
 
 
-def perturbation_cases(batch: Batch, module: nn.Module) -> list[Case]:
-    """Methods of many forwards."""
+def perturbation_cases(batch: Batch, module: nn.Module, masks: int) -> list[Case]:
+    """Methods of many forwards: so many masks of each photograph where they are sampled."""
     x, target = batch.x, batch.target
     window = {"sliding_window_shapes": (3, 32, 32), "strides": (3, 16, 16), "target": target}
     occlusion = attr.Occlusion(module)
@@ -181,7 +180,7 @@ def perturbation_cases(batch: Batch, module: nn.Module) -> list[Case]:
         )
 
     count = max(players(None, batch, i).count for i in range(len(batch)))
-    orders = MASKS // count
+    orders = masks // count
     return [
         Case(
             "occlusion",
@@ -202,7 +201,7 @@ def perturbation_cases(batch: Batch, module: nn.Module) -> list[Case]:
             ablation(1),
             {f"perturbations_per_eval={n}": ablation(n) for n in ROWS},
         ),
-        case("kernel_shap", attr.KernelShap, methods.KernelShap(evaluations=MASKS), MASKS),
+        case("kernel_shap", attr.KernelShap, methods.KernelShap(evaluations=masks), masks),
         case(
             "shapley_sampling",
             attr.ShapleyValueSampling,
@@ -212,8 +211,8 @@ def perturbation_cases(batch: Batch, module: nn.Module) -> list[Case]:
         case(
             "lime",
             attr.Lime,
-            methods.Lime(samples=MASKS),
-            MASKS,
+            methods.Lime(samples=masks),
+            masks,
             interpretable_model=SkLearnLinearRegression(),
         ),
     ]
@@ -266,28 +265,37 @@ def main() -> None:
     """Time all cases and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--photographs", type=int, default=8)
+    parser.add_argument("--masks", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    memory.keep_freed()
     device = torch.device(options.device)
     batch, module, layer = load(options.photographs, device)
-    with frozen(module):
-        cases = gradient_cases(batch, module, layer) + perturbation_cases(batch, module)
-        chosen = [c for c in cases if not options.only or c.method in options.only]
-        seconds(lambda: methods.Saliency()(batch), device)
-        lines = [line(case, batch, options.repeats) for case in chosen]
-    table = pd.DataFrame(lines)
-    stem = HERE / ("methods" if device.type == "cpu" else "gpu_methods")
-    table.to_csv(stem.with_suffix(".csv"), index=False)
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     head = (
-        f"{options.photographs} photographs, {what}, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}, {batch.score.batch_size} rows in a call of ours; medians of "
-        f"{options.repeats}."
+        f"{options.photographs} photographs, {options.masks} masks, {what}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {batch.score.batch_size} "
+        f"rows in a call of ours; medians of {options.repeats}."
     )
+    lines = []
+    with frozen(module):
+        cases = gradient_cases(batch, module, layer)
+        cases += perturbation_cases(batch, module, options.masks)
+        seconds(lambda: methods.Saliency()(batch), device)
+        for case in cases:
+            if not options.only or case.method in options.only:
+                lines.append(line(case, batch, options.repeats))
+                write(lines, head, "methods" if device.type == "cpu" else "gpu_methods")
+
+
+def write(lines: list[dict[str, object]], head: str, stem: str) -> None:
+    """Write the table as far as it goes, so that an interrupted study keeps what it has."""
+    table = pd.DataFrame(lines)
+    table.to_csv(HERE / f"{stem}.csv", index=False)
     text = f"{head}\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n"
-    stem.with_suffix(".md").write_text(text, encoding="utf-8")
+    (HERE / f"{stem}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
