@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from igbench.core import callers
 from igbench.core.batch import Batch
 from igbench.core.features import Features, as_unit, resolve
 from igbench.errors import InputError, NotDefinedError
@@ -52,6 +53,19 @@ def players(features: str | Tensor | None, batch: Batch, i: int) -> Features:
     if isinstance(own, str) and own.partition(":")[0] == "superpixel":
         return superpixels(batch.x[i], segments_of(own))
     return resolve(own, shape)
+
+
+def said_of(features: object) -> str:
+    """The end of a title that names the players that were chosen; "" where none were.
+
+    >>> said_of("superpixel:16"), said_of(None), said_of(torch.tensor([0, 0, 1]))
+    (' on superpixel:16', '', ' on 2 features')
+    """
+    if features is None:
+        return ""
+    if isinstance(features, str):
+        return f" on {features}"
+    return f" on {int(callers.tensor('features', features).max()) + 1} features"
 
 
 def unit_of(shape: Sequence[int]) -> str:

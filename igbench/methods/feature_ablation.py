@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.core.players import said_of
 from igbench.methods.base import BaseMethod
 from igbench.methods.coalitions import game
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class FeatureAblation(BaseMethod):
     label = "Feature ablation"
     reference = "Zeiler, Fergus 2014, section 4.2"
     needs_gradient = False
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The definition that is kept on the record of every score."""
+        found = super().spec
+        return replace(found, title=found.title + said_of(self.features))
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the players do not fit the samples."""

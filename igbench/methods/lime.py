@@ -12,7 +12,7 @@ from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.core.features import Features
 from igbench.core.perturb import all_subsets
-from igbench.core.players import players
+from igbench.core.players import players, said_of
 from igbench.errors import (
     InputError,
     NotDefinedError,
@@ -115,6 +115,7 @@ class Lime(BaseMethod):
         own = self.settings
         kernel = f"cosine, width {own.width:g}" if own.kernel == "cosine" else "no kernel"
         title = f"LIME ({own.samples} samples, {kernel}, ridge {own.ridge:g}, {own.hidden})"
+        title += said_of(self.features)
         return MethodSpec(title, self.reference, self.kind, self.signed, needs_gradient=False)
 
     @property

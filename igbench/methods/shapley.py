@@ -6,7 +6,7 @@ v(S) is f of the sample with the features of S as they are and the others at the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Batch
+from igbench.core.players import said_of
 from igbench.errors import NotDefinedError, check_choice, check_whole
 from igbench.methods.base import BaseMethod
 from igbench.methods.coalitions import Game, evaluations_of, game
+from igbench.schema import MethodSpec
 from igbench.shapley import ESTIMATORS, Estimate, shapley_values
 
 MANY = 2000
@@ -33,6 +35,12 @@ class Coalitional(BaseMethod):
 
     needs_gradient = False
     features: str | Tensor | None
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The definition that is kept on the record of every score."""
+        found = super().spec
+        return replace(found, title=found.title + said_of(self.features))
 
     def plan(self, count: int) -> tuple[int, str]:
         """Number of evaluations and estimator for n players."""

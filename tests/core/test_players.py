@@ -11,6 +11,7 @@ from igbench.core.batch import Batch
 from igbench.core.players import players, superpixels
 from igbench.core.score import Score
 from igbench.errors import InputError
+from igbench.methods import ExactShapley, FeatureAblation, KernelShap, Lime, ShapleySampling
 
 
 def batch_of(x: torch.Tensor) -> Batch:
@@ -61,6 +62,13 @@ def test_superpixels_do_not_depend_on_the_normalisation_or_the_company():
     assert torch.equal(superpixels(x * 2 - 1).index, alone.index)
     pair = batch_of(torch.stack([torch.rand(3, 64, 64), x]))
     assert torch.equal(players("superpixel:50", pair, 1).index, alone.index)
+
+
+@pytest.mark.parametrize("cls", [ExactShapley, FeatureAblation, KernelShap, Lime, ShapleySampling])
+def test_the_players_that_were_chosen_are_on_the_record(cls):
+    plain = cls().spec.title
+    assert cls(features="superpixel:16").spec.title == f"{plain} on superpixel:16"
+    assert cls(features=torch.tensor([0, 1, 1])).spec.title == f"{plain} on 2 features"
 
 
 def test_numbers_of_the_batch_come_before_the_shape():
