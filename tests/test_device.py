@@ -143,7 +143,7 @@ LOOPS = {
     "sensitivity_n": {"subsets": (8, 32)},
     "faithfulness_correlation": {"subsets": (8, 32)},
     "faithfulness_estimate": {"features": ("patch:4", "patch:2")},
-    "monotonicity_correlation": {"draws": (1, 4)},
+    "monotonicity_correlation": {"draws": (2, 8)},
     "convergence_error": {"n_reference": (16, 64)},
     "deletion": {"step": (16, 4)},
     "insertion": {"step": (16, 4)},

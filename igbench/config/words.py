@@ -203,7 +203,9 @@ def _about(word: str, key: str, config: Mapping[str, Any]) -> str:
         return f"unknown key {key!r} in {word!r}; known: {', '.join(beside)}." + suggestion(
             last, beside
         )
-    return f"unknown key {key!r} in {word!r}.{suggestion(key, known) or suggestion(last, known)}"
+    # A known key behind a wrong group is nearer than keys that only look alike.
+    near = suggestion(last, known) if last in known else suggestion(key, known)
+    return f"unknown key {key!r} in {word!r}.{near or suggestion(last, known)}"
 
 
 def _keys(node: Mapping[Any, Any], prefix: str = "") -> list[str]:

@@ -58,7 +58,7 @@ def test_single_choices_compose(group):
 def test_default_is_the_offline_experiment():
     assert PLAIN["name"] == "imagenet_lite"
     assert PLAIN["limit"] >= 16
-    assert len(PLAIN["method"]) == 9
+    assert len(PLAIN["method"]) == 10
 
 
 def test_command_line_wins_over_the_experiment():
