@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,9 +11,29 @@ from torch import Tensor
 from igbench.core.batch import Batch
 from igbench.core.features import Features, on, spread, total
 from igbench.core.perturb import remove
-from igbench.core.players import players
+from igbench.core.players import players, said_of
 from igbench.core.score import Score
 from igbench.errors import InputError
+from igbench.methods.base import BaseMethod
+from igbench.schema import MethodSpec
+
+
+class PlayersMethod(BaseMethod):
+    """Base of methods that switch players of a sample; the title names those that were chosen.
+
+    Class attributes, beside those of `BaseMethod`:
+
+        features: The players, see `igbench.core.players.players`.
+    """
+
+    needs_gradient = False
+    features: str | Tensor | None
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The definition that is kept on the record of every score."""
+        found = super().spec
+        return replace(found, title=found.title + said_of(self.features))
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.core.players import said_of
-from igbench.methods.base import BaseMethod
-from igbench.methods.coalitions import game
-from igbench.schema import MethodSpec
+from igbench.methods.coalitions import PlayersMethod, game
 
 
 @dataclass(frozen=True)
-class FeatureAblation(BaseMethod):
+class FeatureAblation(PlayersMethod):
     """Change of the output without each player, spread evenly over its elements.
 
     phi_g = f(x) - f(x with x' on g).  The entries of a player sum to phi_g; all of them sum to
@@ -38,13 +35,6 @@ class FeatureAblation(BaseMethod):
 
     label = "Feature ablation"
     reference = "Zeiler, Fergus 2014, section 4.2"
-    needs_gradient = False
-
-    @property
-    def spec(self) -> MethodSpec:
-        """The definition that is kept on the record of every score."""
-        found = super().spec
-        return replace(found, title=found.title + said_of(self.features))
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the players do not fit the samples."""

@@ -12,7 +12,7 @@ from igbench.core import rng
 from igbench.core.batch import Batch
 from igbench.core.features import Features
 from igbench.core.perturb import all_subsets
-from igbench.core.players import players, said_of
+from igbench.core.players import players
 from igbench.errors import (
     InputError,
     NotDefinedError,
@@ -20,9 +20,7 @@ from igbench.errors import (
     check_positive,
     check_whole,
 )
-from igbench.methods.base import BaseMethod
-from igbench.methods.coalitions import Game, game
-from igbench.schema import MethodSpec
+from igbench.methods.coalitions import Game, PlayersMethod, game
 from igbench.surrogates.linear import KERNELS, Surrogate, likeness, surrogate
 
 MOST_ENUMERATED = 12
@@ -41,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Lime(BaseMethod):
+class Lime(PlayersMethod):
     """Weights of the linear surrogate of f around a sample (LIME), one for each player.
 
     w of argmin over (b, w) of sum_m k(z_m) (f(z_m) - b - w . z_m)^2 + `ridge` |w|^2 over masks z_m
@@ -90,7 +88,6 @@ class Lime(BaseMethod):
     preset: str | None = None
 
     reference = "Ribeiro, Singh, Guestrin 2016, eq. 1"
-    needs_gradient = False
 
     def __post_init__(self) -> None:
         check_whole("samples", self.samples, least=2)
@@ -110,13 +107,11 @@ class Lime(BaseMethod):
             )
 
     @property
-    def spec(self) -> MethodSpec:
-        """The definition that is kept on the record of every score."""
+    def label(self) -> str:  # type: ignore[override]
+        """Title, with the settings that hold."""
         own = self.settings
         kernel = f"cosine, width {own.width:g}" if own.kernel == "cosine" else "no kernel"
-        title = f"LIME ({own.samples} samples, {kernel}, ridge {own.ridge:g}, {own.hidden})"
-        title += said_of(self.features)
-        return MethodSpec(title, self.reference, self.kind, self.signed, needs_gradient=False)
+        return f"LIME ({own.samples} samples, {kernel}, ridge {own.ridge:g}, {own.hidden})"
 
     @property
     def settings(self) -> Lime:

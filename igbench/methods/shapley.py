@@ -6,7 +6,7 @@ v(S) is f of the sample with the features of S as they are and the others at the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,33 +14,16 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.batch import Batch
-from igbench.core.players import said_of
 from igbench.errors import NotDefinedError, check_choice, check_whole
-from igbench.methods.base import BaseMethod
-from igbench.methods.coalitions import Game, evaluations_of, game
-from igbench.schema import MethodSpec
+from igbench.methods.coalitions import Game, PlayersMethod, evaluations_of, game
 from igbench.shapley import ESTIMATORS, Estimate, shapley_values
 
 MANY = 2000
 """Features whose regression or orders still fit into memory."""
 
 
-class Coalitional(BaseMethod):
-    """Base of Shapley methods; a subclass is a frozen dataclass that defines `plan`.
-
-    Class attributes, beside those of `BaseMethod`:
-
-        features: The players, see `igbench.core.players.players`.
-    """
-
-    needs_gradient = False
-    features: str | Tensor | None
-
-    @property
-    def spec(self) -> MethodSpec:
-        """The definition that is kept on the record of every score."""
-        found = super().spec
-        return replace(found, title=found.title + said_of(self.features))
+class Coalitional(PlayersMethod):
+    """Base of Shapley methods; a subclass is a frozen dataclass that defines `plan`."""
 
     def plan(self, count: int) -> tuple[int, str]:
         """Number of evaluations and estimator for n players."""
