@@ -9,7 +9,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,13 +31,14 @@ MIN_SPEEDUP = 1.03
 MAX_ELEMENTS = 2**28
 """Largest number of input elements in one call, whatever the speed: 1 GiB in float32."""
 
-ROUNDS = 3
-"""How often each number of rows is timed, in turn, as machines have slow moments."""
+ROUNDS = 5
+"""How often all numbers of rows are timed, one after another: the machine's slow minutes slow all
+of them, so that only the numbers of one round are compared."""
 
 MIN_SECONDS = 0.05
 """Least seconds of each timing: short bursts are faster than what lasts."""
 
-LONG_CALL = 0.3
+LONG_CALL = 0.6
 """Seconds of a forward and a gradient that make what a call costs by itself small: beyond it,
 larger ones are not tried."""
 
@@ -53,11 +54,12 @@ def best_rows(
 ) -> int:
     """Rows per call at which a forward and a gradient together are fastest on this device.
 
-    1, 2, 4, ... rows are timed until two doublings in a row bring less than 3 %, a call takes long,
-    memory runs out, or a bound is reached; then all of them twice more, in turn.  The answer is the
-    smallest number whose median is within 3 % of the fastest.  It is kept in a file by weights,
-    device, dtype, shape, number of threads and whether freed memory is kept, so that later runs cut
-    their batches alike and give the same bits.
+    1, 2, 4, ... rows are tried until two doublings in a row bring less than 3 %, a call takes long,
+    memory runs out, or a bound is reached; then all of them are timed in five rounds.  The answer
+    is the smallest number within 3 % of the fastest, by the median over the rounds of the seconds
+    relative to the mean of the round.  It is kept in a file by weights, device, dtype, shape, number of
+    threads and whether freed memory is kept, so that later runs cut their batches alike and give
+    the same bits.
 
     Args:
         score: f.
@@ -84,26 +86,37 @@ def _search(score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], 
     kept = score.batch_size
     try:
         with frozen(score.model):
-            seconds = {rows: [first] for rows, first in _growing(score, x, target, clock)}
-            for _ in range(ROUNDS - 1):
+            seconds: dict[int, list[float]] = {n: [] for n in _growing(score, x, target, clock)}
+            for _ in range(ROUNDS):
                 for rows, found in seconds.items():
                     found.append(_seconds_per_row(score, x, target, rows, clock))
     finally:
         score.batch_size = kept
-    typical = {rows: statistics.median(found) for rows, found in seconds.items()}
+    return _smallest_fast(seconds)
+
+
+def _smallest_fast(seconds: Mapping[int, Sequence[float]]) -> int:
+    """Smallest number of rows within 3 % of the fastest, by seconds in each round."""
+    fit = {rows: found for rows, found in seconds.items() if math.isfinite(max(found))}
+    rounds = [statistics.geometric_mean(each) for each in zip(*fit.values(), strict=True)]
+    typical = {
+        rows: statistics.median(own / mean for own, mean in zip(found, rounds, strict=True))
+        for rows, found in fit.items()
+    }
     bound = MIN_SPEEDUP * min(typical.values())
-    return min(rows for rows, found in typical.items() if found <= bound)
+    return min(rows for rows, ratio in typical.items() if ratio <= bound)
 
 
 def _growing(
     score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], float]
-) -> Iterator[tuple[int, float]]:
-    """1, 2, 4, ... rows and the seconds for each, as long as more rows may be worth it."""
+) -> Iterator[int]:
+    """1, 2, 4, ... rows, as long as more may be worth it."""
     best, worse, rows = math.inf, 0, 1
     while rows <= MAX_ROWS and rows * x.numel() <= MAX_ELEMENTS and worse < 2:
         # Twice, as the first call of a size is slower: it takes new memory, and chooses kernels.
         found = min(_seconds_per_row(score, x, target, rows, clock) for _ in range(2))
-        yield rows, found
+        if math.isfinite(found):
+            yield rows
         if rows * found > LONG_CALL:
             return
         worse = 0 if MIN_SPEEDUP * found < best else worse + 1
