@@ -42,7 +42,7 @@ def elsewhere(
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-@pytest.mark.parametrize("launch", [None, elsewhere])
+@pytest.mark.parametrize("launch", [None, pytest.param(elsewhere, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("seeds", "status"), [("0,1", 0), ("-1,0", 2)])
 def test_every_run_is_made_and_the_worst_status_is_told(
     tmp_path, monkeypatch, launch, seeds, status

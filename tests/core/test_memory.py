@@ -58,6 +58,7 @@ def ask(script: str, *words: str, **environment: str) -> int:
     return int(found.stdout)
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_kept_memory_is_not_handed_out_again_page_by_page():
     pages = 48_000_000 // 4096

@@ -340,7 +340,8 @@ def group(number):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_while_a_load_hangs(tmp_path, workers):
     run = start(tmp_path, workers)
     wait_for(lambda: (tmp_path / "marker").exists() or run.poll() is not None)
@@ -355,6 +356,7 @@ def test_ctrl_c_while_a_load_hangs(tmp_path, workers):
     wait_for(lambda: not group(run.pid))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_processes_end_with_a_run_that_is_killed(tmp_path):
     run = start(tmp_path, 2)
@@ -365,7 +367,8 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path):
     wait_for(lambda: not group(run.pid))
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_with_a_load_that_hangs_finishes(tmp_path, workers):
     """And its process ends, although the load does not."""
     run = start(tmp_path, workers, "loading.timeout=1")

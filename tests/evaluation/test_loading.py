@@ -73,6 +73,7 @@ def test_a_view_is_sent_alone():
             assert ready.load(0).untyped_storage().nbytes() == 4 * 4
 
 
+@pytest.mark.slow
 def test_spawned_processes(monkeypatch):
     monkeypatch.setattr(loader_workers, "START", "spawn")
     given = source("digits", None)
