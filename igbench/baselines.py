@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from igbench.core import callers, rng
+from igbench.core.arguments import Checked
 from igbench.core.content import short_hash
 from igbench.core.dataset import Data
 from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
@@ -44,7 +45,7 @@ class Zero:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Checked):
     """Constant: x' = value everywhere, in the space of the model.
 
     >>> Constant(0.5)(torch.ones(1, 2), ["cat"], data=None, seed=0).tolist()
@@ -97,7 +98,7 @@ class ChannelMean:
 
 
 @dataclass(frozen=True)
-class Blur:
+class Blur(Checked):
     """Blur: x' = x convolved with a Gaussian over the pixels of each channel.
 
     Computed in float64 by `scipy.ndimage.gaussian_filter`: kernel cut at 4 sigma, edges mirrored.
@@ -109,6 +110,7 @@ class Blur:
     sigma: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("baseline.sigma", self.sigma)
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
@@ -120,7 +122,7 @@ class Blur:
 
 
 @dataclass(frozen=True)
-class UniformNoise:
+class UniformNoise(Checked):
     """Uniform noise: x' = least + (greatest - least) u, u uniform in [low, high), by element.
 
     The range of an image is that of each of its own channels; the range of other samples is that
@@ -135,6 +137,7 @@ class UniformNoise:
     high: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.low < self.high:
             raise InputError(
                 f"baseline.low is {self.low}, baseline.high {self.high}; low must be below high."
@@ -155,7 +158,7 @@ class UniformNoise:
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Checked):
     """Gaussian noise: x' = x + sigma e, with e standard normal for every element.
 
     It is not clipped to valid pixels.
@@ -167,6 +170,7 @@ class GaussianNoise:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("baseline.sigma", self.sigma)
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
@@ -223,7 +227,7 @@ class MaximumDistance:
 
 
 @dataclass(frozen=True)
-class DataDistribution:
+class DataDistribution(Checked):
     """Data distribution: x' = mean of a few of the data's reference samples, drawn for each sample.
 
     Drawn without replacement by (seed, sample id); with one of them x' is a real sample.
@@ -235,6 +239,7 @@ class DataDistribution:
     references: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("baseline.references", self.references)
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # records and report raise InputError too, and must not import torch
@@ -52,10 +54,9 @@ def check_choice(what: str, name: str, known: Sequence[str]) -> None:
     Traceback (most recent call last):
     igbench.errors.InputError: unknown rule 'lft'; known: left, right. Did you mean 'left'?
     """
-    if name not in known:
-        raise InputError(
-            f"unknown {what} {name!r}; known: {', '.join(known)}.{suggestion(name, known)}"
-        )
+    if not isinstance(name, str) or name not in known:
+        near = suggestion(str(name), known)
+        raise InputError(f"unknown {what} {name!r}; known: {', '.join(known)}.{near}")
 
 
 def printable(text: str) -> str:
@@ -165,16 +166,19 @@ def check_whole(what: str, value: object, least: int = 0) -> None:
     Traceback (most recent call last):
     igbench.errors.InputError: seed=1.5 must be a whole number of at least 0.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not value >= least:
         raise InputError(f"{what}={value!r} must be a whole number of at least {least}.")
 
 
 def check_positive(what: str, value: float) -> None:
-    """Raise `InputError` unless `value` is above zero.
+    """Raise `InputError` unless `value` is a finite number above zero.
 
     >>> check_positive("n_steps", 0)
     Traceback (most recent call last):
     igbench.errors.InputError: n_steps is 0; it must be above zero.
     """
-    if not value > 0:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not value > 0:
         raise InputError(f"{what} is {value}; it must be above zero.")
+    if value == math.inf:
+        raise InputError(f"{what} is {value}; it must be finite.")

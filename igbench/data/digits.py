@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from igbench.core import rng
+from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.errors import InputError, check_positive
@@ -72,6 +73,7 @@ def load_split() -> Digits:
     )
 
 
+@checked
 def digits(model: Model, *, limit: int | None) -> Data:
     """The held-out digits, (1, 8, 8) in [0, 1].
 

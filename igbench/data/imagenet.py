@@ -11,6 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data import images
@@ -22,6 +23,7 @@ WNID = re.compile(r"n[0-9]{8}")
 """A WordNet identifier, the name of an ImageNet class folder."""
 
 
+@checked
 def imagenet(
     model: Model,
     *,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from igbench.core import rng
+from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data.digits import digits
@@ -29,6 +30,7 @@ from igbench.errors import InputError, check_choice, check_positive, check_whole
 PLACES = 4
 
 
+@checked
 def mosaic(
     data: Data,
     *,
@@ -82,6 +84,7 @@ def mosaic(
     )
 
 
+@checked
 def mosaic_digits(
     model: Model, *, limit: int | None, targets: Literal[1, 2] = 2, seed: int = 0
 ) -> Data:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model, Preprocess
 from igbench.core.score import Score
@@ -19,6 +20,7 @@ from igbench.errors import InputError, SampleError, check_choice, one_line
 logger = logging.getLogger(__name__)
 
 
+@checked
 def photograph_grids(
     model: Model,
     *,

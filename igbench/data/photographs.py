@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data import images
@@ -15,6 +16,7 @@ PHOTOS = Path(__file__).parent / "photos"
 """The photographs of the package; authors, sources and licences are in its `credits.csv`."""
 
 
+@checked
 def photographs(
     model: Model, *, limit: int | None, path: str | None = None, masks: str | None = None
 ) -> Data:

@@ -93,11 +93,7 @@ def adaptive_integrated_gradients(
     Raises:
         InputError: A tolerance or bound out of range, shapes that differ.
     """
-    check_positive("tolerance", tolerance)
-    if max_steps < 2 * FIRST + 1:
-        raise InputError(
-            f"max_steps is {max_steps}; at least {2 * FIRST + 1} are needed to see a change."
-        )
+    check_bounds(tolerance, max_steps)
     line, n, device = Line(x, baseline), len(x), x.device
     rise = (score.evaluate(x, target) - score.evaluate(baseline, target)).double()
     plain, steep, result = (torch.zeros(x.shape, dtype=F64, device=device) for _ in range(3))
@@ -125,6 +121,23 @@ def adaptive_integrated_gradients(
         intervals *= 2
     converged = (gap <= tolerance) & (change <= tolerance)
     return Adaptive(result.to(x.dtype), gap, raw_gap, change, gradients, converged)
+
+
+def check_bounds(tolerance: float, max_steps: int) -> None:
+    """Raise unless these can be the bounds of a refinement.
+
+    Args:
+        tolerance: Bound on the error.
+        max_steps: Bound on the gradients.
+
+    Raises:
+        InputError: Names the one that cannot.
+    """
+    check_positive("tolerance", tolerance)
+    if max_steps < 2 * FIRST + 1:
+        raise InputError(
+            f"max_steps is {max_steps}; at least {2 * FIRST + 1} are needed to see a change."
+        )
 
 
 def _new_nodes(intervals: int) -> np.ndarray:

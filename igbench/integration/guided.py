@@ -53,13 +53,7 @@ def guided_integrated_gradients(
         InputError: Arguments out of range, shapes that differ, an output without gradient.
     """
     check_same_shape("the baseline", baseline, x)
-    check_positive("steps", steps)
-    check_choice("rule of guided_ig", rule, ("trapezoid", "left"))
-    if not (0 < fraction <= 1 and 0 <= max_dist <= 1):
-        raise InputError(
-            f"fraction is {fraction} and max_dist {max_dist}; fraction must be in (0, 1] and "
-            "max_dist in [0, 1]."
-        )
+    check_path(fraction, max_dist, steps, rule)
     start = baseline.flatten(1).double()
     way = x.flatten(1).double() - start
     mass = way.abs() / way.abs().sum(dim=1, keepdim=True).clamp_min(torch.finfo(way.dtype).tiny)
@@ -76,6 +70,27 @@ def guided_integrated_gradients(
     if rule == "trapezoid":
         total += (1 - share) * _gradients(score, x, target) * step
     return total.view(x.shape).to(x.dtype)
+
+
+def check_path(fraction: float, max_dist: float, steps: int, rule: str) -> None:
+    """Raise unless these are settings of a guided path, see `guided_integrated_gradients`.
+
+    Args:
+        fraction: Share of the features that move together.
+        max_dist: Largest lead or lag.
+        steps: Steps of the path.
+        rule: "trapezoid" or "left".
+
+    Raises:
+        InputError: Names the one that is not.
+    """
+    check_positive("steps", steps)
+    check_choice("rule of guided_ig", rule, ("trapezoid", "left"))
+    if not (0 < fraction <= 1 and 0 <= max_dist <= 1):
+        raise InputError(
+            f"fraction is {fraction} and max_dist {max_dist}; fraction must be in (0, 1] and "
+            "max_dist in [0, 1]."
+        )
 
 
 def advance(

@@ -12,6 +12,9 @@ from igbench.errors import InputError, check_choice
 NEAR = 0.1
 """Share of the path, next to the baseline, where the logarithmic rules put most nodes."""
 
+MOST_GAUSS = 4096
+"""Nodes of Gauss and Legendre at most: they are eigenvalues of a matrix with n x n entries."""
+
 _LEAST = {"trapezoid": 2, "simpson": 3, "clenshaw_curtis": 2, "captum_trapezoid": 2}
 
 
@@ -54,16 +57,38 @@ def nodes_and_weights(rule: str, n: int) -> Rule:
     >>> float(weights @ nodes**3)  # the integral of a^3, exactly
     0.25
     """
+    check_rule(rule, n)
+    nodes, weights = _TABLE[rule](n)
+    nodes.setflags(write=False)
+    weights.setflags(write=False)
+    return nodes, weights
+
+
+def check_rule(rule: str, n: int) -> None:
+    """Raise unless a rule exists for a number of nodes.
+
+    Args:
+        rule: One of `RULES`.
+        n: Number of nodes.
+
+    Raises:
+        InputError: Unknown rule, or a number of nodes that it does not have.
+
+    >>> check_rule("simpson", 4)
+    Traceback (most recent call last):
+    igbench.errors.InputError: n_steps is 4; Simpson's rule needs an odd number, say 5.
+    """
     check_choice("quadrature rule", rule, RULES)
     least = _LEAST.get(rule, 1)
     if n < least:
         raise InputError(f"n_steps is {n}; the rule {rule!r} needs at least {least}.")
     if rule == "simpson" and n % 2 == 0:
         raise InputError(f"n_steps is {n}; Simpson's rule needs an odd number, say {n + 1}.")
-    nodes, weights = _TABLE[rule](n)
-    nodes.setflags(write=False)
-    weights.setflags(write=False)
-    return nodes, weights
+    if rule == "gauss_legendre" and n > MOST_GAUSS:
+        raise InputError(
+            f"n_steps is {n}; the nodes of gauss_legendre are found for {MOST_GAUSS} at most; set "
+            "another rule, as middle."
+        )
 
 
 def _left(n: int) -> Rule:

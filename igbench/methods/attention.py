@@ -45,6 +45,7 @@ class AttentionRollout(BaseMethod):
     needs_gradient = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.residual < 1:
             raise InputError(f"residual is {self.residual}; it must be above 0 and below 1.")
 

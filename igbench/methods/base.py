@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from igbench.core import callers
+from igbench.core.arguments import Checked
 from igbench.core.batch import Batch, Method
 from igbench.core.content import ByContent
 from igbench.core.inference import full_precision
@@ -18,7 +19,7 @@ from igbench.errors import check_finite, check_whole
 from igbench.schema import MethodSpec
 
 
-class BaseMethod(ByContent):
+class BaseMethod(ByContent, Checked):
     """Metadata of a method; subclasses are frozen dataclasses that map a `Batch` to (N, *F).
 
     Class attributes, or fields where they depend on the object:

@@ -84,6 +84,7 @@ class BestFound(BaseMethod):
     explains_again: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("criterion", self.criterion, ("srg", "deletion", "insertion"))
         perturb.check_removal(self.scalar, self.occluder)
         check_whole("max_features", self.max_features, least=2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.errors import check_positive, check_whole
 from igbench.integration.blur_path import blur_path
 from igbench.integration.monotone import along
 from igbench.methods.base import BaseMethod
@@ -38,6 +39,12 @@ class BlurIG(BaseMethod):
 
     label = "Blur IG (sigma {sigma:g}, {steps} steps)"
     reference = "Xu, Venugopalan, Sundararajan 2020"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("sigma", self.sigma)
+        check_positive("pace", self.pace)
+        check_whole("steps", self.steps, least=1)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the inputs are no images."""

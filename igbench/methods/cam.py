@@ -30,6 +30,7 @@ class _Cam(BaseMethod):
     looks_inside = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("mode", self.mode, ("bilinear", "nearest"))
 
     def __call__(self, batch: Batch) -> Tensor:

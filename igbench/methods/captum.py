@@ -113,6 +113,7 @@ class Captum(BaseMethod):
     label = "{title}"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kind, signed = kind_of(self.attribution)
         known = {
             "title": f"captum.attr.{self.attribution}",

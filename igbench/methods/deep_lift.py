@@ -82,6 +82,7 @@ class DeepShap(BaseMethod):
     reference = "Lundberg, Lee 2017, section 4.2; Chen, Lundberg, Lee 2022"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("references", self.references, least=1)
 
     def __call__(self, batch: Batch) -> Tensor:

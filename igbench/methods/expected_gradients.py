@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.errors import NotDefinedError
+from igbench.errors import NotDefinedError, check_whole
 from igbench.integration.expected import expected_gradients
 from igbench.methods.base import BaseMethod
 
@@ -47,6 +47,11 @@ class ExpectedGradients(BaseMethod):
 
     label = "Expected Gradients ({references} references x {alphas})"
     reference = "Erion, Janizek, Sturmfels, Lundberg, Lee 2021"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("references", self.references, least=1)
+        check_whole("alphas", self.alphas, least=1)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where there is no pool."""

@@ -48,6 +48,7 @@ class GradientShap(BaseMethod):
     reference = "Lundberg, Lee 2017; Erion et al. 2021"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("draws", self.draws, least=1)
         if not self.noise >= 0:
             raise InputError(f"noise is {self.noise}; it must be a standard deviation, 0 or above.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.integration.guided import guided_integrated_gradients
+from igbench.integration.guided import check_path, guided_integrated_gradients
 from igbench.methods.base import BaseMethod
 
 
@@ -43,6 +43,10 @@ class GuidedIG(BaseMethod):
 
     label = "Guided IG (fraction {fraction:g}, distance {max_dist:g}, {steps} steps, {rule})"
     reference = "Kapishnikov et al. 2021"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_path(self.fraction, self.max_dist, self.steps, self.rule)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

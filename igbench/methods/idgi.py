@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.errors import check_whole
 from igbench.integration.idgi import important_direction
 from igbench.methods.base import BaseMethod
 
@@ -35,6 +36,10 @@ class IDGI(BaseMethod):
 
     label = "IDGI ({steps} steps)"
     reference = "Yang, Wang, Bilgic 2023"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("steps", self.steps, least=1)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
-from igbench.integration.adaptive import adaptive_integrated_gradients
+from igbench.integration.adaptive import adaptive_integrated_gradients, check_bounds
 from igbench.methods.base import BaseMethod
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,10 @@ class AdaptiveIntegratedGradients(BaseMethod):
 
     label = "Integrated Gradients (to {tolerance:g}, at most {max_steps} steps)"
     reference = "Sundararajan, Taly, Yan 2017, eq. 1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self.tolerance, self.max_steps)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -12,6 +12,7 @@ from igbench.core.batch import Batch
 from igbench.core.dataset import Data
 from igbench.errors import InputError, check_baseline_differs
 from igbench.integration.integrate import integrated_gradients
+from igbench.integration.quadrature import check_rule
 from igbench.methods.base import BaseMethod
 from igbench.schema import MethodSpec
 
@@ -42,11 +43,13 @@ class AveragedIG(BaseMethod):
     reference = "Sturmfels, Lundberg, Lee 2020"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.baselines:
             raise InputError("ig_averaged needs at least one baseline.")
         for name in self.baselines:
             if isinstance(name, str):
                 references.named(name)
+        check_rule(self.rule, self.n_steps)
 
     @property
     def spec(self) -> MethodSpec:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.errors import check_whole
 from igbench.integration.exact import exact_integrated_gradients
 from igbench.methods.base import BaseMethod
 
@@ -37,6 +38,10 @@ class ExactIntegratedGradients(BaseMethod):
     label = "Integrated Gradients (exact, piecewise linear)"
     reference = "Sotoudeh, Thakur 2019"
     role = "oracle"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("max_pieces", self.max_pieces, least=1)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the network is not piecewise linear."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from igbench.core.batch import Batch
 from igbench.integration.integrate import integrated_gradients
+from igbench.integration.quadrature import check_rule
 from igbench.methods.base import BaseMethod
 
 
@@ -37,6 +38,10 @@ class IntegratedGradients(BaseMethod):
 
     label = "Integrated Gradients ({rule}, {n_steps} steps)"
     reference = "Sundararajan, Taly, Yan 2017, eq. 1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rule(self.rule, self.n_steps)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -90,6 +90,7 @@ class Lime(PlayersMethod):
     reference = "Ribeiro, Singh, Guestrin 2016, eq. 1"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("samples", self.samples, least=2)
         check_choice("kernel", self.kernel, KERNELS)
         check_choice("hidden", self.hidden, ("baseline", "mean"))

@@ -95,6 +95,7 @@ class LRP(BaseMethod):
     reference = "Bach et al. 2015; Montavon et al. 2019"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("preset", self.preset, PRESETS)
         for name in ("epsilon", "gamma"):
             value = getattr(self, name)

@@ -50,6 +50,7 @@ class Occlusion(BaseMethod):
     needs_gradient = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for what, given in (("window", self.window), ("stride", self.stride)):
             if given is not None:
                 check_sizes(what, given)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.errors import check_whole
 from igbench.integration.monotone import Curve, Power, along
 from igbench.methods.base import BaseMethod
 
@@ -48,6 +49,10 @@ class PathIG(BaseMethod):
 
     label = "{title} ({steps} steps)"
     reference = "Friedman 2004; Sundararajan, Taly, Yan 2017, section 4"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("steps", self.steps, least=1)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

@@ -59,6 +59,7 @@ class Rise(BaseMethod):
     needs_gradient = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("cells", self.cells, least=1)
         check_whole("samples", self.samples, least=2)
         if not 0 < self.p < 1:

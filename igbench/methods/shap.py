@@ -88,6 +88,7 @@ class Shap(BaseMethod):
     reference = "Lundberg, Lee 2017"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("explainer", self.explainer, tuple(TITLES))
         check_whole("references", self.references)
         if self.draws is not None:

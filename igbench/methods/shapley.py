@@ -99,6 +99,7 @@ class ExactShapley(Coalitional):
     reference = "Shapley 1953; Sundararajan, Najmi 2020"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("most", self.most, least=1)
         check_choice("most", str(self.most), [str(n) for n in range(1, 25)])
 
@@ -161,6 +162,7 @@ class KernelShap(Coalitional):
     reference = "Lundberg, Lee 2017, theorem 2; Musco, Witter 2025"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("estimator", self.estimator, ESTIMATORS)
         evaluations_of(self.evaluations, 1)
 
@@ -205,6 +207,7 @@ class ShapleySampling(Coalitional):
     reference = "Castro et al. 2009; Mitchell et al. 2022"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         evaluations_of(self.evaluations, 1)
 
     def plan(self, count: int) -> tuple[int, str]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.errors import check_positive, check_whole
 from igbench.integration.expected import smooth_integrated_gradients
+from igbench.integration.quadrature import check_rule
 from igbench.methods.base import BaseMethod
 
 
@@ -33,6 +35,12 @@ class SmoothIG(BaseMethod):
 
     label = "SmoothGrad of IG ({draws} draws x {n_steps} steps, noise {noise:g})"
     reference = "Smilkov et al. 2017, on Sundararajan, Taly, Yan 2017"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("draws", self.draws, least=1)
+        check_positive("noise", self.noise)
+        check_rule(self.rule, self.n_steps)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""

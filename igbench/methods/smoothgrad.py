@@ -20,6 +20,7 @@ class _Noisy(BaseMethod):
     kind = "local"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("draws", self.draws, least=1)
         check_positive("noise", self.noise)
 

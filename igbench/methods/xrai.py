@@ -56,7 +56,8 @@ class Xrai(BaseMethod):
     reference = "Kapishnikov, Bolukbasi, Viegas, Terry 2019"
 
     def __post_init__(self) -> None:
-        AveragedIG(self.baselines)  # which checks them
+        super().__post_init__()
+        AveragedIG(self.baselines, self.rule, self.n_steps)  # which checks them
         if not self.scales:
             raise InputError("xrai needs at least one scale of segments.")
         for scale in self.scales:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from igbench.core import callers
 from igbench.core.active import restrict, restrict_features, restrict_maps
+from igbench.core.arguments import Checked
 from igbench.core.batch import Attribution, Batch, Measurement, Method, concatenate, mismatch
 from igbench.core.content import ByContent
 from igbench.core.features import Features, as_unit, resolve
@@ -48,7 +49,7 @@ Kind = Literal["global", "local"]
 REASON_FLAT_MAP = "the map is flat, so it ranks nothing"
 
 
-class BaseMetric(ByContent):
+class BaseMetric(ByContent, Checked):
     """Base class of metrics; subclasses are frozen dataclasses.
 
     A subclass defines the metadata and `measure`, and `observe` where a part of the model work is

@@ -59,6 +59,7 @@ class Masked(BaseMetric):
         return f"{self.label} ({self.part} part)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("part", self.part, ("positive", "absolute"))
         if self.masks is None and self.data is not None and self.data.mask is None:
             raise InputError(

@@ -96,6 +96,7 @@ class Quantus(BaseMetric):
     family: Family = field(default="", repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("repeats", self.repeats)
 
     @property

@@ -178,6 +178,7 @@ class EffectiveComplexity(Magnitudes):
         return f"Effective complexity (features above {self.threshold:g} of the largest)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.threshold < 1:
             raise InputError(
                 f"threshold is {self.threshold}; it is relative to the largest magnitude, so it "

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core import rng
+from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.data.digits import Digits, load_split
 from igbench.errors import InputError
@@ -95,6 +96,7 @@ class DigitsResNet(nn.Module):
         return out
 
 
+@checked
 def digits_resnet(*, cache_dir: str | None = None) -> Model:
     """The small ResNet for `data=digits`, trained in some seconds at first use.
 

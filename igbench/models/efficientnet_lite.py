@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+from igbench.core.arguments import checked
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError
 from igbench.models import weights
@@ -24,6 +25,7 @@ MARGIN = 32
 """The short side is resized to the input's side plus this many pixels, then cropped."""
 
 
+@checked
 def efficientnet_lite(*, variant: Literal[0, 1, 2] = 0) -> Model:
     """EfficientNet-Lite with its ImageNet-1k weights, offline.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.errors import InputError, typed_line
 from igbench.models import labels, own
@@ -43,6 +44,7 @@ class Program(nn.Module):
         return self
 
 
+@checked
 def exported(
     *,
     path: str | None = None,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from igbench.core.arguments import checked
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, one_line
 from igbench.models import labels
@@ -21,6 +22,7 @@ INTERPOLATIONS: dict[object, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3
 """Pillow's numbers of filters, as `resample` has them."""
 
 
+@checked
 def hf_image(
     *,
     path: str | None = None,

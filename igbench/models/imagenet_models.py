@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.errors import InputError, check_choice
 from igbench.models.timm_models import timm_model
@@ -15,6 +16,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 """Files of a folder of weights, in the order of the look-up."""
 
 
+@checked
 def imagenet_model(*, arch: str = "torchvision/resnet50", weights: str | None = None) -> Model:
     """An image classifier of torchvision or timm, by "LIBRARY/ARCH".
 

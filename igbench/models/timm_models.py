@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+from igbench.core.arguments import checked
 from igbench.core.layers import auto_layer
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, one_line, suggestion
@@ -21,6 +22,7 @@ from igbench.models import weights as weights_files
 INSTEAD = "use model=torch_module model.factory=timm.create_model with your own preprocessing"
 
 
+@checked
 def timm_model(
     *,
     arch: str = "vit_tiny_patch16_224",

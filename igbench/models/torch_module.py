@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from igbench.core.arguments import checked
 from igbench.core.layers import auto_layer
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, typed_line
@@ -19,6 +20,7 @@ from igbench.models import weights as weights_files
 from igbench.models.exported import Program
 
 
+@checked
 def torch_module(
     *,
     factory: Callable[..., Any] | None = None,

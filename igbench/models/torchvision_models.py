@@ -23,6 +23,7 @@ from torchvision.models import (
     list_models,
 )
 
+from igbench.core.arguments import checked
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, check_choice, suggestion
 from igbench.models import labels
@@ -62,6 +63,7 @@ TASKS = {
 """What models other than image classifiers are, by their package in `torchvision.models`."""
 
 
+@checked
 def torchvision_model(
     *,
     arch: str = "resnet50",

@@ -73,6 +73,7 @@ class ConvergenceError(BaseMetric):
         return f"Convergence error (relative L1 distance to IG with {self.n_reference} steps)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("n_reference", self.n_reference)
 
     @property

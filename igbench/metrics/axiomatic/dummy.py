@@ -103,6 +103,7 @@ class Dummy(BaseMetric):
         return REASONS[self.mode]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("mode", self.mode, tuple(REASONS))
         check_positive("draws", self.draws)
         check_positive("repeats", self.repeats)

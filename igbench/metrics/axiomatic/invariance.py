@@ -86,6 +86,7 @@ class ImplementationInvariance(BaseMetric):
         return f"Implementation invariance (relative L1 gap, {how[self.rewrite]})"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("rewrite", self.rewrite, ("split", "bend", "both"))
 
     @property
@@ -259,6 +260,7 @@ class InputInvariance(BaseMetric):
         return f"Input invariance (relative L1 gap, shift {self.shift:g}, baseline {along})"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.shift == 0 or not math.isfinite(self.shift):
             raise InputError(f"shift is {self.shift}; it must be another number than zero.")
 

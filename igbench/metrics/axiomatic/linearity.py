@@ -67,6 +67,7 @@ class Linearity(BaseMetric):
     repeats: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("repeats", self.repeats)
         if self.a == 0 or not math.isfinite(self.a):
             raise InputError(f"a is {self.a}; linearity needs a weight of f other than zero.")

@@ -92,6 +92,7 @@ class SensitivityN(BaseMetric):
         return f"Sensitivity-n, Ancona 2018, faithfulness ({self.subsets} subsets)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         sizes = tuple(self.n) if isinstance(self.n, Sequence) else (self.n,)
         sizes = feature_units.check_shares(sizes, "set sizes n")
         if self.subsets != "all" and self.subsets < 3:
@@ -277,6 +278,7 @@ class FaithfulnessCorrelation(BaseMetric):
         return f"Faithfulness correlation ({self.subsets} sets of {self.n:g})"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._sets()
 
     def _sets(self) -> SensitivityN:

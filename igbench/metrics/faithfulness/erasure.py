@@ -92,6 +92,7 @@ class Erasure(BaseMetric):
         return f"{self.label} (mean over {shares} of the features, {self.occluder} occluder)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
         check_positive("tie_orders", self.tie_orders)
         perturb.check_removal(self.scalar, self.occluder)

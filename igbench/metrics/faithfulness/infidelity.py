@@ -99,6 +99,7 @@ class Infidelity(BaseMetric):
         return own or (AS_DATA if self.features is None else describe_unit(self.features))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.draws == "all" and self.perturbation is None:
             object.__setattr__(self, "perturbation", "subset")
         if self.perturbation is not None:

@@ -99,6 +99,7 @@ class Information(BaseMetric):
         return f"{self.label} (area{'' if self.normalise else ', not normalised'})"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("repeats", self.repeats)
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
         levels = (0.0, *self.thresholds, 1.0)

@@ -82,6 +82,7 @@ class MonotonicityCorrelation(BaseMetric):
         return f"Monotonicity correlation ({how})"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("fill", self.fill, ("uniform", "baseline"))
         if self.fill == "uniform" and self.draws < 2:
             raise InputError(

@@ -80,6 +80,7 @@ class Removal(BaseMetric):
         return self.scalar or "score"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("step", self.step)
         check_positive("tie_orders", self.tie_orders)
         feature_units.check_shares((self.step,), "step")

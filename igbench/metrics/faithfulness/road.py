@@ -133,6 +133,7 @@ class Road(BaseMetric):
         return self.scalar or "probability"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
         check_choice("order", self.order, tuple(TITLES))
         check_choice("scalar", self.tracked, ("probability", "accuracy", "logit", "score"))

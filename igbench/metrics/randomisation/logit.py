@@ -85,6 +85,7 @@ class RandomLogit(BaseMetric):
         return "pixel" if self.similarity == "ssim" else super().unit
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("classes", self.classes)
         self.compare()
 

@@ -119,6 +119,7 @@ class Mprt(BaseMetric):
         return "pixel" if self.similarity == "ssim" else super().unit
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("repeats", self.repeats)
         check_choice("order", self.order, tuple(ORDERS))
         check_choice("init", self.init, ("scale", "torch"))
@@ -365,6 +366,7 @@ class EfficientMprt(BaseMetric):
         return f"Efficient MPRT (rise of the entropy, {self.bins} bins)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("repeats", self.repeats)
         check_choice("init", self.init, ("scale", "torch"))
         if self.bins < 2:

@@ -123,6 +123,7 @@ class BaselineSensitivity(BaseMetric):
         return REASONS[self.statistic]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("repeats", self.repeats)
         check_choice("statistic", self.statistic, tuple(TITLES))
         if self.among is None:

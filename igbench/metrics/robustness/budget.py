@@ -107,6 +107,7 @@ class MaxSensitivityN(BaseMetric):
         return f"n-feature max-sensitivity, robustness (n = {budget}; {how}; grows with draws)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("mode", self.mode, ("noise", "ablate"))
         sizes_given = self.n if isinstance(self.n, Sequence) else (self.n,)
         object.__setattr__(self, "n", feature_units.check_shares(sizes_given, "n"))

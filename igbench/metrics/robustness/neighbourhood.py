@@ -54,6 +54,7 @@ class Neighbourhood(BaseMetric):
     noise: Literal["uniform", "extremes"] = "uniform"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("radius", self.radius)
         check_positive("draws", self.draws)
         check_choice("ball", self.ball, ("linf", "l2"))

@@ -67,6 +67,7 @@ class SeedVariance(BaseMetric):
     seeds: int = 3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("seeds", self.seeds, least=1)
 
     @property

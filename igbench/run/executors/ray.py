@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from igbench.core import memory
+from igbench.core.arguments import Checked
 from igbench.errors import InputError, check_positive
 from igbench.evaluation.experiment import Advance
 from igbench.run import checkpoint
@@ -72,7 +73,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Ray:
+class Ray(Checked):
     """Evaluate shards in many processes, which must share the folder of results.
 
     A worker that dies, for lack of memory for example, is restarted and repeats its shard.  A shard
@@ -95,6 +96,7 @@ class Ray:
 
     def __post_init__(self) -> None:
         """Check the numbers of workers and threads."""
+        super().__post_init__()
         for name in ("workers", "threads"):
             if getattr(self, name) is not None:
                 check_positive(f"executor.{name}", getattr(self, name))

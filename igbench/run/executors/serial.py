@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from igbench.core.arguments import Checked
 from igbench.errors import check_positive
 from igbench.evaluation.experiment import Advance
 from igbench.run import checkpoint
@@ -13,7 +14,7 @@ from igbench.run.executors.base import Work
 
 
 @dataclass(frozen=True)
-class Serial:
+class Serial(Checked):
     """Evaluate shards one after the other in this process.
 
     Args:
@@ -24,6 +25,7 @@ class Serial:
 
     def __post_init__(self) -> None:
         """Check the number of threads."""
+        super().__post_init__()
         if self.threads is not None:
             check_positive("executor.threads", self.threads)
 
