@@ -26,6 +26,9 @@ from igbench.core.content import short_hash
 from igbench.core.dataset import Data
 from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
 
+MOST_BLUR = 10_000
+"""Largest standard deviation of a blur in pixels; its kernel has eight times as many."""
+
 
 class Baseline(Protocol):
     """Protocol of baselines: any function of this signature will do."""
@@ -112,6 +115,8 @@ class Blur(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("baseline.sigma", self.sigma)
+        if self.sigma > MOST_BLUR:
+            raise InputError(f"baseline.sigma is {self.sigma}; it must be at most {MOST_BLUR}.")
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""

@@ -23,7 +23,9 @@ from torch import Tensor
 from igbench.errors import InputError, check_choice, one_line
 
 MOST = 10_000_000
-"""Largest whole number among the arguments of methods and metrics: no count gets near it."""
+"""Largest whole number that an argument may be: no count of samples, rows or steps gets near."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest number that an argument may be: models compute in float32."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,7 +79,7 @@ def check_argument(name: str, value: Any, hint: Any, default: Any = None) -> Non
     """Raise unless a value is what an annotation says.
 
     Truth values are no numbers, and 5.0 is no whole number; those of NumPy count as their own.
-    Numbers are finite, unless the default is not.
+    Numbers are those of float32, unless the default is infinite.
 
     Args:
         name: Of the argument.
@@ -150,10 +152,8 @@ def _is_whole(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond the range of float
-        return False
+    most = MOST if isinstance(value, Integral) else LARGEST
+    return bool(abs(value) <= most)  # not for NaN
 
 
 def _is_array(value: Any) -> bool:
@@ -173,7 +173,7 @@ _WORDS: dict[Any, str] = {
     NoneType: "null",
     bool: "true or false",
     int: "a whole number",
-    float: "a finite number",
+    float: "a finite number (of float32)",
     str: "a text of one line",
     Tensor: "an array",
 }
@@ -183,7 +183,7 @@ def describe(hint: Any) -> str:
     """What an annotation asks for, in words.
 
     >>> describe(int | None), describe(Sequence[float]), describe(Literal["a", 1])
-    ('a whole number, or null', 'a list, each a finite number', "one of 'a', 1")
+    ('a whole number, or null', 'a list, each a finite number (of float32)', "one of 'a', 1")
     """
     return ", or ".join(dict.fromkeys(_words(member) for member in _members(hint)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +42,44 @@ def as_unit(features: Any) -> str | Tensor:
     return features if isinstance(features, str) else callers.tensor("features", features)
 
 
-def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
+_UNIT = re.compile(r"element|pixel|patch:([1-9][0-9]{0,5})")
+_PLAYERS = re.compile(r"superpixel(:([2-9]|[1-9][0-9]{1,5}))?")
+
+
+def check_unit(features: Any, *, players: bool) -> None:
+    """Raise unless this may be a unit of samples of some shape; None is decided later.
+
+    Args:
+        features: A name or feature numbers, see `resolve`.
+        players: Whether superpixels are among the names.
+
+    Raises:
+        InputError: An unknown name, or an array of something else than whole numbers.
+
+    >>> check_unit("pixel", players=False)
+    >>> check_unit("patch", players=False)
+    Traceback (most recent call last):
+    igbench.errors.InputError: features 'patch' are unknown; use 'element', 'pixel', 'patch:P' \
+or an integer tensor.
+    """
+    if features is None:
+        return
+    found = as_unit(features)
+    if isinstance(found, Tensor):
+        if found.is_floating_point() or found.dtype == torch.bool or not found.numel():
+            raise InputError(
+                f"features have shape {tuple(found.shape)} and type {found.dtype}; expected "
+                "integers, one for each element of a sample."
+            )
+    elif not (_UNIT.fullmatch(found) or (players and _PLAYERS.fullmatch(found))):
+        more = ", 'superpixel:S'" if players else ""
+        raise InputError(
+            f"features {found!r} are unknown; use 'element', 'pixel', 'patch:P'{more} or an "
+            "integer tensor."
+        )
+
+
+def resolve(spec: Any, shape: tuple[int, ...]) -> Features:
     """The features of samples of one shape.
 
     Args:
@@ -49,7 +87,7 @@ def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
             with the channels on the first axis: pixels of images (C, H, W), time steps of series
             (C, T), voxels of volumes and videos; a plain vector has one channel), "patch:P"
             (squares of P x P pixels, channels together; smaller ones at the border), or an integer
-            tensor (*F) of feature numbers 0..G-1.
+            array (*F) of feature numbers 0..G-1.
         shape: *F; images are (C, H, W).
 
     Raises:
@@ -60,6 +98,7 @@ def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
     >>> resolve("pixel", (2, 3)).index.tolist()
     [[0, 1, 2], [0, 1, 2]]
     """
+    spec = as_unit(spec)
     if isinstance(spec, Tensor):
         return _explicit(spec, shape)
     elements = torch.arange(torch.Size(shape).numel()).view(shape)
@@ -67,8 +106,9 @@ def resolve(spec: str | Tensor, shape: tuple[int, ...]) -> Features:
         return Features(spec, elements, elements.numel())
     if spec == "pixel":
         return Features(spec, elements[:1].expand(shape), elements[0].numel())
-    if spec.startswith("patch:") and spec[6:].isdigit() and int(spec[6:]) > 0 and len(shape) == 3:
-        return _patches(spec, int(spec[6:]), shape)
+    patch = _UNIT.fullmatch(spec)
+    if patch and patch[1] and len(shape) == 3:
+        return _patches(spec, int(patch[1]), shape)
     raise NotDefinedError(
         f"features {spec!r} do not fit samples of shape {shape}; use 'element', 'pixel' (all "
         "channels of a position), 'patch:P' (images) or an integer tensor of that shape."
@@ -140,7 +180,7 @@ def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[floa
     (0.1, 3)
     """
     found = tuple(shares)
-    if not found or any(s <= 0 or (s >= 1 and s != int(s)) for s in found):
+    if not found or any(not s > 0 or (s >= 1 and s != int(s)) for s in found):
         raise InputError(
             f"{what} = {list(found)} does not fit; it must be above zero: fractions of the "
             "features below 1, or whole numbers of features."

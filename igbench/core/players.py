@@ -92,7 +92,7 @@ def segments_of(unit: str) -> int:
     (100, 50)
     """
     number = unit.partition(":")[2] or str(SEGMENTS)
-    if not number.isdigit() or int(number) < 2:
+    if not number.isdecimal() or int(number) < 2:
         raise InputError(
             f"features {unit!r} are unknown; use 'superpixel' or 'superpixel:S', about S segments."
         )

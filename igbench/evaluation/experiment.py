@@ -18,7 +18,7 @@ from igbench.core.inference import InferenceOptions
 from igbench.core.model import Model
 from igbench.core.probe import Outputs
 from igbench.core.score import Output, Score
-from igbench.errors import InputError
+from igbench.errors import InputError, NotDefinedError
 from igbench.evaluation import loading
 from igbench.evaluation.loading import Loading
 from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
@@ -98,6 +98,7 @@ class Experiment:
         shape = self.data.shape
         fitted = {name: _fitted(m, shape, self.outputs) for name, m in self.metrics.items()}
         object.__setattr__(self, "metrics", fitted)
+        check_fit(self)
 
     def batches(self) -> list[range]:
         """Positions of the samples of each batch: fixed by the plan, not by who runs it."""
@@ -143,6 +144,35 @@ def _fitted(metric: Metric, shape: Sequence[int], outputs: Outputs | None) -> Me
     """A metric with the parameters that depend on samples and outputs filled in."""
     known = metric if outputs is None else metric.for_outputs(outputs)
     return known.for_shape(shape)
+
+
+def check_fit(experiment: Experiment) -> None:
+    """Raise if an argument of a method or metric does not fit model or samples.
+
+    Methods and metrics without meaning for such samples stay: the rows say so.  Where elements of
+    samples take no part, each sample has its own number of them, which decides in the run.
+
+    Raises:
+        InputError: Names the method or metric, and the argument.
+    """
+    shape, data = tuple(experiment.data.shape), experiment.data
+    if data.active is not None:
+        return
+    for group, parts, against in (
+        ("method", experiment.methods, experiment.model.module),
+        ("metric", experiment.metrics, data.features),
+    ):
+        for name, part in parts.items():
+            try:
+                getattr(part, "check_fit", _any)(against, shape)
+            except NotDefinedError:
+                continue
+            except InputError as error:
+                raise InputError(f"{group}.{name}: {error}") from error
+
+
+def _any(against: object, shape: object) -> None:
+    """The check of methods and metrics of users without one."""
 
 
 WITHOUT_GRADIENT = ("occlusion", "random")

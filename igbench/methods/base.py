@@ -11,6 +11,7 @@ from igbench.core import callers
 from igbench.core.arguments import Checked
 from igbench.core.batch import Batch, Method
 from igbench.core.content import ByContent
+from igbench.core.features import check_unit, resolve
 from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
 from igbench.core.probe import check_target, probe
@@ -37,6 +38,32 @@ class BaseMethod(ByContent, Checked):
     role: Literal["method", "oracle", "control", "ceiling"] = "method"
     needs_gradient: bool = True
     looks_inside: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check every argument.
+
+        Raises:
+            InputError: One has another type than its annotation, or names unknown features.
+        """
+        super().__post_init__()
+        check_unit(getattr(self, "features", None), players=True)
+
+    def check_fit(self, model: object, shape: tuple[int, ...]) -> None:
+        """Raise, before any sample is explained, if an argument does not fit model or samples.
+
+        Args:
+            model: The model.
+            shape: *F, the shape of a sample.
+
+        Raises:
+            InputError: Names the argument.
+            NotDefinedError: The method has no meaning for such samples.
+        """
+        features = getattr(self, "features", None)
+        if isinstance(features, str) and features.startswith("superpixel"):
+            return
+        if features is not None:
+            resolve(features, shape)
 
     @property
     def spec(self) -> MethodSpec:

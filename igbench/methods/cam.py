@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.batch import Batch
-from igbench.core.layers import AUTO, as_maps, image_layer, kept_output
+from igbench.core.layers import AUTO, as_maps, check_layer, image_layer, kept_output
 from igbench.errors import InputError, NotDefinedError, check_choice
 from igbench.methods.base import BaseMethod
 from igbench.methods.guided_backprop import GuidedBackprop
@@ -32,6 +32,11 @@ class _Cam(BaseMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("mode", self.mode, ("bilinear", "nearest"))
+
+    def check_fit(self, model: object, shape: tuple[int, ...]) -> None:
+        """Raise if the model has no layer of that name."""
+        if self.layer not in ("", AUTO) and isinstance(model, nn.Module):
+            check_layer(model, self.layer)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F).

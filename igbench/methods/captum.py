@@ -115,6 +115,8 @@ class Captum(BaseMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         kind, signed = kind_of(self.attribution)
+        if kind is None:
+            attribution_class(self.attribution)
         known = {
             "title": f"captum.attr.{self.attribution}",
             "reference": "captum.attr",
@@ -129,6 +131,17 @@ class Captum(BaseMethod):
                 f"captum.attr.{self.attribution} may return contributions or sensitivities; say "
                 "which: kind=global or kind=local."
             )
+
+    def check_fit(self, model: object, shape: tuple[int, ...]) -> None:
+        """Raise on arguments that the class of Captum does not take."""
+        own = attribution_class(self.attribution)
+        known = inspect.signature(own.attribute).parameters
+        for name in [] if self.noise_tunnel else self.arguments:
+            if name not in known:
+                raise InputError(
+                    f"captum.attr.{self.attribution}.attribute has no argument {name!r}; known: "
+                    f"{', '.join(k for k in known if k != 'self')}.{suggestion(name, known)}"
+                )
 
     @property
     def spec(self) -> MethodSpec:
@@ -254,10 +267,13 @@ def attribution_class(name: str) -> Any:
         InputError: Captum has no such class.
     """
     module = importlib.import_module("captum.attr")
-    if not hasattr(module, name):
+    found = getattr(module, name, None)
+    if not inspect.isclass(found) or not hasattr(found, "attribute"):
         near = suggestion(name, dir(module))
-        raise InputError(f"captum.attr has no class {name!r}; see dir(captum.attr).{near}")
-    return getattr(module, name)
+        raise InputError(
+            f"captum.attr has no attribution class {name!r}; see dir(captum.attr).{near}"
+        )
+    return found
 
 
 def tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:

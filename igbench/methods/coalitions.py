@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -137,10 +138,10 @@ def evaluations_of(budget: int | str, count: int) -> int:
     >>> evaluations_of("40n", 50), evaluations_of(500, 50)
     (2000, 500)
     """
-    if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
-        return budget
+    if isinstance(budget, Integral) and not isinstance(budget, bool) and budget > 0:
+        return int(budget)
     text = budget.removesuffix("n") if isinstance(budget, str) else ""
-    if text != budget and text.isdigit() and int(text) > 0:
+    if text != budget and text.isdecimal() and int(text) > 0:
         return int(text) * count
     raise InputError(
         f"evaluations={budget!r} must be a whole number above zero, or one for each player, as in "

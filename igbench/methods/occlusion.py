@@ -55,6 +55,10 @@ class Occlusion(BaseMethod):
             if given is not None:
                 check_sizes(what, given)
 
+    def check_fit(self, model: object, shape: tuple[int, ...]) -> None:
+        """Raise if the windows do not fit the samples."""
+        windows_of(shape, self.window, self.stride)
+
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the window does not fit the samples."""
         windows = windows_of(batch.x.shape[1:], self.window, self.stride)

@@ -59,7 +59,7 @@ class Xrai(BaseMethod):
         super().__post_init__()
         AveragedIG(self.baselines, self.rule, self.n_steps)  # which checks them
         if not self.scales:
-            raise InputError("xrai needs at least one scale of segments.")
+            raise InputError("xrai needs at least one scale of segments; scales is empty.")
         for scale in self.scales:
             check_positive("scales", scale)
 

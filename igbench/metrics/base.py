@@ -25,7 +25,7 @@ from igbench.core.active import restrict, restrict_features, restrict_maps
 from igbench.core.arguments import Checked
 from igbench.core.batch import Attribution, Batch, Measurement, Method, concatenate, mismatch
 from igbench.core.content import ByContent
-from igbench.core.features import Features, as_unit, resolve
+from igbench.core.features import Features, as_unit, check_unit, counts_of, resolve
 from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
 from igbench.core.probe import Outputs, check_target, probe
@@ -88,6 +88,36 @@ class BaseMetric(ByContent, Checked):
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {}
     image_defaults: ClassVar[Mapping[str, Any]] = {}
     other_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        """Check every argument.
+
+        Raises:
+            InputError: One has another type than its annotation, or names unknown features.
+        """
+        super().__post_init__()
+        check_unit(getattr(self, "features", None), players=False)
+
+    def check_fit(self, features: str, shape: tuple[int, ...]) -> None:
+        """Raise, before any sample is scored, if a parameter does not fit the samples.
+
+        Args:
+            features: Unit of the data.
+            shape: *F, the shape of a sample.
+
+        Raises:
+            InputError: Names the parameter.
+            NotDefinedError: The metric has no meaning for such samples.
+        """
+        fitted = self.for_shape(shape)
+        if not hasattr(fitted, "features"):
+            return
+        chosen = getattr(fitted, "features", None)
+        own = resolve(features if chosen is None else chosen, shape)
+        for name in ("n", "fractions"):
+            shares = getattr(fitted, name, ())
+            if shares:
+                counts_of(shares if isinstance(shares, Sequence) else (shares,), own.count, name)
 
     @property
     def entry_name(self) -> str:

@@ -99,6 +99,13 @@ class Quantus(BaseMetric):
         super().__post_init__()
         check_positive("repeats", self.repeats)
 
+        if not self.low < self.high:
+            raise InputError(f"low is {self.low}, high {self.high}; low must be below high.")
+
+    def check_fit(self, features: str, shape: tuple[int, ...]) -> None:
+        """Raise if Quantus has no such class, or refuses its arguments."""
+        self._metric(math.prod(shape), np.zeros(math.prod(shape)))
+
     @property
     def spec(self) -> MetricSpec:
         """Definition from the fields."""
@@ -155,7 +162,8 @@ class Quantus(BaseMetric):
                 batch.metric_seed, f"quantus.{self.metric}", batch.sample_ids[i]
             ) as moved,
         ):
-            metric = self._metric(batch, i)
+            start = as_array(batch.baseline[i]).reshape(-1)
+            metric = self._metric(batch.x[i].numel(), start)
             known = inspect.signature(metric.__call__).parameters
             try:
                 found = metric(**{k: v for k, v in call.items() if k in known})
@@ -164,13 +172,12 @@ class Quantus(BaseMetric):
             drew = moved()
         return self._number(found), drew
 
-    def _metric(self, batch: Batch, i: int) -> Any:
+    def _metric(self, elements: int, baseline: np.ndarray) -> Any:
         target = metric_class(self.metric)
-        elements = batch.x[i].numel()
         own: dict[str, Any] = {k: _listed(v) for k, v in self.arguments.items()}
         own |= {k: max(1, round(v * elements)) for k, v in self.fractions.items()}
         if self.fill == "baseline":
-            own["perturb_func"] = to_baseline(as_array(batch.baseline[i]).reshape(-1))
+            own["perturb_func"] = to_baseline(baseline)
         fixed = {"disable_warnings": True, "display_progressbar": False, "return_aggregate": False}
         try:
             return target(**{**fixed, **own})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -190,7 +191,8 @@ def _half(sides: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
 def _sizes(what: str, given: int | Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """One number for each axis."""
     check_sizes(what, given)
-    if isinstance(given, int):
+    if isinstance(given, Integral):
+        given = int(given)
         return (given,) if len(shape) == 1 else (shape[0], *[given] * (len(shape) - 1))
     if len(given) != len(shape):
         raise InputError(
@@ -207,5 +209,7 @@ def check_sizes(what: str, given: object) -> None:
     Traceback (most recent call last):
     igbench.errors.InputError: window=2.5 must be a whole number of at least 1.
     """
+    if isinstance(given, list | tuple) and not given:
+        raise InputError(f"{what}={given} has no number; give one for each axis, or one for all.")
     for number in given if isinstance(given, list | tuple) else [given]:
         check_whole(what, number, least=1)

@@ -149,7 +149,7 @@ class Infidelity(BaseMetric):
         ).double()
 
     def _noise(self, batch: Batch, i: int) -> Tensor:
-        assert isinstance(self.draws, int)
+        assert not isinstance(self.draws, str)
         g = rng.generator(batch.metric_seed, "infidelity", batch.sample_ids[i])
         shape = (self.draws, *batch.x.shape[1:])
         return self.scale * torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
@@ -160,7 +160,7 @@ class Infidelity(BaseMetric):
         if self.perturbation == "square":
             if len(shape) != 3:
                 raise NotDefinedError(f"square removal needs images, not samples of shape {shape}.")
-            assert isinstance(self.draws, int)
+            assert not isinstance(self.draws, str)
             short = min(shape[1:])
             low, high = (max(1, round(side * short)) for side in self.sides)
             pixels = feature_units.resolve("pixel", shape)
