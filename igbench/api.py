@@ -33,6 +33,7 @@ from igbench.data.given import given as given_data
 from igbench.data.masks import with_given
 from igbench.errors import InputError, SampleError, check_choice, check_whole
 from igbench.evaluation import loading, loop
+from igbench.evaluation.definitions import check_methods
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
@@ -341,6 +342,7 @@ def _experiment(
     if layer is None and any(_looks_into_a_layer(item) for item in items.values()):
         wrapped = with_cam_layer(wrapped, x[:1].to(device, dtype))
     chosen = _methods(items, wrapped, source, layer)
+    check_methods(chosen)
     classes = _target(target, len(source))
     labels = torch.tensor([v for v in source.labels if v is not None], dtype=torch.int64)
     explained = target == "label" if isinstance(data, Data) else True

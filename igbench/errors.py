@@ -166,7 +166,7 @@ def check_whole(what: str, value: object, least: int = 0) -> None:
     Traceback (most recent call last):
     igbench.errors.InputError: seed=1.5 must be a whole number of at least 0.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or not value >= least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
         raise InputError(f"{what}={value!r} must be a whole number of at least {least}.")
 
 

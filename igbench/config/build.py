@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -24,9 +25,10 @@ from igbench.core.layers import AUTO, with_cam_layer
 from igbench.core.model import Model
 from igbench.core.probe import Outputs
 from igbench.core.score import Score
-from igbench.errors import InputError, check_choice, suggestion, typed_line
+from igbench.errors import InputError, check_choice, one_line, suggestion, typed_line
 from igbench.evaluation import isolation, loading
 from igbench.evaluation.batch_size import best_rows
+from igbench.evaluation.definitions import check_data, check_methods
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
@@ -61,6 +63,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         name: construct(_with_layer(node, model), f"method.{name}", data=data, pool=data.reference)
         for name, node in config["method"].items()
     }
+    check_methods(methods)
     outputs = _outputs(config, model, data, samples, device, methods)
     return Experiment(
         name=str(config["name"]),
@@ -100,7 +103,13 @@ def model_and_data(config: Mapping[str, Any], device: torch.device) -> tuple[Mod
     limit = _whole(config, "limit", least=1, optional=True)
     check_choice("dtype", config["dtype"], tuple(DTYPES))
     model: Model = construct(config["model"], "model")
+    if not isinstance(model, Model):
+        raise InputError(
+            f"model: {config['model']['_target_']} returned {type(model).__name__}; it must return "
+            "an igbench Model."
+        )
     data: Data = construct(config["data"], "data", model=model, limit=limit)
+    check_data(data)
     if len(data) == 0:
         raise InputError(f"the data set {data.name!r} has no samples.")
     return replace(
@@ -145,20 +154,60 @@ def construct(node: Any, where: str, **extra: Any) -> Any:
             f"{where} has no _target_, the dotted name of the class or function to call."
         )
     target = locate(str(node["_target_"]), where)
+    if not callable(target):
+        raise InputError(f"{where}._target_={node['_target_']} is no class or function.")
+    known = _parameters(target, where)
+    arguments = _arguments(node, where, [k for k in known if k not in extra], known)
+    arguments |= {k: v for k, v in extra.items() if k in known}
+    try:
+        return target(**arguments)
+    except InputError as error:
+        raise _about(error, where) from error
+    except OSError:
+        raise
+    except TypeError as error:
+        raise InputError(f"{where}: {one_line(error)}") from error
+    except isolation.CAUGHT as error:  # whatever a target of the user's raises
+        raise InputError(
+            f"{where}: calling {node['_target_']} raised {typed_line(error)}."
+        ) from error
+
+
+def _arguments(
+    node: Mapping[str, Any], where: str, shown: Sequence[str], known: Sequence[str]
+) -> dict[str, Any]:
+    """The keys of a node as arguments of its target."""
     arguments = {str(k): _fixed(v) for k, v in node.items() if k != "_target_"}
-    known = list(inspect.signature(target).parameters)
     for name in arguments:
         if name not in known:
-            shown = ", ".join(k for k in known if k not in extra)
             raise InputError(
-                f"unknown key '{where}.{name}'; known: {shown}.{suggestion(name, known)}"
+                f"unknown key '{where}.{name}'; known: {', '.join(shown)}.{suggestion(name, known)}"
             )
     if isinstance(arguments.get("factory"), str):
         arguments["factory"] = users_function(arguments["factory"], f"{where}.factory")
+    return arguments
+
+
+def _about(error: InputError, where: str) -> InputError:
+    """An error of a part, with the entry in front unless it names it."""
+    group, _, name = where.partition(".")
+    if group not in NAMED or (name or group) in str(error):
+        return error
+    return type(error)(f"{where}: {error}")
+
+
+NAMED = ("method", "metric", "baseline", "executor")
+"""Groups whose errors get the name of the entry in front."""
+
+
+def _parameters(target: Callable[..., Any], where: str) -> list[str]:
+    """Names of what a target takes."""
     try:
-        return target(**arguments, **{k: v for k, v in extra.items() if k in known})
-    except TypeError as error:
-        raise InputError(f"{where}: {error}") from error
+        return list(inspect.signature(target).parameters)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}._target_ cannot be called by name: {one_line(error)}.") from (
+            error
+        )
 
 
 def _fixed(value: Any) -> Any:
@@ -184,6 +233,11 @@ def locate(name: str, where: str) -> Any:
         InputError: It cannot be imported.
     """
     module, _, attribute = name.rpartition(".")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(
+            f"{where}._target_={name} is of Python itself, which makes no {where.partition('.')[0]}"
+            "; name a class or function of igbench or of your own module."
+        )
     for old, public in _PUBLIC.items():
         if module.startswith(f"igbench.{old}."):
             found = getattr(importlib.import_module(public), attribute, None)
@@ -191,8 +245,10 @@ def locate(name: str, where: str) -> Any:
                 return found
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{where}._target_ {name!r} cannot be imported: {error}") from error
+    except isolation.CAUGHT as error:  # whatever a module of the user's raises
+        raise InputError(
+            f"{where}._target_ {name!r} cannot be imported: {one_line(error)}"
+        ) from error
 
 
 def users_function(name: str, where: str) -> Callable[..., Any]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from igbench.config import folders, words
 from igbench.config.folders import FOLDER, GROUPS, choices
-from igbench.errors import InputError
+from igbench.config.values import check_values
+from igbench.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from igbench.config import search_path
 
@@ -53,6 +55,10 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
                 plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
             except (HydraException, OmegaConfBaseException, LookupError) as error:
                 raise InputError(explain(error, overrides)) from error
+            except (YAMLError, UnicodeDecodeError, OSError, ValueError, RecursionError) as error:
+                raise InputError(f"a configuration file cannot be read: {one_line(error)}.") from (
+                    error
+                )
     finally:
         GlobalHydra.instance().clear()
     plain = complete(plain)
@@ -136,6 +142,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     """
     _check_global(config)
     words.check_keys(config)
+    check_values(config)
     words.check_nodes(config)
     return selected(config)
 
@@ -270,6 +277,18 @@ def _check_choices(overrides: Sequence[str]) -> None:
                 _check_choice(group, name)
 
 
-def _check_choice(group: str, name: str) -> None:
-    if folders.FOLDER not in folders.file(group, name).parents:
-        folders.node(group, name)  # files of the user may have any content
+def _check_choice(group: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> None:
+    """Raise on a choice without a file, or with one of the user's that is no configuration.
+
+    Hydra reads the files of a defaults list by itself, so those are looked at too.
+    """
+    if (group, name) in seen or folders.FOLDER in folders.file(group, name).parents:
+        return
+    content = folders.node(group, name)
+    listed = content.get("defaults") if group not in folders.LISTS else None
+    for entry in listed if isinstance(listed, list) else []:
+        for key, value in entry.items() if isinstance(entry, Mapping) else []:
+            other = str(key).split()[-1].partition("@")[0].lstrip("/")
+            for choice in value if isinstance(value, list) else [value]:
+                if other in GROUPS and isinstance(choice, str):
+                    _check_choice(other, choice, seen | {(group, name)})

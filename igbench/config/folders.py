@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, one_line, suggestion
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +114,7 @@ def node(group: str, name: str) -> dict[str, Any]:
         InputError: There is no such file, it is not YAML, or it lacks the name.
     """
     path = file(group, name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}.") from (
-            error
-        )
+    content = read(path)
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
@@ -132,6 +127,61 @@ def node(group: str, name: str) -> dict[str, Any]:
             "_target_ and its arguments."
         )
     return dict(content[name])
+
+
+MOST_BYTES = 1_000_000
+"""Size of a configuration file at most."""
+MOST_VALUES = 100_000
+"""Keys and values of a configuration file at most, where aliases count as often as they are used.
+"""
+
+
+class _Strict(yaml.SafeLoader):
+    """The safe loader of PyYAML, which would take the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Keys and values, each key once."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.YAMLError(f"the key {key!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> Any:
+    """What a YAML file holds; plain values alone, whatever else is in it.
+
+    Args:
+        path: A file.
+
+    Raises:
+        InputError: It is no regular file, too large, not UTF-8, no YAML, has a key twice, a tag
+            that makes objects, or aliases that grow without bound.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
+        if path.stat().st_size > MOST_BYTES:
+            raise OSError(f"it has more than {MOST_BYTES:,} bytes")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Strict)
+        _check_size(content)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {one_line(error)}.") from error
+    return content
+
+
+def _check_size(content: Any) -> None:
+    """Raise on more values than a configuration has, counting what aliases repeat."""
+    waiting, count = [content], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values, or an alias of itself")
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _checked(folder: Path) -> Path:

@@ -134,7 +134,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: Names it, and the nearest that exists.
     """
-    for key in config:
+    for key in map(str, config):
         if key not in keys() and key != "hydra" and not key.startswith("_"):
             raise InputError(
                 f"unknown key {key!r}, which nothing would read.{suggestion(key, keys())} A key "

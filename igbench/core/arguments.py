@@ -16,16 +16,14 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from igbench.errors import InputError, check_choice, one_line
 
 MOST = 10_000_000
 """Largest whole number that an argument may be: no count of samples, rows or steps gets near."""
-LARGEST = float(np.finfo(np.float32).max)
-"""Largest number that an argument may be: models compute in float32."""
+LARGEST = 3.4028234663852886e38
+"""Largest number that an argument may be, the largest of float32, in which models compute."""
+SEEDS = 2**63 - 1
+"""Largest seed."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +40,7 @@ class Checked:
         Raises:
             InputError: One has another type than its annotation.
         """
-        hints = _hints(type(self))
+        hints = _hints(type(self))  # type: ignore[arg-type]
         for field in fields(self):  # type: ignore[arg-type]
             if field.init and field.name in hints:
                 value = getattr(self, field.name)
@@ -96,6 +94,9 @@ def check_argument(name: str, value: Any, hint: Any, default: Any = None) -> Non
     """
     if value is default or (_infinite(value) and _infinite(default)) or fits(value, hint):
         return
+    if name == "seed" and isinstance(value, int) and not isinstance(value, bool):
+        check_range(name, value, 0, SEEDS)
+        return
     choices = [h for h in _members(hint) if get_origin(h) is Literal]
     if isinstance(value, str) and value.isprintable() and len(choices) == len(_members(hint)):
         check_choice(name, value, [str(c) for h in choices for c in get_args(h)])
@@ -110,7 +111,7 @@ def shown(value: Any) -> str:
     """
     plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
     if not plain:
-        return str(value) if isinstance(value, np.number) else f"<{type(value).__name__}>"
+        return str(value) if isinstance(value, Real) else f"<{type(value).__name__}>"
     text = one_line(ValueError(repr(value)), most=60)
     return text if text else repr(value)
 
@@ -128,6 +129,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(m) and value == m for m in members)
     if hint in _SIMPLE:
         return _SIMPLE[hint](value)
+    if _is_tensor(hint):
+        return isinstance(value, list | tuple) or hasattr(value, "__array__")
     if origin in (tuple, Sequence, list):
         return _is_list(value, origin, members)
     if origin is Mapping:
@@ -135,6 +138,17 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is Callable or getattr(hint, "_is_protocol", False):
         return callable(value)
     return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise unless a number lies between two others.
+
+    >>> check_range("seed", -1, 0, 9)
+    Traceback (most recent call last):
+    igbench.errors.InputError: seed=-1 must lie between 0 and 9.
+    """
+    if not low <= value <= high:
+        raise InputError(f"{name}={value} must lie between {low:,} and {high:,}.")
 
 
 def _is_list(value: Any, origin: Any, members: tuple[Any, ...]) -> bool:
@@ -146,18 +160,23 @@ def _is_list(value: Any, origin: Any, members: tuple[Any, ...]) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and abs(value) <= MOST
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    return -MOST <= int(value) <= MOST
 
 
 def _is_number(value: Any) -> bool:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    most = MOST if isinstance(value, Integral) else LARGEST
-    return bool(abs(value) <= most)  # not for NaN
+    if isinstance(value, Integral):
+        return -SEEDS <= int(value) <= SEEDS
+    return -LARGEST <= float(value) <= LARGEST  # not for NaN
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | list | tuple) or hasattr(value, "__array__")
+def _is_tensor(hint: Any) -> bool:
+    """Whether this is the class of tensors; torch is not imported here, which takes seconds."""
+    known = getattr(hint, "__name__", ""), getattr(hint, "__module__", "").partition(".")[0]
+    return known == ("Tensor", "torch")
 
 
 _SIMPLE: dict[Any, Callable[[Any], bool]] = {
@@ -166,8 +185,6 @@ _SIMPLE: dict[Any, Callable[[Any], bool]] = {
     int: _is_whole,
     float: _is_number,
     str: lambda value: isinstance(value, str) and value.isprintable(),
-    Tensor: _is_array,
-    torch.dtype: lambda value: isinstance(value, torch.dtype),
 }
 _WORDS: dict[Any, str] = {
     NoneType: "null",
@@ -175,7 +192,6 @@ _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a finite number (of float32)",
     str: "a text of one line",
-    Tensor: "an array",
 }
 
 
@@ -190,8 +206,8 @@ def describe(hint: Any) -> str:
 
 def _words(hint: Any) -> str:
     origin, members = get_origin(hint), get_args(hint)
-    if hint in _WORDS:
-        return _WORDS[hint]
+    if hint in _WORDS or _is_tensor(hint):
+        return _WORDS.get(hint, "an array")
     if origin is Literal:
         return ("one of " if len(members) > 1 else "") + ", ".join(map(repr, members))
     if origin in (tuple, Sequence, list):

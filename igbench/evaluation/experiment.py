@@ -20,6 +20,7 @@ from igbench.core.probe import Outputs
 from igbench.core.score import Output, Score
 from igbench.errors import InputError, NotDefinedError
 from igbench.evaluation import loading
+from igbench.evaluation.definitions import check_methods, check_metrics
 from igbench.evaluation.loading import Loading
 from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
 
@@ -91,6 +92,10 @@ class Experiment:
         Raises:
             InputError: A method needs gradients, and the model has none.
         """
+        check_methods(self.methods)
+        check_metrics(self.metrics)
+        if isinstance(self.baseline, type) or not callable(self.baseline):
+            raise InputError(f"baseline is {self.baseline!r}; it must be a function or an object.")
         check_gradients(self)
         module = callers.placed(self.model.module, self.device, self.dtype)
         if module is not self.model.module:

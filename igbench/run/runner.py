@@ -93,9 +93,20 @@ class Job:
 
     def executor(self) -> Executor:
         """The configured executor, or the serial one."""
-        node = self.config.get("executor")
-        executor: Executor = build.construct(node, "executor") if node else Serial()
-        return executor
+        return executor_of(self.config)
+
+
+def executor_of(config: Mapping[str, Any]) -> Executor:
+    """The configured executor, or the serial one.
+
+    Raises:
+        InputError: What is configured cannot run anything.
+    """
+    node = config.get("executor")
+    executor: Executor = build.construct(node, "executor") if node else Serial()
+    if not callable(getattr(executor, "run", None)):
+        raise InputError(f"executor: {node} makes {type(executor).__name__}, which has no run().")
+    return executor
 
 
 def job(config: Mapping[str, Any]) -> Job:
@@ -104,6 +115,7 @@ def job(config: Mapping[str, Any]) -> Job:
     Raises:
         InputError: A value of the configuration cannot be used.
     """
+    executor_of(config)
     experiment = build.experiment(config)
     settings = {name: config[name] for name in SETTINGS}
     home = Path(config["results_dir"]) / experiment.name

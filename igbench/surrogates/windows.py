@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -191,7 +190,7 @@ def _half(sides: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
 def _sizes(what: str, given: int | Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """One number for each axis."""
     check_sizes(what, given)
-    if isinstance(given, Integral):
+    if not isinstance(given, Sequence):
         given = int(given)
         return (given,) if len(shape) == 1 else (shape[0], *[given] * (len(shape) - 1))
     if len(given) != len(shape):

@@ -15,7 +15,7 @@ from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
 from igbench.core.features import Features
-from igbench.errors import InputError, NotDefinedError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
 from igbench.metrics.base import BaseMetric, describe_unit
 from igbench.schema import AS_DATA
 
@@ -106,6 +106,12 @@ class Infidelity(BaseMetric):
             check_choice("perturbation", self.perturbation, ("square", "subset", "gaussian"))
         if self.draws == "all" and self.perturbation != "subset":
             raise InputError("draws='all' enumerates subsets; it needs perturbation='subset'.")
+        if not 0 < self.sides[0] <= self.sides[1] <= 1:
+            raise InputError(
+                f"sides is {list(self.sides)}; give the smallest and the largest side of a square "
+                "as shares of the image, above 0 and at most 1."
+            )
+        check_positive("scale", self.scale)
         if self.draws != "all" and self.draws < 2:
             raise InputError(f"infidelity needs at least 2 draws, got {self.draws}.")
 
