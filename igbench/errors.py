@@ -13,7 +13,18 @@ if TYPE_CHECKING:  # records and report raise InputError too, and must not impor
 
 
 class InputError(ValueError):
-    """Invalid input from the user: shown as one line, exit status 2."""
+    r"""Invalid input from the user: shown as one line, exit status 2.
+
+    What a message quotes may hold any character; those that break a line or steer a terminal do
+    not get into the text.
+
+    >>> str(InputError("name=two\nlines \x1b[31m"))
+    'name=two lines ?[31m'
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = str(message)
+        super().__init__(text if text.isprintable() else printable(" ".join(text.split())))
 
 
 class NotDefinedError(InputError):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from igbench.config.folders import LISTS
-from igbench.core.arguments import SEEDS, describe, fits
-from igbench.errors import InputError, printable
+from igbench.core.arguments import MOST, SEEDS, describe, fits
+from igbench.errors import InputError
 
 KEYS: dict[str, Any] = {
     "name": str | int,
@@ -57,9 +57,11 @@ def check_values(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if key in KEYS:
             if not fits(value, KEYS[key]) and not _is_seed(key, value):
-                raise InputError(f"{key}={printable(str(value))} must be {describe(KEYS[key])}.")
+                raise InputError(f"{key}={value} must be {describe(KEYS[key])}.")
             if value == "":
                 raise InputError(f"{key} is empty; set {key}=VALUE.")
+        _check_plain(str(key), value)
+    _check_loading(config.get("loading") or {})
     for key in PARTS:
         _check_part(key, config.get(key))
     for group in LISTS:
@@ -72,13 +74,29 @@ def _is_seed(key: str, value: Any) -> bool:
     return key == "seed" and type(value) is int and 0 <= value <= SEEDS
 
 
+def _check_plain(where: str, value: Any) -> None:
+    """Raise on what a record cannot keep: keys that are no names, and values that are not plain."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not key.isprintable():
+                raise InputError(f"{where} has the key {key!r}, which cannot be a name.")
+            _check_plain(f"{where}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_plain(where, inner)
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        raise InputError(f"{where} is a {type(value).__name__}; a value is a number, text or list.")
+
+
 def _check_part(where: str, node: Any) -> None:
-    """Raise if a part has no target to call, or keys that are no names."""
-    if not isinstance(node, Mapping):
-        return
-    for key in node:
-        if not isinstance(key, str) or not key.isprintable():
-            raise InputError(f"{where} has the key {key!r}, which cannot be a name.")
-    target = node.get("_target_")
+    """Raise if the target of a part is no name."""
+    target = node.get("_target_") if isinstance(node, Mapping) else None
     if target is not None and (not isinstance(target, str) or not target.isprintable()):
         raise InputError(f"{where}._target_ is {target!r}; it must be a dotted name.")
+
+
+def _check_loading(node: Mapping[str, Any]) -> None:
+    """Raise on numbers that no machine has; all else is checked by `Loading`."""
+    for key, value in node.items():
+        if isinstance(value, int | float) and value > MOST:
+            raise InputError(f"loading.{key}={value} must be at most {MOST:,}.")

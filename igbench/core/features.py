@@ -70,8 +70,8 @@ def check_unit(features: Any, *, players: bool) -> None:
     elif not (_UNIT.fullmatch(found) or (players and _PLAYERS.fullmatch(found))):
         more = ", 'superpixel:S'" if players else ""
         raise InputError(
-            f"features {found!r} do not fit any samples; use 'element', 'pixel', 'patch:P'{more} or "
-            "integer tensor."
+            f"features {found!r} do not fit any samples; use 'element', 'pixel', 'patch:P'{more} "
+            "or an integer tensor."
         )
 
 
