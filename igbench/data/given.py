@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from igbench.core import callers, rng
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
-from igbench.data import images
+from igbench.data import images, picture_files
 from igbench.errors import InputError, SampleError, one_line, printable
 
 INPUT_KEYS = ("pixel_values", "inputs", "input", "image", "x")
@@ -125,6 +125,7 @@ class Files:
         image = images.open_rgb(self.paths[index])
         if isinstance(self.preprocess, Preprocess):
             return images.to_tensor(image, self.preprocess)
+        picture_files.check_aspect(image.size)
         try:
             found = self.preprocess(image)
         except Exception as error:

@@ -6,8 +6,6 @@ import hashlib
 import logging
 import os
 import re
-import struct
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ from torch import Tensor
 
 from igbench.core.dataset import Data
 from igbench.core.model import Model, Preprocess
-from igbench.errors import InputError, SampleError, check_positive
+from igbench.data import picture_files
+from igbench.errors import InputError, SampleError, check_positive, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +30,6 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 
 POOL = 16
 """Largest number of images that baselines may use."""
-
-READ_ERRORS = (
-    OSError,  # missing, truncated, not an image
-    ValueError,
-    SyntaxError,  # broken PNG
-    EOFError,
-    struct.error,  # broken header
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for files that are no image, or a broken one."""
-
 
 class Entry(NamedTuple):
     """One image: identifier, file and class (None where unknown)."""
@@ -59,14 +47,17 @@ class Listing(NamedTuple):
 
 
 def list_images(folder: Path) -> Listing:
-    """List the image files directly in `folder`, and count what is left out."""
+    """List the image files directly in `folder`, and count what is left out.
+
+    Links count as what they lead to; one that leads nowhere counts by its name.
+    """
     found = Listing([], Counter())
     with os.scandir(folder) as entries:
         for entry in entries:
             path = folder / entry.name
             if entry.name.startswith("."):
                 found.left_out["hidden"] += 1
-            elif entry.is_dir():
+            elif path.is_dir():  # that of `entry` raises an error for a link to itself
                 found.left_out["folders"] += 1
             elif path.suffix.lower() in SUFFIXES:
                 found.images.append(path)
@@ -148,23 +139,48 @@ def open_rgb(path: Path) -> Image.Image:
     """Read an image upright (EXIF orientation) and in RGB, 8 bits a channel.
 
     Transparent pixels are shown over white.  Grey of 16 bits is divided by 257 and rounded, so
-    that 65535 is white.  Of an animation or a file with several pages, the first is taken.  Colour
+    that 65535 is white; of colours of 16 bits, which Pillow does not have, the upper 8 are taken,
+    and that is said.  Of an animation or a file with several pages, the first is taken.  Colour
     profiles are not applied.
 
     Raises:
-        SampleError: The file is missing or corrupt, or its pixels have no fixed range.
+        SampleError: The file is missing or corrupt, is none that `picture_files.opened` opens, or
+            its pixels have no fixed range.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            # Pillow warns of metadata and palettes that do not touch the pixels.
-            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            if getattr(image, "n_frames", 1) > 1:
+        with picture_files.opened(path) as image:
+            if getattr(image, "is_animated", False):
                 _say("only the first image is used of %r, which has several", path.name)
+            _check_depth(image, path)
             return _to_rgb(image, path)
+    except SampleError:
+        raise
     except FileNotFoundError as error:
         raise SampleError(f"there is no image {path.name!r} in {str(path.parent)!r}") from error
-    except READ_ERRORS as error:
-        raise SampleError(f"cannot read image {str(path)!r}: {error}") from error
+    except Exception as error:  # decoders raise anything for a broken file
+        raise SampleError(f"cannot read image {str(path)!r}: {one_line(error)}") from error
+
+
+def _check_depth(image: Image.Image, path: Path) -> None:
+    """Say where colours of 16 bits lose the lower 8; refuse pixels that would become others."""
+    if image.mode == "L" and 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
+        raise SampleError(
+            f"the pixels of {str(path)!r} are numbers with a sign, which have no fixed range; save "
+            "it with 8 or 16 bits a channel, without a sign"
+        )
+    if image.mode.startswith("I") or not any(";16" in str(tile) for tile in _tiles(image)):
+        return
+    if "transparency" in image.info:
+        raise SampleError(
+            f"a colour of 16 bits stands for transparent pixels of {str(path)!r}, which cannot be "
+            "told from others with 8 bits; save it with an alpha channel"
+        )
+    _say("the upper 8 of 16 bits a channel are used of %r", path.name)
+
+
+def _tiles(image: Image.Image) -> Sequence[object]:
+    """How the parts of a file are packed, before they are loaded."""
+    return getattr(image, "tile", ())
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
@@ -193,20 +209,19 @@ SCALED = ("PNG", "PPM")
 
 TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
-_BITS, _PHOTOMETRIC = 258, 262
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 """Tags of TIFF."""
 
 
 def _grey(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     """Grey of 16 bits, or of 12 in some TIFF files, as 8 bits."""
     most = 2 ** int(tags.get(_BITS, (16,))[0]) - 1
-    pixels = np.asarray(image).astype(np.float64)
-    grey = np.clip(np.rint(pixels * (255 / most)), 0, 255)
+    values = np.clip(np.rint(np.arange(2**16, dtype=np.float64) * (255 / most)), 0, 255)
     if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow leaves to us
-        grey = 255 - grey
+        values = 255 - values
     if "transparency" in image.info:
-        grey[pixels == image.info["transparency"]] = 255
-    return Image.fromarray(grey.astype(np.uint8))
+        values[image.info["transparency"]] = 255
+    return Image.fromarray(values.astype(np.uint8)[np.asarray(image)])
 
 
 @cache
@@ -216,7 +231,12 @@ def _say(message: str, name: str) -> None:
 
 
 def to_tensor(image: Image.Image, preprocess: Preprocess) -> Tensor:
-    """Resize, crop and normalise: (value / 255 - mean) / std, (3, crop, crop) float32."""
+    """Resize, crop and normalise: (value / 255 - mean) / std, (3, crop, crop) float32.
+
+    Raises:
+        SampleError: The image would need too much memory after resizing.
+    """
+    picture_files.check_resized(image.size, preprocess.resize)
     from torchvision.transforms import v2  # takes seconds, which data of other kinds are spared
 
     mode = v2.InterpolationMode(preprocess.interpolation)

@@ -59,12 +59,11 @@ def load(paths: list[Path], data: Data, preprocess: Preprocess | None) -> Tensor
     for path in paths:
         try:
             image = images.open_rgb(path)
-        except SampleError as error:
-            logger.warning("left out: %s", error)
-        else:
             found.append(
                 images.to_tensor(image, preprocess) if preprocess else _scaled(image, data)
             )
+        except SampleError as error:
+            logger.warning("left out: %s: %s", images.printable(path.name), error)
     if not found:
         raise InputError(
             f"none of the images in {images.printable(str(paths[0].parent))!r} can be read."
