@@ -91,6 +91,13 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """A context in which no other thread is within `global_state`."""
+    with _ONE_AT_A_TIME:
+        yield
+
+
+@contextmanager
 def untouched() -> Iterator[None]:
     """Leave the global generators of torch, numpy and Python as they were.
 

@@ -39,9 +39,10 @@ class Cost:
 
 @dataclass
 class Limit:
-    """Largest number of rows in one call of the model; out-of-memory errors halve it."""
+    """Largest number of rows in one call of the model, and how often lack of memory halved it."""
 
     batch_size: int
+    halved: int = 0
 
 
 class Score(nn.Module):
@@ -155,6 +156,7 @@ class Score(nn.Module):
         if not is_out_of_memory(error) or self.batch_size == 1:
             return False
         self.batch_size //= 2
+        self.limit.halved += 1
         log.warning("out of memory; from now on %d model rows in one call", self.batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,14 +25,10 @@ from igbench.core.batch import (
     concatenate,
     mismatch,
 )
+from igbench.core.returned import check_map, check_measurements
 from igbench.core.score import Cost, Score
-from igbench.errors import (
-    InputError,
-    NotDefinedError,
-    SampleError,
-    check_one_per_sample,
-    check_same_shape,
-)
+from igbench.errors import InputError, NotDefinedError, SampleError
+from igbench.evaluation.guard import Guard, InterferenceError, Shared, copy
 from igbench.schema import Status
 
 NOT_FINITE = "the attribution holds NaN or infinite values"
@@ -46,9 +41,11 @@ class Reason(str):
 
     Attributes:
         status: "failed", or "undefined" where the question has no meaning.
+        interference: Whether it is because a part changed what others use.
     """
 
     status: Status = "failed"
+    interference: bool = False
 
 
 @dataclass
@@ -81,30 +78,49 @@ def measured(score: Score, *, peak: bool = False) -> Iterator[Spent]:
             spent.peak = memory.peak(device)
 
 
-def attribute(batch: Batch, method: Method) -> tuple[Tensor, list[Reason]]:
+def attribute(
+    batch: Batch, method: Method, guard: Guard | None = None, name: str = ""
+) -> tuple[Tensor, list[Reason]]:
     """Attribute a batch; if that fails, each sample by itself.
 
-    Elements that take no part have an attribution of 0.
+    Elements that take no part have an attribution of 0.  A method that interferes with others, see
+    `igbench.evaluation.guard`, fails for all samples at once.
+
+    Args:
+        batch: The samples.
+        method: The method.
+        guard: What the method must leave as it is; by default the scalar of the batch.
+        name: Name of the method, for messages.
     """
+    guard = guard or Guard(batch.score, [method])
     if batch.active is not None:
-        return _attribute_active(batch, method)
+        return _attribute_active(batch, method, guard, name)
+    who = f"method {name!r}" if name else "the method"
     try:
-        values = method(batch)
-        check_same_shape("the attribution", values, batch.x)
+        values = guard.call(who, lambda own, _: method(own), batch)
+        check_map(values, batch.x)
+    except InterferenceError as error:
+        return torch.full_like(batch.x, math.nan), [interfered(error)] * len(batch)
     except CAUGHT as error:
         if len(batch) == 1:
             return torch.full_like(batch.x, math.nan), [describe(error)]
-        parts = [attribute(batch.select(slice(i, i + 1)), method) for i in range(len(batch))]
+        parts = [
+            attribute(batch.select(slice(i, i + 1)), method, guard, name) for i in range(len(batch))
+        ]
         return torch.cat([v for v, _ in parts]), [r for _, reasons in parts for r in reasons]
+    values = copy(values)  # no buffer or view of anything that the method can reach
     finite = torch.isfinite(values).flatten(1).all(dim=1).tolist()
     return values, [Reason("" if ok else NOT_FINITE) for ok in finite]
 
 
-def _attribute_active(batch: Batch, method: Method) -> tuple[Tensor, list[Reason]]:
+def _attribute_active(
+    batch: Batch, method: Method, guard: Guard, name: str
+) -> tuple[Tensor, list[Reason]]:
     """Maps by `igbench.core.active`, sample by sample."""
     maps, every = [], []
     for i in range(len(batch)):
-        own, reasons = attribute(active.restrict(batch, i), active.lift(method, batch, i))
+        lifted = active.lift(method, batch, i)
+        own, reasons = attribute(active.restrict(batch, i), lifted, guard, name)
         maps.append(active.elements(batch, i).place(own))
         every += reasons
     return torch.cat(maps), every
@@ -120,38 +136,89 @@ class Cell:
 
 
 def measure(
-    batch: Batch, group: Mapping[str, Metric], attributions: Mapping[str, Attribution]
+    batch: Batch,
+    group: Mapping[str, Metric],
+    attributions: Mapping[str, Attribution],
+    guard: Guard | None = None,
 ) -> dict[tuple[str, str], Cell]:
     """Every metric of a group on every method; if the observation fails, sample by sample.
 
-    Samples of which some elements take no part are measured by themselves too.
+    Samples of which some elements take no part are measured by themselves too.  A metric that
+    interferes with others, see `igbench.evaluation.guard`, fails for all methods and samples.
+
+    Args:
+        batch: The samples.
+        group: Metrics that share an observation.
+        attributions: The maps by method.
+        guard: What the metrics must leave as it is; by default the scalar of the batch.
     """
+    guard = guard or Guard(batch.score, [group])
+    name, first = next(iter(group.items()))
     try:
         if batch.active is not None and len(batch) == 1:
             group = {name: metric.restricted(batch, 0) for name, metric in group.items()}
             attributions = active.restrict_maps(attributions, batch, 0)
             batch = active.restrict(batch, 0)
+            first = group[name]
         elif batch.active is not None:
-            return _by_sample(batch, group, attributions)
-        observation = next(iter(group.values())).observe(batch)
+            return _by_sample(batch, group, attributions, guard)
+        observed = Shared(
+            lambda: guard.call(f"metric {name!r}", lambda own, _: first.observe(own), batch)
+        )
+    except InterferenceError as error:
+        others = {other: metric for other, metric in group.items() if other != name}
+        cells = failed(batch, [name], attributions, interfered(error))
+        return cells | (measure(batch, others, attributions, guard) if others else {})
     except CAUGHT as error:
         if len(batch) > 1:
-            return _by_sample(batch, group, attributions)
-        return {
-            (metric, method): _empty(batch, describe(error))
-            for metric in group
-            for method in attributions
-        }
-    cells: dict[tuple[str, str], Cell] = {}
-    for name, metric in group.items():
-        reasons = {m: _unfit(metric, a) for m, a in attributions.items()}
-        fitting = {m: a for m, a in attributions.items() if not reasons[m]}
-        for method in attributions:
-            if reasons[method]:
-                cells[name, method] = _empty(batch, _undefined(reasons[method]))
-        for method, cell in _measure_methods(batch, metric, fitting, observation).items():
-            cells[name, method] = cell
+            return _by_sample(batch, group, attributions, guard)
+        return failed(batch, group, attributions, describe(error))
+    cells = {}
+    for each, metric in group.items():
+        work = _Work(each, metric, observed, guard, len(group) > 1)
+        cells |= {(each, m): cell for m, cell in _measure_fitting(batch, work, attributions)}
     return cells
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One metric, with what it observed."""
+
+    name: str
+    metric: Metric
+    observed: Shared
+    guard: Guard
+    shared: bool
+
+    def __call__(
+        self, batch: Batch, attributions: Mapping[str, Attribution]
+    ) -> Mapping[str, Measurement]:
+        """What the metric returns, checked; the observation is renewed where it was changed."""
+        who, seen = f"metric {self.name!r}", self.observed.take()
+        try:
+            found = self.guard.call(
+                who, lambda own, maps: self.metric.measure(own, maps, seen), batch, attributions
+            )
+            if self.shared and not self.observed.intact():
+                raise InterferenceError(f"{who} wrote into the observation that others share.")
+        except CAUGHT as error:
+            if isinstance(error, InterferenceError) or (self.shared and not self.observed.intact()):
+                self.observed.forget()
+            raise
+        check_measurements(found, attributions, self.metric.leaves_out(), len(batch))
+        return found
+
+
+def _measure_fitting(
+    batch: Batch, work: _Work, attributions: Mapping[str, Attribution]
+) -> Iterator[tuple[str, Cell]]:
+    """The cells of one metric, in the order of the methods that it cannot score, and the others."""
+    reasons = {m: _unfit(work.metric, a) for m, a in attributions.items()}
+    for method, reason in reasons.items():
+        if reason:
+            yield method, _empty(batch, _undefined(reason))
+    fitting = {m: a for m, a in attributions.items() if not reasons[m]}
+    yield from _measure_methods(batch, work, fitting).items()
 
 
 def _unfit(metric: Metric, attribution: Attribution) -> str:
@@ -162,39 +229,45 @@ def _unfit(metric: Metric, attribution: Attribution) -> str:
 
 
 def _by_sample(
-    batch: Batch, group: Mapping[str, Metric], attributions: Mapping[str, Attribution]
+    batch: Batch,
+    group: Mapping[str, Metric],
+    attributions: Mapping[str, Attribution],
+    guard: Guard,
 ) -> dict[tuple[str, str], Cell]:
     """`measure` of one sample at a time."""
     return _joined(
         [
-            measure(batch.select(slice(i, i + 1)), group, attributions_of(attributions, i))
+            measure(batch.select(slice(i, i + 1)), group, attributions_of(attributions, i), guard)
             for i in range(len(batch))
         ]
     )
 
 
 def _measure_methods(
-    batch: Batch, metric: Metric, attributions: Mapping[str, Attribution], observation: Any
+    batch: Batch, work: _Work, attributions: Mapping[str, Attribution]
 ) -> dict[str, Cell]:
     """All methods together; if that fails, each method by itself, and then each sample.
 
-    What fails even so becomes a reason.
+    What fails even so becomes a reason.  A metric that interferes is not asked again, unless it
+    calls the methods: then any of these may have done it.
     """
     if not attributions:
         return {}
     try:
         with measured(batch.score) as spent:
-            found = metric.measure(batch, attributions, observation)
-        _check_measurements(metric, found, attributions, len(batch))
+            found = work(batch, attributions)
     except CAUGHT as error:
+        again = getattr(work.metric, "needs_method", False)
+        if isinstance(error, InterferenceError) and (not again or len(attributions) == 1):
+            return {m: _empty(batch, interfered(error)) for m in attributions}
         if len(attributions) == 1 and len(batch) == 1:
             return {m: _empty(batch, describe(error)) for m in attributions}
         if len(attributions) == 1:
-            apart = _by_sample(batch, {"": metric}, attributions)
+            apart = _by_sample(batch, {work.name: work.metric}, attributions, work.guard)
             return {method: cell for (_, method), cell in apart.items()}
         cells: dict[str, Cell] = {}
         for method, attribution in attributions.items():
-            cells |= _measure_methods(batch, metric, {method: attribution}, observation)
+            cells |= _measure_methods(batch, work, {method: attribution})
         return cells
     share = Spent(
         spent.forward // max(1, len(found)),
@@ -204,37 +277,23 @@ def _measure_methods(
     return {m: Cell(v, [Reason()] * len(batch), share) for m, v in found.items()}
 
 
-def _check_measurements(
-    metric: Metric,
-    found: Mapping[str, Measurement],
-    attributions: Mapping[str, Attribution],
-    n: int,
-) -> None:
-    """Raise unless a metric measured every method and sample, in the expected shapes.
-
-    `leaves_out` names the methods that a metric may omit.
-    """
-    out = metric.leaves_out()
-    if found.keys() - out != attributions.keys() - out:
-        raise InputError(
-            f"the metric measured {', '.join(found) or 'nothing'}; it was given "
-            f"{', '.join(attributions)}."
-        )
-    for measurement in found.values():
-        check_one_per_sample("the metric's value", measurement.value, n)
-        if measurement.std_error is not None:
-            check_one_per_sample("the metric's standard error", measurement.std_error, n)
-        for curve, (xs, ys) in measurement.curves.items():
-            if ys.shape != (n, len(xs)):
-                raise InputError(
-                    f"the curve {curve!r} has shape {tuple(ys.shape)}, expected {(n, len(xs))}: "
-                    "one line for each sample."
-                )
+def failed(
+    batch: Batch, metrics: Iterable[str], methods: Iterable[str], reason: Reason
+) -> dict[tuple[str, str], Cell]:
+    """Cells without a value, for one reason."""
+    return {(metric, m): _empty(batch, reason) for metric in metrics for m in methods}
 
 
 def _empty(batch: Batch, reason: Reason) -> Cell:
     nothing = torch.full((len(batch),), math.nan)
     return Cell(Measurement(nothing), [reason] * len(batch), Spent())
+
+
+def interfered(error: InterferenceError) -> Reason:
+    """What a part did to others, as the reason that it has no value."""
+    reason = describe(error)
+    reason.interference = True
+    return reason
 
 
 def _undefined(text: str) -> Reason:
@@ -267,7 +326,7 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
 
 def describe(error: BaseException) -> Reason:
     """An exception in one line, which says whether something failed or has no meaning."""
-    text = " ".join(str(error).split())
+    text = " ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split())
     if isinstance(error, NotDefinedError):
         return _undefined(text)
     known = isinstance(error, InputError | SampleError)

@@ -29,6 +29,7 @@ from igbench.evaluation.experiment import (
     metric_stage,
     observation_groups,
 )
+from igbench.evaluation.guard import Guard
 from igbench.evaluation.results import Results, add_owners
 from igbench.integration.convergence import gap_by_steps
 from igbench.schema import Point, Row, Status, curve_name
@@ -59,8 +60,9 @@ def run(
     positions = [i for number in numbers for i in batches[number]]
     exact = full_precision(experiment.device)
     with experiment.loaded(positions) as ready, frozen(score.model), exact:
+        guard = Guard(score, [*ready.methods.values(), *ready.metrics.values()])
         for number in numbers:
-            results.extend(_Loop(ready, score, run_id, advance).batch(batches[number]))
+            results.extend(_Loop(ready, score, run_id, advance, guard).batch(batches[number]))
     ids = experiment.data.sample_ids
     order = {ids[i]: i for i in positions}
     results.rows.sort(key=lambda r: order[r.sample_id])
@@ -75,11 +77,13 @@ class _Loop:
     score: Score
     run_id: str
     advance: Advance
+    guard: Guard
 
     def batch(self, positions: range) -> Results:
         results = Results()
         steps = self.experiment.progress_steps(positions)
-        batch, results.samples = self._admit(positions)
+        with self.guard.learning():
+            batch, results.samples = self._admit(positions)
         self.advance(LOADING, steps.pop(LOADING))
         for sample in results.samples:
             if sample["status"] != "ok":
@@ -186,7 +190,7 @@ class _Loop:
             "probability": None if single else float(outputs.double().softmax(dim=1)[0, target]),
             "prediction": None if single else int(outputs.argmax()),
         }
-        baseline = e.baseline(x, [sample["sample_id"]], e.data, e.seed)
+        baseline = e.baseline(x.clone(), [sample["sample_id"]], e.data, e.seed)
         if active is not None:
             baseline = torch.where(active, baseline, x)
         check_baseline_differs(x, baseline, [sample["sample_id"]])
@@ -220,7 +224,7 @@ class _Loop:
     ) -> tuple[Tensor, list[isolation.Reason]]:
         """The map of one method, NaN where it failed, and the reason for each sample."""
         with isolation.measured(self.score, peak=True) as spent:
-            values, reasons = isolation.attribute(batch, method)
+            values, reasons = isolation.attribute(batch, method, self.guard, name)
         results.stages[method_stage(name)] = _stage(spent)
         for i, sample_id in enumerate(batch.sample_ids):
             if reasons[i]:
@@ -246,9 +250,15 @@ class _Loop:
         bad: Mapping[str, list[isolation.Reason]],
         results: Results,
     ) -> None:
-        """Observe once, then score every fitting method with every metric of the group."""
+        """Observe once, then score every fitting method with every metric of the group.
+
+        Methods that interfered with others are left out, as if they had not been chosen.
+        """
+        out = {m for m in attributions if all(r.interference for r in bad[m])}
+        fit = {m: a for m, a in attributions.items() if m not in out}
+        cells = isolation.failed(batch, group, out, isolation.Reason())
         with isolation.measured(self.score) as spent:
-            cells = isolation.measure(batch, group, attributions)
+            cells |= isolation.measure(batch, group, fit, self.guard) if fit else {}
         results.stages[metric_stage(group)] = _stage(spent)
         for (metric, method), cell in cells.items():
             for i, sample_id in enumerate(batch.sample_ids):
@@ -309,7 +319,7 @@ class _Loop:
         for i, sample_id in enumerate(batch.sample_ids):
             if place[sample_id] < e.keep_maps and e.data.display is not None:
                 inputs = results.maps.setdefault("inputs", {})
-                inputs[sample_id] = e.data.display(batch.x[i].float().cpu())
+                inputs[sample_id] = e.data.display(batch.x[i].float().cpu().clone())
                 for name, a in attributions.items():
                     results.maps.setdefault(name, {})[sample_id] = _map(a, i)
         curved = [i for i, s in enumerate(batch.sample_ids) if place[s] < e.convergence]
