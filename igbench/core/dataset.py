@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,10 @@ class Data:
         active: Index to (*F) boolean, true where an element takes part in explanations; false for
             padding, special tokens and constant columns, which keep their value everywhere.  None
             where all elements take part.
+        files: Index to the files that a sample is read from, its mask included: a run finds out
+            when one of them changes, and evaluates that sample again.  None where samples come from
+            no files, or nobody says which: then all files whose paths `load` and `mask` hold count
+            for every sample.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Data:
     reference_labels: Callable[[], Sequence[int | None]] | None = None
     mask: Callable[[int], Tensor | None] | None = None
     active: Callable[[int], Tensor] | None = None
+    files: Callable[[int], Sequence[Path]] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -144,6 +144,10 @@ class Files:
             )
         return found.float()
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The file of an image, for `Data.files`."""
+        return (self.paths[index],)
+
 
 def _data(
     shape: Sequence[int],
@@ -315,6 +319,7 @@ def _folder(
         load,
         f"{len(files)} images below '{images.printable(folder.name)}'",
         [names[i] for i in chosen],
+        files=load.files,
         **more,
     )
 

@@ -272,6 +272,10 @@ class Loader:
         """Load one image; raises `SampleError` where it cannot be read."""
         return to_tensor(open_rgb(self.paths[index]), self.preprocess)
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The file of an image, for `Data.files`."""
+        return (self.paths[index],)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -325,13 +329,14 @@ def image_data(
     chosen = ordered[:limit]
     rest = ordered[len(chosen) : len(chosen) + 2 * POOL]  # twice: some may be unreadable
     pool = Pool(Loader(tuple(e.path for e in rest), preprocess), tuple(e.label for e in rest))
+    load = Loader(tuple(e.path for e in chosen), preprocess)
     return Data(
         name=name,
         kind="image",
         shape=(3, preprocess.crop, preprocess.crop),
         sample_ids=tuple(e.sample_id for e in chosen),
         labels=tuple(e.label for e in chosen),
-        load=Loader(tuple(e.path for e in chosen), preprocess),
+        load=load,
         features="pixel",
         display=Display(preprocess),
         black=tuple(-m / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)),
@@ -339,6 +344,7 @@ def image_data(
         source=source,
         white=tuple((1 - m) / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)),
         reference_labels=pool.classes if rest else None,
+        files=load.files,
     )
 
 

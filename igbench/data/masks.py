@@ -124,6 +124,19 @@ class Masks:
         return None if one is None else fitted(one.read(one.path, one.picture), self.preprocess)
 
 
+@dataclass(frozen=True)
+class MarkedFiles:
+    """Maps an index to the files of a picture and, if there is one, of its mask."""
+
+    files: Callable[[int], Sequence[Path]]
+    marked: tuple[Marked | None, ...]
+
+    def __call__(self, index: int) -> tuple[Path, ...]:
+        """The files of one sample."""
+        one = self.marked[index]
+        return (*self.files(index), *(() if one is None else (one.path,)))
+
+
 def fitted(mask: Image.Image, preprocess: Preprocess) -> Tensor:
     """A mask of the size of its picture, resized by nearest neighbour and cropped: boolean.
 
@@ -230,6 +243,7 @@ def _marked(
     return replace(
         data,
         mask=Masks(tuple(marked), load.preprocess),
+        files=MarkedFiles(data.files, tuple(marked)) if data.files else None,
         source=f"{data.source}; marks of '{images.printable(folder.name)}' ({content.hexdigest()})",
     )
 

@@ -13,8 +13,9 @@ The class is that of the tiles, whatever the model predicts: run with target=lab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -81,6 +82,7 @@ def mosaic(
         reference_labels=None,
         source=f"2 x 2 mosaics, {targets} tiles of the class, seed {seed}, of: {data.source}",
         mask=_Mask(data.labels, tuple(chosen), own, (height, width)),
+        files=_Files(data.files, tuple(chosen)) if data.files else None,
     )
 
 
@@ -135,6 +137,15 @@ class _Load:
 
     def __call__(self, index: int) -> Tensor:
         return joined([self.load(i) for i in self.tiles[index]])
+
+
+@dataclass(frozen=True, eq=False)
+class _Files:
+    files: Callable[[int], Sequence[Path]]
+    tiles: tuple[tuple[int, ...], ...]
+
+    def __call__(self, index: int) -> tuple[Path, ...]:
+        return tuple(path for i in self.tiles[index] for path in self.files(i))
 
 
 @dataclass(frozen=True, eq=False)

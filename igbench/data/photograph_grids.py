@@ -120,11 +120,13 @@ def _known(model: Model, data: Data, confidence: float) -> Data:
 def _only(data: Data, chosen: list[int]) -> Data:
     """Some samples of data of photographs."""
     paths = data.load.paths  # type: ignore[attr-defined]
+    load = replace(data.load, paths=tuple(paths[i] for i in chosen))  # type: ignore[type-var]
     return replace(
         data,
         sample_ids=tuple(data.sample_ids[i] for i in chosen),
         labels=tuple(data.labels[i] for i in chosen),
-        load=replace(data.load, paths=tuple(paths[i] for i in chosen)),  # type: ignore[type-var]
+        load=load,
+        files=load.files,  # type: ignore[attr-defined]
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from igbench.config import build
 from igbench.evaluation.experiment import Experiment, specs
 from igbench.records import store
-from igbench.run import fingerprint, provenance
+from igbench.run import contents, fingerprint, provenance
 from igbench.run.parameters import described
 from igbench.schema import SCHEMA_VERSION
 
@@ -74,7 +74,8 @@ def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) ->
     """
     given = dict(settings or {})
     metrics = metric_keys(experiment, given.pop("metric", None) or {})
-    shared = store.canonical_hash(ingredients(experiment, given))
+    held = contents.of_data(experiment.data)
+    shared = store.canonical_hash({**ingredients(experiment, given), "held": held.rest})
     found = []
     for number, positions in enumerate(experiment.batches()):
         first, last = positions.start, positions.stop - 1
@@ -83,6 +84,7 @@ def shards(experiment: Experiment, settings: Mapping[str, Any] | None = None) ->
             "shared": shared,
             "samples": ids,
             "labels": experiment.data.labels[first : last + 1],
+            "files": held.samples[first : last + 1],
             "maps": _share(experiment.keep_maps, positions),
             "convergence": _share(experiment.convergence, positions),
         }
@@ -101,11 +103,13 @@ def identity(shards: Sequence[Shard]) -> str:
 
 
 def _factories(node: Any) -> Iterator[object]:
-    """What the `_target_`s of a configuration name: the user's own code counts as source too."""
+    """What a configuration names, to be called: the user's own code counts as source too."""
     if not isinstance(node, Mapping):
         return
     if "_target_" in node:
         yield build.locate(str(node["_target_"]), "configuration")
+        if isinstance(node.get("factory"), str):
+            yield build.users_function(node["factory"], "factory")
     for inner in node.values():
         yield from _factories(inner)
 
@@ -127,7 +131,8 @@ def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tu
                     repr(definitions[name]),
                     described(metric),
                     settings.get(name),
-                    fingerprint.of_metric(metric),
+                    contents.of_parts(metric),
+                    fingerprint.of_metric(metric, *_factories(settings.get(name))),
                 ]
             ),
         )
@@ -138,11 +143,11 @@ def metric_keys(experiment: Experiment, settings: Mapping[str, Any]) -> tuple[tu
 def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that decides the rows of a shard, besides samples and metrics, as plain values.
 
-    The content of sample files is not read; their names and source count.  The number of threads
-    and the engine are left out: they change at most the last bits.
+    The number of threads and the engine are left out: they change at most the last bits.
     """
     data, model = experiment.data, experiment.model
     parts = [*experiment.methods.values(), experiment.baseline]
+    code = [*parts, model.module, *vars(data).values(), *_factories(settings)]
     return {
         "format": [FORMAT, SCHEMA_VERSION],
         "experiment": experiment.name,
@@ -162,6 +167,7 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "shard_size": experiment.shard_size,
         "device": provenance.describe_device(experiment.device),
         "versions": provenance.versions(),
-        "code": fingerprint.shared([*parts, model.module, *_factories(settings)]),
+        "parts": contents.of_parts(*parts),
+        "code": fingerprint.shared(code),
         "settings": settings,
     }

@@ -15,7 +15,7 @@ from igbench.__main__ import main
 from igbench.cli import init, listing, slurm
 from igbench.config import build, compose, folders
 from igbench.errors import InputError
-from igbench.run import fingerprint, runner
+from igbench.run import runner
 from igbench.run.executors.ray import Worker
 from tests.helpers import faults, toy
 
@@ -241,7 +241,6 @@ def test_workers_find_the_users_modules(study, tmp_path):
 def test_the_users_code_is_part_of_the_keys(study, tmp_path):
     def identity() -> str:
         sys.modules.pop("study", None)
-        fingerprint._of_file.cache_clear()
         with folders.searching([study]):
             words = ["experiment=study", "method=[random]", "metric=[deletion]", "batch_size=8"]
             return runner.job(compose.compose(words)).identity

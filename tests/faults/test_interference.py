@@ -142,7 +142,9 @@ def test_another_metric_between_attempts(out, whole, monkeypatch, how):
     if how == "code":
         real = fingerprint.of_metric
         monkeypatch.setattr(
-            fingerprint, "of_metric", lambda m: "new" if isinstance(m, Deletion) else real(m)
+            fingerprint,
+            "of_metric",
+            lambda m, *more: "new" if isinstance(m, Deletion) else real(m, *more),
         )
     else:
         spec = Deletion.spec.fget

@@ -15,9 +15,9 @@ from igbench.metrics.axiomatic.convergence import ConvergenceError
 from igbench.metrics.faithfulness.correlation import SensitivityN
 from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
 from igbench.metrics.faithfulness.road import Road
-from igbench.run import checkpoint, fingerprint
+from igbench.run import checkpoint, fingerprint, sources
 
-PACKAGE = fingerprint.PACKAGE
+PACKAGE = sources.PACKAGE
 SOME = {
     "completeness": Completeness(),
     "convergence_error": ConvergenceError(),
@@ -39,43 +39,30 @@ def test_all_rows_depend_on_code_of_the_user():
 
 
 def test_installed_code_and_what_has_no_file_do_not_count():
-    assert fingerprint.shared([]) == fingerprint.shared([1, len, nn.Identity(), checkpoint])
-
-
-def by_content(function):
-    """The function of a file, worked out again only when the file holds something else."""
-    known = {}
-
-    def remembered(path):
-        key = path, path.read_bytes()
-        if key not in known:
-            known[key] = function(path)
-        return known[key]
-
-    return remembered
+    assert fingerprint.shared([]) == fingerprint.shared([1, len])
+    assert sources.code(nn.Identity(), 1, len) == (frozenset(), frozenset({"torch"}))
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the package, and functions of `fingerprint` that see what is in its files now."""
+    """A copy of the package."""
     package = tmp_path_factory.mktemp("copy") / "igbench"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "photos"))
-    own = fingerprint._own_file
-    moved = {p: package / p.relative_to(PACKAGE) for part in SOME.values() for p in own(part)}
-    return {
-        "PACKAGE": package,
-        "_own_file": lambda part: {moved[path] for path in own(part)},
-        "_imported": by_content(fingerprint._imported.__wrapped__),
-        "_of_file": by_content(fingerprint._of_file.__wrapped__),
-    }
+    return package.resolve()
 
 
 @pytest.fixture
 def copied(copy, monkeypatch):
     """The copy is hashed instead of the package."""
-    for name, value in copy.items():
-        monkeypatch.setattr(fingerprint, name, value)
-    return copy["PACKAGE"]
+    resolved = sources._resolved
+
+    def moved(file):
+        path = resolved(file)
+        return copy / path.relative_to(PACKAGE) if PACKAGE in path.parents else path
+
+    monkeypatch.setattr(sources, "_resolved", moved)
+    monkeypatch.setattr(sources, "PACKAGE", copy)
+    return copy
 
 
 def hashes() -> dict[str, str]:
@@ -203,8 +190,8 @@ def metric_files() -> list[Path]:
 @pytest.mark.parametrize("path", metric_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_what_a_metric_imports_is_part_of_some_hash(path):
     """A name that a package hands on from another file would not be followed."""
-    followed = set(fingerprint._imported(path))
-    shared = tuple(name.removesuffix(".py") for name in fingerprint.SHARED)
+    followed = {source.path for source in sources.imported(sources._inside(path))}
+    shared = tuple(name.removesuffix(".py") for name in sources.SHARED)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("igbench"):
             continue

@@ -24,7 +24,7 @@ from igbench.methods.captum import Captum
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.faithfulness.correlation import SensitivityN
 from igbench.models.digits_resnet import digits_resnet
-from igbench.run import fingerprint, provenance
+from igbench.run import fingerprint, provenance, sources
 from igbench.run.executors.ray import Ray
 
 ROOT = Path(__file__).parents[2]
@@ -46,12 +46,13 @@ def targets(node: object) -> Iterator[str]:
 
 
 def test_a_checkout_is_hashed_as_a_whole_and_has_conf_beside_it():
-    assert PACKAGE.resolve() == fingerprint.PACKAGE
+    assert PACKAGE.resolve() == sources.PACKAGE
     assert compose.FOLDER == ROOT / "conf"
-    for name in fingerprint.SHARED:
-        files = list(fingerprint._python_files(PACKAGE / name))
-        assert files, f"{name} holds no code"
-        assert all(file.is_file() for file in files)
+    files = {source.path for source in sources.shared()}
+    assert all(file.is_file() for file in files)
+    for name in sources.SHARED:
+        place = PACKAGE / name
+        assert any(place in (file, *file.parents) for file in files), f"{name} holds no code"
 
 
 INSTALLED = """
