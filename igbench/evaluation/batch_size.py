@@ -57,9 +57,9 @@ def best_rows(
     1, 2, 4, ... rows are tried until two doublings in a row bring less than 3 %, a call takes long,
     memory runs out, or a bound is reached; then all of them are timed in five rounds.  The answer
     is the smallest number within 3 % of the fastest, by the median over the rounds of the seconds
-    relative to the mean of the round.  It is kept in a file by weights, device, dtype, shape, number of
-    threads and whether freed memory is kept, so that later runs cut their batches alike and give
-    the same bits.
+    relative to the mean of the round.  It is kept in a file by weights, device, dtype, shape,
+    number of threads and whether freed memory is kept, so that later runs cut their batches alike
+    and give the same bits.
 
     Args:
         score: f.
