@@ -23,8 +23,8 @@ from igbench.schema import MethodSpec
 
 HOSTILE = (
     0, -1, 1, 1.5, 10**30, 1e300, -1e300, math.nan, math.inf, -math.inf, True, None, "",
-    "no_such", "two\nlines", b"ig", [], {}, set(), [None], [0], [-1.0], ["no_such"], [math.nan], [0.5, 0.1], [-1.0, 0.5], [2, 1],
-    "0n", "²n", "patch:0", "patch:²",
+    "no_such", "two\nlines", b"ig", [], {}, set(), [None], [0], [-1.0], ["no_such"], [math.nan],
+    [0.5, 0.1], [-1.0, 0.5], [2, 1], "0n", "²n", "patch:0", "patch:²",
     {"a": 1}, object(), int, np.int64(3), np.float32(0.5), np.array([0.5]), torch.zeros(3) - 1,
     lambda *_: 1 / 0,
 )  # fmt: skip

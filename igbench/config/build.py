@@ -28,7 +28,7 @@ from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, one_line, suggestion, typed_line
 from igbench.evaluation import isolation, loading
 from igbench.evaluation.batch_size import best_rows
-from igbench.evaluation.definitions import check_data, check_methods
+from igbench.evaluation.definitions import check_data, check_methods, check_metrics
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
@@ -64,17 +64,20 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         for name, node in config["method"].items()
     }
     check_methods(methods)
+    metrics = {
+        name: construct(node, f"metric.{name}", data=data)
+        for name, node in config["metric"].items()
+    }
+    check_metrics(metrics)
+    baseline = construct(config["baseline"], "baseline")
     outputs = _outputs(config, model, data, samples, device, methods)
     return Experiment(
         name=str(config["name"]),
         model=model,
         data=data,
         methods=methods,
-        metrics={
-            name: construct(node, f"metric.{name}", data=data)
-            for name, node in config["metric"].items()
-        },
-        baseline=construct(config["baseline"], "baseline"),
+        metrics=metrics,
+        baseline=baseline,
         output=config["output"],
         target=config["target"],
         seed=seed,

@@ -25,6 +25,9 @@ LARGEST = 3.4028234663852886e38
 SEEDS = 2**63 - 1
 """Largest seed."""
 
+UNSET = inspect.Parameter.empty
+"""In place of the default of an argument without one."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -73,7 +76,7 @@ def checked(function: F) -> F:
     return made  # type: ignore[return-value]
 
 
-def check_argument(name: str, value: Any, hint: Any, default: Any = None) -> None:
+def check_argument(name: str, value: Any, hint: Any, default: Any = UNSET) -> None:
     """Raise unless a value is what an annotation says.
 
     Truth values are no numbers, and 5.0 is no whole number; those of NumPy count as their own.
@@ -137,7 +140,15 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping) and all(fits(k, members[0]) for k in value)
     if origin is Callable or getattr(hint, "_is_protocol", False):
         return callable(value)
-    return isinstance(value, hint) if isinstance(hint, type) else True
+    return _is_instance(value, hint)
+
+
+def _is_instance(value: Any, hint: Any) -> bool:
+    """Whether a value is of a class; true of annotations that are no classes to ask."""
+    try:
+        return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
+    except TypeError:  # as of typed dictionaries
+        return True
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from igbench.core.arguments import check_argument
+from igbench.core.arguments import UNSET, check_argument
 from igbench.core.dataset import Data
 from igbench.errors import InputError, typed_line
 from igbench.schema import MethodSpec, MetricSpec
@@ -111,7 +111,7 @@ def check_fields(where: str, spec: Any, unbounded: Iterable[str] = ()) -> None:
     hints = get_type_hints(type(spec))
     for field in fields(spec):
         value = getattr(spec, field.name)
-        default = math.inf if field.name in unbounded else None
+        default = math.inf if field.name in unbounded else UNSET
         check_argument(f"{where}.{field.name}", value, hints[field.name], default)
 
 
