@@ -15,10 +15,24 @@ from torch import Tensor
 from igbench import baselines, methods, metrics
 from igbench.core.batch import Attribution, Batch
 from igbench.core.dataset import Data
+from igbench.core.model import Model
 from igbench.core.score import Score
+from igbench.data.digits import digits
+from igbench.data.imagenet import imagenet
+from igbench.data.mosaic import mosaic_digits
+from igbench.data.photograph_grids import photograph_grids
+from igbench.data.photographs import photographs
 from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
 from igbench.metrics.base import BaseMetric
+from igbench.models.digits_resnet import digits_resnet
+from igbench.models.efficientnet_lite import efficientnet_lite
+from igbench.models.exported import exported
+from igbench.models.hf_image import hf_image
+from igbench.models.imagenet_models import imagenet_model
+from igbench.models.timm_models import timm_model
+from igbench.models.torch_module import torch_module
+from igbench.models.torchvision_models import torchvision_model
 from igbench.schema import MethodSpec
 
 HOSTILE = (
@@ -65,13 +79,13 @@ CALLED = {"among": "baseline", "attribution": "captum.attr", "baselines": "basel
 """What else a message may call an argument."""
 
 
-def exported(module: Any, base: type) -> list[type]:
+def classes_of(module: Any, base: type) -> list[type]:
     names = [getattr(module, name) for name in module.__all__]
     return [c for c in names if inspect.isclass(c) and issubclass(c, base) and c is not base]
 
 
 BASELINES = [type(make()) for make in baselines.NAMED.values()] + [baselines.Constant]
-CLASSES = exported(methods, BaseMethod) + exported(metrics, BaseMetric) + BASELINES
+CLASSES = classes_of(methods, BaseMethod) + classes_of(metrics, BaseMetric) + BASELINES
 
 
 def options(cls: type, name: str) -> dict[str, Any]:
@@ -88,7 +102,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(cls, name, id=f"{cls.__name__}-{name}")
 
 
-@pytest.mark.parametrize(("cls", "name"), cases())
+@pytest.mark.parametrize(("cls", "name"), list(cases()))
 def test_an_argument_is_refused_by_name_or_works(cls, name):
     for value in HOSTILE:
         made, text = attempt(lambda value=value: cls(**options(cls, name), **{name: value}))
@@ -159,3 +173,26 @@ def fitting(made: Any, against: Any) -> bool:
         assert found or text.isprintable()
         return bool(found)
     return True
+
+
+FACTORIES = (
+    digits, mosaic_digits, photographs, photograph_grids, imagenet, digits_resnet,
+    efficientnet_lite, exported, hf_image, imagenet_model, timm_model, torch_module,
+    torchvision_model,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("factory", FACTORIES, ids=lambda f: f.__name__)
+def test_factories_refuse_arguments_by_name(factory):
+    needed = {
+        name: None
+        for name, p in inspect.signature(factory).parameters.items()
+        if p.default is inspect.Parameter.empty and name != "model"
+    }
+    if "model" in inspect.signature(factory).parameters:
+        needed["model"] = Model("net", torch.nn.Identity(), (), "", "", "made")
+    for name in inspect.signature(factory).parameters:
+        for value in (object(), b"x", math.nan, {1, 2}, 1j):
+            with pytest.raises(InputError) as caught:
+                factory(**needed | {name: value})
+            assert f"{name}=" in str(caught.value)
