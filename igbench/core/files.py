@@ -41,7 +41,8 @@ def size(path: Path, most: int | None = None) -> int:
         return _checked(path.stat(), most)
     except FileNotFoundError as error:
         if path.is_symlink():
-            raise OSError(f"it is a link to {os.readlink(path)!r}, which is not there") from error
+            to = str(path.readlink())
+            raise OSError(f"it is a link to {to!r}, which is not there") from error
         raise
 
 

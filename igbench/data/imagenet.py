@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from igbench.core.arguments import checked
+from igbench.core import files
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data import images
 from igbench.data.images import Entry
 from igbench.data.masks import with_boxes, with_masks
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, one_line, suggestion
 
 WNID = re.compile(r"n[0-9]{8}")
 """A WordNet identifier, the name of an ImageNet class folder."""
+
+
+MOST_TABLE = 2**27
+"""Bytes of a table of labels that are read; one of all 1.3 million images has half of that."""
 
 
 @checked
@@ -175,13 +181,12 @@ def _from_folders(folder: Path, resolve: Classes) -> list[Entry]:
 
 
 def _from_table(table: Path, folder: Path, resolve: Classes) -> list[Entry]:
-    if not table.is_file():
-        raise InputError(f"there is no table {str(table)!r}; set data.labels_csv=FILE.")
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{str(table)!r} is not a CSV file in UTF-8: {error}") from error
+        rows = list(csv.DictReader(io.StringIO(files.text(table, MOST_TABLE), newline="")))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no table {str(table)!r}; set data.labels_csv=FILE.") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{str(table)!r} is not a CSV file in UTF-8: {one_line(error)}") from error
     if not rows or any(not row.get("file") or not row.get("label") for row in rows):
         raise InputError(
             f"{str(table)!r} must have the columns 'file' and 'label', and a value of both in "
@@ -190,8 +195,8 @@ def _from_table(table: Path, folder: Path, resolve: Classes) -> list[Entry]:
     labels = _resolved(
         [row["label"].strip() for row in rows], resolve, lambda i: f"row {i + 1} of {str(table)!r}"
     )
-    files = [folder / row["file"].strip() for row in rows]
-    return [Entry(_sample_id(f, folder), f, label) for f, label in zip(files, labels, strict=True)]
+    paths = [folder / row["file"].strip() for row in rows]
+    return [Entry(_sample_id(p, folder), p, label) for p, label in zip(paths, labels, strict=True)]
 
 
 def _resolved(texts: Sequence[str], resolve: Classes, where: Callable[[int], str]) -> list[int]:

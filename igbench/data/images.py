@@ -31,6 +31,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 POOL = 16
 """Largest number of images that baselines may use."""
 
+
 class Entry(NamedTuple):
     """One image: identifier, file and class (None where unknown)."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from igbench.core import callers
+from igbench.core import callers, files
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
-from igbench.data import images
+from igbench.data import images, picture_files
 from igbench.errors import InputError, one_line
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ UPRIGHT = 4
 
 LARGEST = 2**20
 """Bytes of an annotation file that is read; those of ImageNet have some hundred."""
+
+
+DIGITS = 10
+"""A number of pixels has fewer digits."""
 
 
 class Marked(NamedTuple):
@@ -144,6 +149,7 @@ def fitted(mask: Image.Image, preprocess: Preprocess) -> Tensor:
     >>> fitted(half, Preprocess(4, 2, (0.5,), (0.5,))).tolist()
     [[True, False], [True, False]]
     """
+    picture_files.check_resized(mask.size, preprocess.resize)
     from torchvision.transforms import v2  # takes seconds, which data of other kinds are spared
 
     nearest = v2.InterpolationMode.NEAREST_EXACT
@@ -222,11 +228,12 @@ def _marked(
     marked: list[Marked | None] = []
     content = hashlib.blake2b(digest_size=4)
     for picture, places, read in zip(load.paths, named, readers, strict=True):
-        path = next((p for p in places if p.is_file()), None)
+        path = next((p for p in places if os.path.lexists(p)), None)
         if path is None or read(path, picture).getbbox() is None:
             marked.append(None)
             continue
-        content.update(path.read_bytes())
+        with files.opened(path) as stream:
+            content.update(stream.read())
         marked.append(Marked(path, read, picture))
     missing = [s for s, one in zip(data.sample_ids, marked, strict=True) if one is None]
     if len(missing) == len(marked):
@@ -252,24 +259,42 @@ def read_mask(path: Path, picture: Path) -> Image.Image:
     """A black and white image of the size of its picture.
 
     Raises:
-        InputError: It cannot be read, or has another size, mode, or other values.
+        InputError: It cannot be read, or has another size, mode, or other values, or says by
+            transparency, orientation or further images what would have no effect.
     """
     try:
-        with Image.open(path) as image:
+        with picture_files.opened(path) as image:
+            _check_mask(image, path, picture)
             image.load()
             mask = image.copy()
-    except images.READ_ERRORS as error:
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise anything for a broken file
         raise InputError(f"the mask {str(path)!r} cannot be read: {one_line(error)}.") from error
-    if mask.mode not in MODES:
-        raise InputError(
-            f"the mask {str(path)!r} has mode {mask.mode}; save it in black and white, as grey of "
-            "8 bits (L) or one bit (1)."
-        )
     grey = sorted({v for _, v in mask.getcolors() or ()} - {0, 255})
     if grey:
         raise InputError(
             f"the mask {str(path)!r} has values such as {grey[0]}; white (255) marks and black (0) "
             "does not, and there is nothing between."
+        )
+    return mask
+
+
+def _check_mask(mask: Image.Image, path: Path, picture: Path) -> None:
+    """Raise for what can be seen of a mask before its pixels are read."""
+    if mask.mode not in MODES:
+        raise InputError(
+            f"the mask {str(path)!r} has mode {mask.mode}; save it in black and white, as grey of "
+            "8 bits (L) or one bit (1)."
+        )
+    odd = {
+        "transparent pixels": "transparency" in mask.info,
+        "an orientation of its own": mask.getexif().get(ORIENTATION, 1) != 1,
+        "several images": getattr(mask, "is_animated", False),
+    }
+    for what in (what for what, there in odd.items() if there):
+        raise InputError(
+            f"the mask {str(path)!r} has {what}; save it as one upright image in black and white."
         )
     stored, orientation = _picture(picture) or (mask.size, 1)
     size = stored[::-1] if orientation > UPRIGHT else stored
@@ -278,7 +303,6 @@ def read_mask(path: Path, picture: Path) -> Image.Image:
             f"the mask {str(path)!r} has {_size(mask.size)} pixels, and its picture has "
             f"{_size(size)}; they must match."
         )
-    return mask
 
 
 def _picture(path: Path) -> tuple[tuple[int, int], int] | None:
@@ -287,9 +311,9 @@ def _picture(path: Path) -> tuple[tuple[int, int], int] | None:
     Its sample fails then, with its own reason.
     """
     try:
-        with Image.open(path) as image:
+        with picture_files.opened(path) as image:
             return image.size, int(image.getexif().get(ORIENTATION, 1))
-    except images.READ_ERRORS:
+    except Exception:  # decoders raise anything for a broken file
         return None
 
 
@@ -319,6 +343,7 @@ class Boxes:
         """
         root = parsed(path)
         size = (_number(root, "size/width", path), _number(root, "size/height", path))
+        orientation = _orientation(size, path, picture)
         mask = Image.new("1", size)
         for found in root.iterfind("object"):
             if self.label is not None and self.resolve(found.findtext("name", "")) != self.label:
@@ -331,19 +356,24 @@ class Boxes:
                     f"or outside its {_size(size)} pixels; correct it."
                 )
             mask.paste(1, (left, top, right, bottom))
-        return _turned(mask, path, picture)
+        mask.getexif()[ORIENTATION] = orientation
+        return ImageOps.exif_transpose(mask)
 
 
-def _turned(mask: Image.Image, path: Path, picture: Path) -> Image.Image:
-    """A mask of the pixels as they are stored, turned as the picture says of itself."""
-    size, orientation = _picture(picture) or (mask.size, 1)
-    if mask.size != size:
+def _orientation(size: tuple[int, int], path: Path, picture: Path) -> int:
+    """How the picture of an annotation is turned; it must have the size that is annotated."""
+    if not 0 < size[0] * size[1] <= picture_files.MOST_PIXELS:
         raise InputError(
-            f"{str(path)!r} is for a picture of {_size(mask.size)} pixels, and "
-            f"{str(picture)!r} has {_size(size)}; they must match."
+            f"{str(path)!r} is for a picture of {_size(size)} pixels; pictures of 1 to "
+            f"{picture_files.MOST_PIXELS:,} pixels are read."
         )
-    mask.getexif()[ORIENTATION] = orientation
-    return ImageOps.exif_transpose(mask)
+    stored, orientation = _picture(picture) or (size, 1)
+    if size != stored:
+        raise InputError(
+            f"{str(path)!r} is for a picture of {_size(size)} pixels, and "
+            f"{str(picture)!r} has {_size(stored)}; they must match."
+        )
+    return orientation
 
 
 class _Tree(ET.TreeBuilder):
@@ -360,9 +390,8 @@ def parsed(path: Path) -> ET.Element:
         InputError: It cannot be read, is larger than `LARGEST`, or is no annotation.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"it has more than {LARGEST:,} bytes")
-        root = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_Tree()))
+        with files.opened(path, LARGEST) as stream:
+            root = ET.fromstring(stream.read(), ET.XMLParser(target=_Tree()))
         if root.tag != "annotation":
             raise InputError(f"its root is <{root.tag}>, expected <annotation>")
     except (OSError, ET.ParseError, ValueError, LookupError, InputError) as error:
@@ -375,6 +404,8 @@ def parsed(path: Path) -> ET.Element:
 def _number(element: ET.Element, name: str, path: Path) -> int:
     """A whole number in an annotation."""
     text = element.findtext(name, "").strip()
-    if not (text.isascii() and text.isdigit()):
-        raise InputError(f"{str(path)!r}: <{name}> is {text!r}, expected a whole number of pixels.")
+    if not (text.isascii() and text.isdigit() and len(text) < DIGITS):
+        raise InputError(
+            f"{str(path)!r}: <{name}> is {text[:DIGITS]!r}, expected a whole number of pixels."
+        )
     return int(text)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from igbench.core.arguments import checked
+from igbench.core import files
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, one_line
 from igbench.models import labels
@@ -84,14 +85,14 @@ def _folder(path: str | None) -> Path:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(files.text(file, labels.MOST))
     except FileNotFoundError as error:
         raise InputError(
             f"{str(file.parent)!r} has no {file.name}; save model and image processor there with "
             "save_pretrained."
         ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(file)!r} cannot be read: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{str(file)!r} cannot be read: {one_line(error)}.") from error
     if not isinstance(found, dict):
         raise InputError(f"{str(file)!r} holds no settings; save it again with save_pretrained.")
     return found

@@ -6,7 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from igbench.errors import InputError
+from igbench.core import files
+from igbench.errors import InputError, one_line
+
+MOST = 2**24
+"""Bytes of a file of names that are read."""
 
 
 def class_names(
@@ -42,14 +46,14 @@ def class_names(
 
 def _read(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = files.text(path, MOST)
         if path.suffix != ".json":
             return tuple(line.strip() for line in text.splitlines() if line.strip())
         found = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"model.class_names={path} cannot be read ({error}); give a list, or a text file with "
-            "one name a line."
+            f"model.class_names={path} cannot be read ({one_line(error)}); give a list, or a text "
+            "file with one name a line."
         ) from error
     if not isinstance(found, list):
         raise InputError(f"model.class_names={path} must hold a JSON list of names.")

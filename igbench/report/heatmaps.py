@@ -246,6 +246,6 @@ def _legend(figure: SubFigure, kinds: set[bool], scale: Scale) -> None:
 def webp(picture: Path, *, quality: int = 85) -> bytes:
     """Convert a PNG file to WebP, a sixth of the size for noisy maps."""
     packed = io.BytesIO()
-    with Image.open(picture) as opened:
+    with Image.open(picture, formats=["PNG"]) as opened:
         opened.convert("RGB").save(packed, format="WEBP", quality=quality)
     return packed.getvalue()
