@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.arguments import checked
+from igbench.core import files
 from igbench.core.model import Model
-from igbench.errors import InputError, typed_line
-from igbench.models import labels, own
-from igbench.models import weights as weights_files
+from igbench.errors import InputError, one_line, typed_line
+from igbench.models import archives, labels, own
 
 TOLERANCE = 1e-3
 """Largest relative difference between outputs of a row in batches of different size."""
@@ -101,17 +101,23 @@ def exported(
 
 def _file(path: str | None) -> Path:
     file = Path(path or "").expanduser()
-    if not path or not file.is_file():
-        raise InputError(
-            f"model=exported needs the file of a program, and there is none at {path!r}; set "
-            "model.path=FILE, written by torch.export.save."
-        )
-    return file
+    try:
+        if path:
+            files.size(file)
+            return file
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"the program {str(file)!r} cannot be read: {one_line(error)}.") from error
+    raise InputError(
+        f"model=exported needs the file of a program, and there is none at {path!r}; set "
+        "model.path=FILE, written by torch.export.save."
+    )
 
 
 def _loaded(file: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
     """The program as a module on the CPU, and the shape of its example, if known."""
-    names = weights_files.members(file)
+    names = _members(file)
     if "constants.pkl" in names:
         raise InputError(
             f"{str(file)!r} is TorchScript, which is code that is not run unless you name its "
@@ -124,8 +130,11 @@ def _loaded(file: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
             "model.factory=MODULE.FUNCTION model.weights=FILE."
         )
     try:
+        archives.check(file)
         program = torch.export.load(file)
         run = program.module()
+    except InputError:
+        raise
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"the program {str(file)!r} cannot be loaded with torch {torch.__version__} on the "
@@ -136,6 +145,13 @@ def _loaded(file: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
     args = program.example_inputs[0] if program.example_inputs else ()
     first = args[0] if args else None
     return run, tuple(first.shape[1:]) if isinstance(first, Tensor) else None
+
+
+def _members(file: Path) -> dict[str, str]:
+    try:
+        return archives.members(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the program {str(file)!r} cannot be read: {one_line(error)}.") from error
 
 
 def _checked_outputs(module: nn.Module, shape: tuple[int, ...], file: Path) -> Tensor:

@@ -114,7 +114,13 @@ def _check_classifier(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_safetensors(folder: Path) -> None:
-    if list(folder.glob("model*.safetensors")):
+    found_files = sorted(folder.glob("model*.safetensors"))
+    for file in found_files:
+        try:
+            files.size(file)
+        except OSError as error:
+            raise InputError(f"{str(file)!r} cannot be read: {one_line(error)}.") from error
+    if found_files:
         return
     pickles = sorted(file.name for file in folder.glob("*.bin"))
     found = f"only {pickles[0]}, a pickle, which is not read" if pickles else "no weights"

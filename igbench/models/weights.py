@@ -25,7 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from igbench.core import files
 from igbench.errors import InputError, one_line, suggestion
+from igbench.models import archives
 from igbench.schema import RANDOM_WEIGHTS
 
 COUNTER = "num_batches_tracked"
@@ -87,8 +89,14 @@ def load_state(path: Path | str, *, entry: str | None = None) -> State:
             or holds several.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(f"there is no weights file {str(path)!r}; give the path of a state dict.")
+    try:
+        files.size(path)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no weights file {str(path)!r}; give the path of a state dict."
+        ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     found = dict(_state_dicts(content))
     if entry is not None and entry not in found:
@@ -154,8 +162,9 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
-    _refuse_programs(path)
     try:
+        _refuse_programs(path)
+        archives.check(path)
         with _plain_records():
             return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
@@ -166,7 +175,9 @@ def _read_torch(path: Path) -> Any:
             f"{str(path)!r} is a pickle with code, which is not run ({_culprit(path, name[1])}); "
             "save the tensors alone with torch.save(model.state_dict(), PATH)."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever the reader raises for a broken file
         raise _unreadable(path, error) from error
 
 
@@ -181,17 +192,9 @@ def _plain_records() -> AbstractContextManager[Any]:
     )
 
 
-def members(path: Path) -> dict[str, str]:
-    """Names in a zip archive without the folder around them, to their full names."""
-    if not zipfile.is_zipfile(path):
-        return {}
-    with zipfile.ZipFile(path) as archive:
-        return {name.partition("/")[2]: name for name in archive.namelist()}
-
-
 def _refuse_programs(path: Path) -> None:
     """Raise for files that hold a whole program instead of tensors."""
-    names = members(path)
+    names = archives.members(path)
     if "constants.pkl" in names:
         kind, model = "a TorchScript program", "torch_module model.factory=torch.jit.load"
     elif "archive_format" in names and "data.pkl" not in names:
@@ -206,7 +209,7 @@ def _refuse_programs(path: Path) -> None:
 
 def _culprit(path: Path, name: str) -> str:
     """What in a pickle needs code: the file's only object, or something beside the tensors."""
-    member = members(path).get("data.pkl")
+    member = archives.members(path).get("data.pkl")
     if member:
         with zipfile.ZipFile(path) as archive:
             codes = pickletools.genops(archive.read(member))
