@@ -118,18 +118,19 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 def _check_pickle(path: Path, stream: Any) -> None:
     """Read the operations of one pickle, up to its end, without doing them."""
-    start, encodes, codec = stream.tell(), False, ""
+    start = stream.tell()
+    texts = []
     for _, argument, position in pickletools.genops(stream):
         if position - start > MOST:
             raise ValueError(f"a pickle in it has more than {MOST:,} bytes")
-        if argument in SIZED:
-            raise _unfolds(path, f"it builds a {argument.split()[1]} of any size")
         if isinstance(argument, str):
-            encodes = encodes or argument == ENCODE
-            bare = re.sub("[^a-z0-9]", "", argument[:64].lower())
-            codec = argument if CODECS.fullmatch(bare) else codec
-    if encodes and codec:
-        raise _unfolds(path, f"it encodes bytes as {codec!r}, which may repeat without end")
+            texts.append(argument)
+    encodes = ENCODE in texts
+    for text in texts:
+        if text in SIZED:
+            raise _unfolds(path, f"it builds a {text.split()[1]} of any size")
+        if encodes and CODECS.fullmatch(re.sub("[^a-z0-9]", "", text.lower())):
+            raise _unfolds(path, f"it encodes bytes as {text[:20]!r}, which unfolds when repeated")
 
 
 def _unfolds(path: Path, why: str) -> InputError:
