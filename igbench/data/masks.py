@@ -40,10 +40,6 @@ LARGEST = 2**20
 """Bytes of an annotation file that is read; those of ImageNet have some hundred."""
 
 
-DIGITS = 10
-"""A number of pixels has fewer digits."""
-
-
 class Marked(NamedTuple):
     """One mask: the file that says it, how to read it, and the picture that it belongs to."""
 
@@ -266,6 +262,7 @@ def read_mask(path: Path, picture: Path) -> Image.Image:
         with picture_files.opened(path) as image:
             _check_mask(image, path, picture)
             image.load()
+            _check_plain(image, path)
             mask = image.copy()
     except InputError:
         raise
@@ -287,6 +284,17 @@ def _check_mask(mask: Image.Image, path: Path, picture: Path) -> None:
             f"the mask {str(path)!r} has mode {mask.mode}; save it in black and white, as grey of "
             "8 bits (L) or one bit (1)."
         )
+    stored, orientation = _picture(picture) or (mask.size, 1)
+    size = stored[::-1] if orientation > UPRIGHT else stored
+    if mask.size != size:
+        raise InputError(
+            f"the mask {str(path)!r} has {_size(mask.size)} pixels, and its picture has "
+            f"{_size(size)}; they must match."
+        )
+
+
+def _check_plain(mask: Image.Image, path: Path) -> None:
+    """Raise for what a mask says beside its pixels, and would have no effect."""
     odd = {
         "transparent pixels": "transparency" in mask.info,
         "an orientation of its own": mask.getexif().get(ORIENTATION, 1) != 1,
@@ -295,13 +303,6 @@ def _check_mask(mask: Image.Image, path: Path, picture: Path) -> None:
     for what in (what for what, there in odd.items() if there):
         raise InputError(
             f"the mask {str(path)!r} has {what}; save it as one upright image in black and white."
-        )
-    stored, orientation = _picture(picture) or (mask.size, 1)
-    size = stored[::-1] if orientation > UPRIGHT else stored
-    if mask.size != size:
-        raise InputError(
-            f"the mask {str(path)!r} has {_size(mask.size)} pixels, and its picture has "
-            f"{_size(size)}; they must match."
         )
 
 
@@ -404,8 +405,8 @@ def parsed(path: Path) -> ET.Element:
 def _number(element: ET.Element, name: str, path: Path) -> int:
     """A whole number in an annotation."""
     text = element.findtext(name, "").strip()
-    if not (text.isascii() and text.isdigit() and len(text) < DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InputError(
-            f"{str(path)!r}: <{name}> is {text[:DIGITS]!r}, expected a whole number of pixels."
+            f"{str(path)!r}: <{name}> is {text[:10]!r}, expected a whole number of pixels."
         )
     return int(text)

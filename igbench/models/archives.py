@@ -76,7 +76,7 @@ def check(path: Path) -> None:
 
 
 class _Bounded:
-    """A stream of which nothing large is read at once: `zipfile` reads its whole directory."""
+    """A stream of which no more than `MOST` is read at once, as the list of entries is."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
@@ -84,7 +84,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if size > MOST:
-            raise ValueError(f"it lists entries in {size:,} bytes; at most {MOST:,} are read")
+            raise ValueError(f"its entries or a pickle have {size:,} bytes beside the tensors")
         return self._read(size)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import nn
 
 import igbench
@@ -18,7 +19,7 @@ from igbench.core.model import Preprocess
 from igbench.data import masks
 from igbench.data.imagenet import imagenet
 from igbench.data.photographs import photographs
-from igbench.errors import InputError
+from igbench.errors import InputError, SampleError
 from tests.helpers.toy import toy_model
 
 HALF = Preprocess(4, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -139,6 +140,54 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, name, make, message):
     assert "\n" not in str(caught.value)
 
 
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (12, 8), 255).save(path, exif=exif)
+
+
+def animated(path: Path) -> None:
+    frames = [Image.new("L", (12, 8), v) for v in (255, 0)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: Image.fromarray(np.full((8, 12), 65535, np.uint16)).save(p), "has mode I;16"),
+        (lambda p: Image.new("P", (12, 8), 1).save(p), "has mode P; save it in black and white"),
+        (lambda p: Image.new("LA", (12, 8), (255, 0)).save(p), "has mode LA; save it in black"),
+        (lambda p: Image.new("L", (12, 8), 255).save(p, transparency=255), "transparent pixels"),
+        (turned, "has an orientation of its own; save it as one upright image"),
+        (animated, "has several images"),
+        (lambda p: Image.new("1", (12, 8), 1).save(p, format="PCX"), "its beginning is not that"),
+        (lambda p: Image.new("1", (60_000, 2_000)).save(p), "has 60000 x 2000 pixels, and its"),
+        (lambda p: p.symlink_to("nowhere"), "it is a link to 'nowhere', which is not there"),
+        (lambda p: p.symlink_to("/dev/zero"), "it is a device, not a regular file"),
+        (os.mkfifo, "it is a pipe, not a regular file"),
+        (Path.mkdir, "it is a folder, not a regular file"),
+    ],
+)
+def test_masks_that_would_be_read_otherwise_are_refused(tmp_path, make, message, monkeypatch):
+    photo(tmp_path / "photos" / "0000_a.png")
+    (tmp_path / "masks").mkdir()
+    make(tmp_path / "masks" / "0000_a.png")
+    decoded = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(
+        ImageFile.ImageFile, "load", lambda image: decoded.append(image.size) or load(image)
+    )
+    with pytest.raises(InputError, match=message) as caught:
+        photographs(MODEL, limit=1, path=str(tmp_path / "photos"), masks=str(tmp_path / "masks"))
+    assert "\n" not in str(caught.value)
+    assert (60_000, 2_000) not in decoded, "the size of a mask is looked at before its pixels"
+
+
+def test_a_mask_of_a_picture_that_is_refused_is_not_enlarged():
+    with pytest.raises(SampleError, match="with its short side resized to 4"):
+        masks.fitted(Image.new("1", (1, 12_000_000)), HALF)
+
+
 @pytest.fixture
 def annotated(tmp_path):
     """Two images in class folders, with annotations as ImageNet has them for either split."""
@@ -192,6 +241,12 @@ def test_boxes_are_of_the_pixels_as_they_are_stored(annotated):
         (XML.format(w=12, h=8, name="cat", box=(3, 0, 3, 2)), "is empty or outside"),
         (XML.format(w=12, h=8, name="cat", box=("a", 0, 3, 2)), "<bndbox/xmin> is 'a'"),
         (XML.format(w="", h=8, name="cat", box=(0, 0, 3, 2)), "<size/width> is ''"),
+        (XML.format(w=10**6, h=10**6, name="cat", box=(0, 0, 1, 1)), "1 to 178,956,970 pixels"),
+        (
+            XML.format(w="9" * 5000, h=8, name="cat", box=(0, 0, 1, 1)),
+            "<size/width> is '9999999999'",
+        ),
+        (XML.format(w=0, h=8, name="cat", box=(0, 0, 0, 0)), "for a picture of 0 x 8 pixels"),
         (
             '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
             "it has a DOCTYPE",
@@ -212,6 +267,22 @@ def test_a_doctype_is_refused_in_any_encoding(tmp_path):
     path.write_bytes(text.encode("utf-16"))
     with pytest.raises(InputError, match="it has a DOCTYPE"):
         masks.parsed(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda p: p.symlink_to(p.name)])
+def test_annotations_are_regular_files(annotated, make):
+    path = annotated / "boxes" / "ILSVRC2012_val_00000001.xml"
+    path.unlink()
+    make(path)
+    with pytest.raises(InputError, match=r"regular file|symbolic links") as caught:
+        of(annotated, boxes=str(annotated / "boxes"))
+    assert "\n" not in str(caught.value)
+
+
+def test_annotations_nested_without_end_are_read_or_refused(tmp_path):
+    path = tmp_path / "a.xml"
+    path.write_text("<annotation>" + "<a>" * 100_000 + "</a>" * 100_000 + "</annotation>")
+    assert masks.parsed(path).tag == "annotation"
 
 
 def test_folders_that_are_missing_are_named(annotated):
