@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from igbench.core.arguments import checked
 from igbench.core import files
+from igbench.core.arguments import checked
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, one_line
 from igbench.models import labels
