@@ -38,6 +38,7 @@ from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
 from igbench.evaluation.results import Results
+from igbench.files import check_name
 from igbench.methods.base import BaseMethod
 from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
@@ -98,7 +99,7 @@ class Evaluation:
         """Write the run folder and its report, and return the path of report.html."""
         from igbench import report
 
-        folder = Path(results_dir) / self.run.experiment / self.run.id
+        folder = store.place(Path(results_dir), self.run)
         store.writable(Path(results_dir))
         store.write(folder, self.run, self.results.rows, self.results.points, self.results.maps)
         return report.write_report(store.read(folder))
@@ -408,6 +409,8 @@ def _items(group: str, given: Any) -> dict[str, Any]:
                     f"{group} {name!r} is chosen twice; give a dictionary, with a name for each."
                 )
             found[name] = word
+    for name in found:
+        check_name(group, name)
     if not found and group == "method":
         raise InputError("no method is chosen; see `igbench list methods`.")
     return found

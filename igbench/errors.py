@@ -70,13 +70,26 @@ def check_choice(what: str, name: str, known: Sequence[str]) -> None:
         raise InputError(f"unknown {what} {name!r}; known: {', '.join(known)}.{near}")
 
 
-def printable(text: str) -> str:
-    r"""Text in which every character that cannot be printed is a question mark.
+def printable(text: str, keep: str = "") -> str:
+    r"""Text in which every character that cannot be printed is an escape that one can see.
 
-    >>> printable("red \x1b[31m")
-    'red ?[31m'
+    Sequences that steer a terminal, line breaks and marks that turn the direction of writing are
+    among them.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay, such as line breaks between lines of our own.
+
+    >>> print(printable("red \x1b[31m, caf\udce9"), printable("\u202eno\n"))
+    red \x1b[31m, caf\udce9 \u202eno\n
     """
-    return "".join(c if c.isprintable() else "?" for c in text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
+
+
+def _escape(c: str) -> str:
+    return c.encode("unicode_escape").decode("ascii")
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

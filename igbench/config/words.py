@@ -11,6 +11,7 @@ import yaml
 
 from igbench.config import folders
 from igbench.errors import InputError, suggestion
+from igbench.files import check_name
 
 _SINGLE = tuple(group for group in folders.GROUPS if group not in folders.LISTS)
 _REMOVABLE = ("experiment", "preset")
@@ -159,14 +160,11 @@ def check_nodes(config: Mapping[str, Any]) -> None:
 
 
 def check_folder(name: str) -> None:
-    """Raise unless a name can be that of a folder in results_dir.
+    """Raise unless a name can be that of a folder in results_dir, see `igbench.files.check_name`.
 
     >>> check_folder("a-b_c.1")
     """
-    if not name or name[0] in ".-" or not name.isprintable() or re.search(r'[\\/:*?"<>|]', name):
-        raise InputError(
-            f"name={name} cannot be a folder in results_dir; use letters, digits and _ - . alone."
-        )
+    check_name("name", name)
 
 
 def explain(error: Exception, words: Sequence[str], config: Mapping[str, Any]) -> str:

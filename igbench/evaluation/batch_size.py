@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor
 from igbench.core.memory import keeps_freed
 from igbench.core.outputs import repeat_target
 from igbench.core.score import Score, frozen
+from igbench.files import write_whole
 from igbench.integration.integrate import input_gradient
 
 log = logging.getLogger(__name__)
@@ -161,9 +161,7 @@ def remember(memory: Path, name: str, rows: int) -> None:
     """Add an answer, replacing the file in one step; a folder that is read-only is no error."""
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(recall(memory) | {name: rows}), encoding="utf-8")
-        temporary.replace(memory)
+        write_whole(memory, json.dumps(recall(memory) | {name: rows}).encode())
     except OSError as error:
         log.warning(
             "cannot remember the batch size in %s: %s; set batch_size=%d, or a stopped run may "

@@ -10,12 +10,16 @@ from typing import Any, get_type_hints
 from igbench.core.arguments import UNSET, check_argument
 from igbench.core.dataset import Data
 from igbench.errors import InputError, typed_line
+from igbench.files import check_name
 from igbench.schema import MethodSpec, MetricSpec
 
 METRIC_PARTS = (
     "sharing_key", "for_shape", "for_outputs", "restricted", "leaves_out", "observe", "measure",
 )  # fmt: skip
 """What a metric has, see `igbench.core.batch.Metric`."""
+
+PICTURES = "inputs"
+"""Name of the samples as pictures among the maps, which no method has."""
 
 
 def check_methods(methods: Mapping[str, Any]) -> None:
@@ -27,6 +31,10 @@ def check_methods(methods: Mapping[str, Any]) -> None:
     Raises:
         InputError: Names the method, and what is wrong with it.
     """
+    if PICTURES in methods:
+        raise InputError(
+            f"method={PICTURES} has the name of the pictures among the maps; choose another name."
+        )
     for name, method in methods.items():
         where = f"method.{name}"
         check_name("method", name)
@@ -60,20 +68,6 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
                 f"{where}.spec has the range {spec.low} to {spec.high}; the first number must be "
                 "the smaller."
             )
-
-
-def check_name(group: str, name: object) -> None:
-    """Raise unless this can name an entry on the record, in tables and in a configuration.
-
-    >>> check_name("method", "ig 50")
-    >>> check_name("method", " ")
-    Traceback (most recent call last):
-    igbench.errors.InputError: ' ' cannot name a method; use printable text, no spaces around it.
-    """
-    if not isinstance(name, str) or not name.isprintable() or not name or name != name.strip():
-        raise InputError(
-            f"{name!r} cannot name a {group}; use printable text, no spaces around it."
-        )
 
 
 def check_data(data: Any, where: str = "data") -> None:

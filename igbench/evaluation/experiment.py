@@ -22,6 +22,7 @@ from igbench.errors import InputError, NotDefinedError
 from igbench.evaluation import loading
 from igbench.evaluation.definitions import check_methods, check_metrics
 from igbench.evaluation.loading import Loading
+from igbench.files import check_name
 from igbench.schema import AS_DATA, COSTS, MethodSpec, MetricSpec
 
 Advance = Callable[[str, int], None]
@@ -90,8 +91,10 @@ class Experiment:
         """Place the model, and fill in what metrics take from samples and outputs.
 
         Raises:
-            InputError: A method needs gradients, and the model has none.
+            InputError: A name cannot be that of a file or folder, or a method needs gradients and
+                the model has none.
         """
+        check_name("name", self.name)
         check_methods(self.methods)
         check_metrics(self.metrics)
         if isinstance(self.baseline, type) or not callable(self.baseline):

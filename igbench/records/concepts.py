@@ -10,12 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from igbench.records import stats, store
+from igbench.records import sheets, stats, store
 from igbench.records.settings import own_settings
 from igbench.schema import ConceptScore
 
 SCHEMA = "igbench.tcav/1"
 """Name and version of the format of tcav.json."""
+
+TEXTS = ("concept", "target", "layer", "status", "reason")
+"""Columns of text of scores.csv."""
 
 
 def corrected(lines: Sequence[ConceptScore]) -> list[ConceptScore]:
@@ -53,7 +56,7 @@ def write(
 
     def fill(place: Path) -> None:
         table = frame(lines)
-        table.to_csv(place / "scores.csv", index=False, lineterminator="\n")
+        sheets.write(table, place / "scores.csv", TEXTS)
         table.to_parquet(place / "scores.parquet", index=False)
         content = {"schema": SCHEMA, **settings, "scores": [asdict(line) for line in lines]}
         text = json.dumps(store.encode(content), indent=1, ensure_ascii=False, allow_nan=False)

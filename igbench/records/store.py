@@ -31,8 +31,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from igbench.errors import InputError, suggestion
+from igbench.files import check_file, check_name, refuse_links
+from igbench.records import checked, sheets, typed
 from igbench.records.settings import own_settings
-from igbench.schema import SCHEMA_VERSION, MethodSpec, MetricSpec, Point, Records, Row, Run
+from igbench.schema import (
+    SCHEMA_VERSION,
+    MethodSpec,
+    MetricSpec,
+    Point,
+    Records,
+    Row,
+    Run,
+    shown,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +53,8 @@ CURVES_FILE = "curves.parquet"
 SUMMARY_FILE = "summary.csv"
 MAPS_FOLDER = "attributions"
 METADATA_KEY = b"igbench.run"
+SUMMARY_TEXTS = ("model", "method", "metric", "reason")
+"""Columns of text of the summary."""
 
 _TYPES = {float: pa.float64(), int: pa.int64()}
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -89,8 +102,12 @@ def write(
         The folder.
 
     Raises:
-        InputError: The folder exists and is not empty, or cannot be written.
+        InputError: The folder exists and is not empty, cannot be written, or the run or a map has a
+            name that cannot be that of a file.
     """
+    place(Path(), run)
+    for name in maps or {}:
+        check_name("attribution", name)
     write_folder(
         folder,
         lambda place: _fill(place, run, rows, points, maps or {}),
@@ -98,6 +115,15 @@ def write(
         advice=f"Finished shards are saved; {ADVICE}",
     )
     return Path(folder)
+
+
+def place(results_dir: Path, run: Run) -> Path:
+    """The folder of a run in a folder of results, which it never leaves.
+
+    Raises:
+        InputError: The name of the experiment or the identifier cannot be that of a folder.
+    """
+    return Path(results_dir) / check_name("name", run.experiment) / check_name("run", run.id)
 
 
 ADVICE = "free some space and run the same command again."
@@ -161,7 +187,10 @@ def _fill(
     points: Sequence[Point] | pa.Table,
     maps: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    text = json.dumps(encode(run.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
+    content = encode(run.as_dict())
+    with _readable(folder / RUN_FILE):  # what is written can be read
+        checked.run(decode(content))
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RUN_FILE).write_bytes(as_bytes(text + "\n"))
     scores = table(Row, rows)
     for name, content in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
@@ -172,12 +201,10 @@ def _fill(
     from igbench.records import stats
 
     summary = stats.summarise(needed, run.metrics, methods=run.methods)
-    summary.to_csv(folder / SUMMARY_FILE, index=False, lineterminator="\n")
+    sheets.write(summary, folder / SUMMARY_FILE, SUMMARY_TEXTS)
     if maps:
         (folder / MAPS_FOLDER).mkdir()
     for name, tensors in maps.items():
-        if Path(name).name != name:
-            raise InputError(f"attribution file name {name!r} must not contain a path separator.")
         plain = {key: np.array(value, order="C") for key, value in tensors.items()}
         (folder / MAPS_FOLDER / f"{name}.safetensors").write_bytes(save(plain))
 
@@ -218,6 +245,7 @@ def read(folder: Path) -> Records:
         )
     if not (folder / RUN_FILE).is_file():
         raise InputError(f"{folder} is not a run: it has no {RUN_FILE}. Give the folder of a run.")
+    refuse_links(folder)
     run = _read_run(folder / RUN_FILE)
     return Records(
         run=run,
@@ -256,31 +284,39 @@ def read_summary(folder: Path) -> pd.DataFrame:
         InputError: It is missing or damaged.
     """
     path = Path(folder) / SUMMARY_FILE
-    texts: dict[Any, Any] = dict.fromkeys(("model", "method", "metric", "reason"), str)
+    texts: dict[Any, Any] = dict.fromkeys(SUMMARY_TEXTS, str)
     shares = ("share", "share_low", "share_high")
     numbers = ("mean", "low", "high", "median", "std", "mc_error", *shares)
     empty = {name: [""] for name in numbers}
-    with _readable(path):
+    with _readable(path, checked.MOST_BYTES):
+        from igbench.records import stats
+
         found = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+        typed.summary(found, stats.SUMMARY_COLUMNS, shares)
+        found = found.assign(**{name: found[name].map(sheets.unguard) for name in SUMMARY_TEXTS})
     return found.assign(**{name: math.nan for name in shares if name not in found})
 
 
 def _read_run(path: Path) -> Run:
-    with _readable(path):
-        content = decode(json.loads(path.read_text(encoding="utf-8")))
+    with _readable(path, checked.MOST_BYTES):
+        content = decode(checked.parse(path.read_bytes()))
+        if not isinstance(content, dict):
+            raise ValueError(f"it is {shown(content)}, not a mapping")
         version = content.get("schema_version")
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if type(version) is int and version > SCHEMA_VERSION:
             raise InputError(
                 f"{path} has schema version {version}, this igbench reads {SCHEMA_VERSION}; "
                 "upgrade igbench to read it."
             )
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:
             raise InputError(
                 f"{path} has the unknown schema version {version!r}, this igbench reads "
                 f"{SCHEMA_VERSION}; run the experiment again."
             )
         for part, names in _RENAMED.items():
-            content[part] = {names.get(k, k): v for k, v in content[part].items()}
+            if isinstance(content.get(part), dict):
+                content[part] = {names.get(k, k): v for k, v in content[part].items()}
+        checked.run(content)
         content["metrics"] = {k: MetricSpec(**v) for k, v in content["metrics"].items()}
         content["methods"] = {k: MethodSpec(**v) for k, v in content["methods"].items()}
         return Run(**{f.name: content.pop(f.name) for f in fields(Run)}, **content)
@@ -292,13 +328,18 @@ def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
     Raises:
         InputError: The file is missing or damaged.
     """
+    wanted = table(kind, []).schema
     with _readable(path), path.open("rb") as stream:
-        return pq.read_table(stream, columns=list(kind._fields)).select(list(kind._fields))
+        typed.columns(pq.read_schema(stream), wanted)
+        stream.seek(0)
+        found = pq.read_table(stream, columns=wanted.names).select(wanted.names)
+        typed.rows(found, kind)
+        return found
 
 
 def _frame(whole: pa.Table) -> pd.DataFrame:
     """Convert a table to a frame column by column, so that memory never holds both."""
-    return whole.to_pandas(split_blocks=True, self_destruct=True)
+    return whole.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
 
 
 def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -311,12 +352,14 @@ def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     for path in sorted(folder.glob(f"{MAPS_FOLDER}/*.safetensors")):
         with _readable(path):
             found[path.stem] = load(path.read_bytes())
+            typed.maps(found)
     return found
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn the errors of a missing or damaged file into an `InputError`."""
+def _readable(path: Path, most: int | None = None) -> Iterator[None]:
+    """Turn the errors of a missing, damaged or strange file into an `InputError`."""
+    check_file(path, most)
     try:
         yield
     except InputError:
@@ -325,11 +368,18 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path} is missing; the run is incomplete. Run the experiment again."
         ) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+    except _STRANGE as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is damaged ({detail}); copy the run again, or repeat it with overwrite=true."
         ) from error
+
+
+_STRANGE = (
+    OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+    MemoryError, NotImplementedError, pa.ArrowException, SafetensorError,
+)  # fmt: skip
+"""What the readers of JSON, Parquet, CSV and safetensors raise for other content."""
 
 
 def writable(folder: Path) -> None:
@@ -429,7 +479,10 @@ def decode(value: Any) -> Any:
     """The inverse of `encode`, up to tuples, which come back as lists."""
     if isinstance(value, dict):
         if value.keys() == {_TAG}:
-            return _NON_FINITE[value[_TAG]]
+            tag = value[_TAG]
+            if not isinstance(tag, str) or tag not in _NON_FINITE:
+                raise ValueError(f"a number is tagged {shown(tag)}, not nan, inf or -inf")
+            return _NON_FINITE[tag]
         return {key: decode(item) for key, item in value.items()}
     return [decode(item) for item in value] if isinstance(value, list) else value
 
@@ -444,6 +497,8 @@ def runs_mentioning(experiment_folder: Path, key: str) -> Iterator[tuple[Path, R
     """The runs whose run.json contains a key, the newest first; damaged runs are logged."""
     for folder in reversed(runs(experiment_folder)):
         try:
+            refuse_links(folder)
+            check_file(folder / RUN_FILE, checked.MOST_BYTES)
             text = (folder / RUN_FILE).read_text(encoding="utf-8", errors="replace")
             run = _read_run(folder / RUN_FILE) if key in text else None
         except (InputError, OSError) as error:
@@ -455,7 +510,7 @@ def runs_mentioning(experiment_folder: Path, key: str) -> Iterator[tuple[Path, R
 
 def runs(experiment_folder: Path) -> list[Path]:
     """The folders of runs in a folder, oldest first; empty if there is no such folder."""
-    found = [p.parent for p in Path(experiment_folder).glob(f"*/{RUN_FILE}")]
+    found = [p.parent for p in Path(experiment_folder).glob(f"*/{RUN_FILE}") if p.is_file()]
     visible = [p for p in found if not p.name.startswith(".")]
     return sorted(visible, key=lambda p: (p.name[:15], (p / RUN_FILE).stat().st_mtime_ns))
 

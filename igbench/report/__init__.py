@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from igbench.files import refuse_links, write_whole
 from igbench.schema import Records
 
 __all__ = ["write_report"]
 
 _LOG = logging.getLogger(__name__)
-_MADE = {"tables": ("md", "tex", "html"), "plots": ("png", "svg")}
+_MADE = {"tables": ("md", "tex", "html", "tmp"), "plots": ("png", "svg", "tmp")}
 
 
 def write_report(records: Records) -> Path:
@@ -27,6 +28,7 @@ def write_report(records: Records) -> Path:
 
     Raises:
         ValueError: The records have no folder.
+        InputError: A link is in the folder; nothing is written or removed then.
     """
     # Imported here, so that importing `igbench.report` loads neither pandas nor matplotlib.
     from igbench.records.settings import own_settings
@@ -41,8 +43,10 @@ def _write(records: Records, folder: Path) -> Path:
     from igbench.records.stats import summarise
     from igbench.report import heatmaps, html, plots, render, styles, tables
 
+    refuse_links(folder)
     report = folder / "report.html"
-    report.unlink(missing_ok=True)  # exists only if everything else does
+    for old in (report, *folder.glob("report.html.*.tmp")):  # exists only if all else does
+        old.unlink(missing_ok=True)
     for name, suffixes in _MADE.items():
         _clear(folder / name, suffixes)
     summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
@@ -57,13 +61,8 @@ def _write(records: Records, folder: Path) -> Path:
         maps = heatmaps.webp(picture)
 
     svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
-    unfinished = report.with_suffix(".tmp")
-    try:
-        page = html.page(records, summary, made, svgs, maps)
-        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
-        unfinished.replace(report)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    page = html.page(records, summary, made, svgs, maps)
+    write_whole(report, page.encode(errors="backslashreplace"))
     _LOG.info("report: %s", report)
     return report
 

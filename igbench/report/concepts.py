@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from igbench.files import write_whole
 from igbench.report import render, styles
 from igbench.report.table import Cell, Table
 from igbench.schema import ConceptScore
@@ -169,5 +170,5 @@ def _magnitude_bar(axes: Axes, y: float, line: ConceptScore, colour: str) -> Non
 def write(lines: Sequence[ConceptScore], folder: Path) -> None:
     """Write tcav.md and tcav.png into a folder."""
     text = f"# Concepts\n\n{render.to_markdown(table(lines))}\n![Scores](tcav.png)\n"
-    (folder / "tcav.md").write_bytes(text.encode(errors="backslashreplace"))
+    write_whole(folder / "tcav.md", text.encode(errors="backslashreplace"))
     styles.save(figure(lines), folder / "tcav", svg=False)

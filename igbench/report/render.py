@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from igbench.errors import printable
+from igbench.files import write_whole
 from igbench.report.table import Cell, Table
 
 _LATEX = {
@@ -18,12 +20,12 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$", "−": "$-$",
     "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "–": "--", "—": "---", "′": "$'$",
-    "Δ": r"$\Delta$", "²": "$^2$", "\n": " ", "\r": " ",
+    "Δ": r"$\Delta$", "²": "$^2$",
 }  # fmt: skip
 _LATEX_TABLE = str.maketrans(_LATEX)
 _NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
 _POWER = re.compile(r"(\d\.\d)e\+?(-?)0?(\d+)")
-_MARKDOWN = re.compile(r"([\\`*_\[\]|#~])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]|#~$])")
 
 
 def write(table: Table, folder: Path) -> list[Path]:
@@ -38,7 +40,7 @@ def write(table: Table, folder: Path) -> list[Path]:
             if suffix == "html"
             else text.encode(errors="backslashreplace")
         )
-        written[-1].write_bytes(data)
+        write_whole(written[-1], data)
     return written
 
 
@@ -66,7 +68,16 @@ def markdown_escape(text: str) -> str:
     >>> print(markdown_escape("a_b <i>"))
     a\_b &lt;i&gt;
     """
-    return _MARKDOWN.sub(r"\\\1", html.escape(text, quote=False)).replace("\n", " ")
+    return _MARKDOWN.sub(r"\\\1", html.escape(plain(text), quote=False))
+
+
+def plain(text: str) -> str:
+    r"""A text in one line that steers nothing: line breaks are spaces, other controls escapes.
+
+    >>> print(plain("two\nlines, \x1b[31mred"))
+    two lines, \x1b[31mred
+    """
+    return printable(" ".join(text.splitlines()) if "\n" in text or "\r" in text else text)
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -89,7 +100,7 @@ def to_latex(table: Table) -> str:
     frame.columns.name = latex_escape(table.columns[0])
     css = frame.copy()
     css[:] = [["font-weight: bold;" if c.best else "" for c in cells] for cells in table.cells]
-    names = tuple(latex_escape(row) for row in table.rows)  # two rows may have the same
+    names = tuple(_latex_start(latex_escape(row)) for row in table.rows)  # two may be the same
 
     def name(row: Any) -> str:
         return names[row]
@@ -129,7 +140,16 @@ def latex_escape(text: str) -> str:
     >>> print(latex_escape("a_b < 5 % ± 1"))
     a\_b \textless{} 5 \% $\pm$ 1
     """
-    return text.translate(_LATEX_TABLE)
+    return plain(text).translate(_LATEX_TABLE)
+
+
+def _latex_start(text: str) -> str:
+    r"""The start of a row, which is no argument of the rule or of the \\ before it.
+
+    >>> print(_latex_start("[3cm] wide"))
+    {}[3cm] wide
+    """
+    return f"{{}}{text}" if text[:1] in ("[", "*") else text
 
 
 def _latex_cell(cell: Cell) -> str:

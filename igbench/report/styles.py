@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from igbench.errors import printable
+from igbench.files import write_whole
 from igbench.records.settings import own_settings
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Run
 
@@ -147,8 +150,8 @@ def short_label(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Escape a text for matplotlib, so that no part is typeset as a formula."""
-    return text.replace("$", r"\$")
+    """Escape a text for matplotlib: no formula, no character that has no picture."""
+    return printable(text).replace("$", r"\$")
 
 
 def metric_label(name: str, spec: MetricSpec) -> str:
@@ -278,13 +281,18 @@ def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> lis
 
     Equal figures give equal files, without dates and random identifiers.
     """
-    written = [stem.with_name(stem.name + ".png")]
+    kinds: dict[str, dict[str, Any]] = {
+        "png": {"dpi": dpi, "metadata": {"Software": "igbench"}},
+        "svg": {"metadata": {"Date": None, "Creator": "igbench"}},
+    }
+    written = []
     with style():
         figure.dpi = dpi
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.savefig(written[0], dpi=dpi, metadata={"Software": "igbench"})
-        if svg:
-            written.append(stem.with_name(stem.name + ".svg"))
-            figure.savefig(written[1], metadata={"Date": None, "Creator": "igbench"})
+        for kind in kinds if svg else ["png"]:
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, **kinds[kind])
+            written.append(stem.with_name(f"{stem.name}.{kind}"))
+            write_whole(written[-1], drawn.getvalue())
     return written

@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from igbench.errors import InputError
 from igbench.evaluation import loop
 from igbench.evaluation.experiment import Advance, Experiment
 from igbench.evaluation.results import add_costs, add_owners
+from igbench.files import refuse_link, refuse_links, write_whole
 from igbench.records import store
 from igbench.run.shards import Shard
 from igbench.schema import COSTS, Point, Row
@@ -161,16 +161,6 @@ def save(folder: Path, shard: Shard, results: ShardResults) -> None:
         ) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears complete or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
@@ -187,12 +177,28 @@ Index = Mapping[str, Sequence[Path]]
 
 
 def index(*folders: Path) -> Index:
-    """The manifests in some folders, by the key of their shard."""
+    """The manifests in some folders, by the key of their shard.
+
+    Raises:
+        InputError: A folder, the one that it is in, or anything in it is a link.
+    """
     found: dict[str, list[Path]] = {}
     for folder in folders:
+        no_links(folder)
         for path in sorted(folder.glob(f"*{MANIFEST}")):
             found.setdefault(path.name.partition("-")[0], []).append(path)
     return found
+
+
+def no_links(folder: Path) -> None:
+    """Refuse a folder of shards that is a link, as may be the one that it is in, or that has one.
+
+    Raises:
+        InputError: There is a link.
+    """
+    refuse_link(folder.parent)
+    refuse_link(folder)
+    refuse_links(folder)
 
 
 def find(

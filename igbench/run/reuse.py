@@ -52,9 +52,8 @@ def import_from(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> 
         key: The foundation of the run that needs the rows.
         shards: Its missing shards, with their missing metrics.
     """
-    manifests = checkpoint.index(
-        *(p for p in sorted(home.glob(".*.partial/shards")) if p != folder)
-    )
+    others = (p for p in sorted(home.glob(".*.partial/shards")) if p != folder)
+    manifests = checkpoint.index(*filter(_plain, others))
     left = []
     for shard in shards:
         saved, _ = checkpoint.find(shard, manifests)
@@ -75,6 +74,16 @@ def import_from(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> 
                 left[i] = shard.without(names)
                 own = shard.without(name for name, _ in left[i].metrics)
                 checkpoint.save(folder, own, _select(whole, own))
+
+
+def _plain(folder: Path) -> bool:
+    """Whether a folder of shards of another run has no links; those that have are logged."""
+    try:
+        checkpoint.no_links(folder)
+    except InputError as error:
+        log.warning("shards of another run are not used: %s", error)
+        return False
+    return True
 
 
 def _copy(saved: checkpoint.SavedShard, folder: Path) -> None:

@@ -27,6 +27,7 @@ from igbench.config import build
 from igbench.errors import InputError
 from igbench.evaluation import isolation, precision
 from igbench.evaluation.experiment import REPORT, Advance, Experiment
+from igbench.files import refuse_link, refuse_links
 from igbench.records import store
 from igbench.run import checkpoint, lock, provenance, reuse
 from igbench.run.executors.base import Executor, Work
@@ -163,6 +164,8 @@ def finish(
         _tidy(job)
         return _found(folder)
     executor = job.executor()
+    refuse_link(job.partial)
+    refuse_links(job.partial)
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
     with ExitStack() as progress:
