@@ -11,7 +11,7 @@ from rich.console import Console
 from igbench.cli import tables
 from igbench.config import folders
 from igbench.config.build import construct
-from igbench.errors import check_choice
+from igbench.errors import check_choice, printable
 from igbench.report import render
 from igbench.report.table import Cell, Table
 from igbench.schema import Family, MethodSpec, MetricSpec
@@ -54,7 +54,9 @@ def show(console: Console, group: str = "", *, markdown: bool = False) -> None:
             console.print(tables.plain(table.caption, "bold"), soft_wrap=False)
             tables.draw(console, table)
         else:
-            console.file.write(f"{table.caption}\n{indent(tables.to_text(table), '  ')}\n")
+            console.file.write(
+                f"{printable(table.caption)}\n{indent(tables.to_text(table), '  ')}\n"
+            )
 
 
 def listed(group: str = "") -> Iterator[Table]:

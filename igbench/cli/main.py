@@ -20,7 +20,7 @@ from rich.console import Console
 
 from igbench.cli import repeats
 from igbench.config import compose, folders
-from igbench.errors import InputError, suggestion
+from igbench.errors import InputError, printable, suggestion, typed_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -56,15 +56,15 @@ def main(words: list[str], commands: Sequence[str]) -> int:
     except InputError as error:
         if verbose:
             raise
-        sys.stderr.write(f"igbench: {error}\n")
+        sys.stderr.write(f"igbench: {printable(str(error))}\n")
         return USAGE
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"igbench: {str(stop) or INTERRUPTED}\n")
+        sys.stderr.write(f"igbench: {printable(str(stop)) or INTERRUPTED}\n")
         return STOPPED
     except OSError as error:
         if verbose or error.errno not in _NO_ROOM:
             raise
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({printable(str(error.filename))})" if error.filename else ""
         sys.stderr.write(
             f"igbench: {error.strerror}{where}; make room or set results_dir=PATH, and run "
             "the same command again: what was done is kept.\n"
@@ -157,7 +157,7 @@ def sweep_job(
             with folders.searching(searched):
                 status = run_config(compose.complete(plain), [], markdown)
         except InputError as error:
-            sys.stderr.write(f"igbench: {error}\n")
+            sys.stderr.write(f"igbench: {printable(str(error))}\n")
             status = USAGE
         worst.append(status)
         with suppress(OSError):  # results that cannot be written are an error of the run already
@@ -180,6 +180,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
         overrides: What it was composed of, for the record.
         markdown: Print the table of scores as Markdown, on a terminal too.
     """
+    from igbench.cli import tables
     from igbench.core import memory
     from igbench.evaluation import cost, precision
     from igbench.evaluation.forecast import Progress
@@ -198,9 +199,9 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     def watch(work: Mapping[str, int]) -> AbstractContextManager[Advance]:
         estimate = cost.estimate(job.experiment)
         seconds = estimate.seconds_of(work) + cost.report_seconds(job.experiment)
-        console.print(_headline(job, estimate, seconds), highlight=False, markup=False)
+        tables.say(console, _headline(job, estimate, seconds))
         if message := precision.words(job.precision):
-            console.print(message, highlight=False, markup=False)
+            tables.say(console, message)
         return shown(console, Progress(work, cost.prices(job.experiment, estimate)))
 
     outcome = runner.finish(
@@ -214,32 +215,36 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     console.line()
     took = duration(time.perf_counter() - clock)
     state = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
-    console.print(f"{state} in {took}. Report: {outcome.page}", highlight=False)
+    tables.say(console, f"{state} in {took}. Report: {outcome.page}")
     frame = store.scores(outcome.folder)
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         columns = failed[["method", "metric", "sample_id", "reason"]]
         for line in repeats.reasons(columns.itertuples(index=False, name=None)):
-            console.print(line, highlight=False, markup=False)
+            tables.say(console, line)
     return FAILED if len(failed) else OK
 
 
 def _show_scores(console: Console, folder: Path, markdown: bool) -> None:
     """The table of scores; Markdown unless there is a terminal."""
+    from igbench.cli import tables
+    from igbench.files import refuse_links
+    from igbench.records import store
+
+    refuse_links(folder)
     if markdown or not console.is_terminal:
         text = (folder / "tables" / "scores.md").read_text(encoding="utf-8")
-        console.print(text, highlight=False, markup=False, end="")
+        console.file.write(printable(text, keep="\n"))
         return
-    from igbench.cli import tables
-    from igbench.records import store
     from igbench.report.tables import scores_table
 
     tables.show(console, scores_table(store.read_run(folder), store.read_summary(folder)))
 
 
 def _console() -> Console:
-    """Standard output as it is now; long lines are left to the terminal."""
-    return Console(soft_wrap=True)
+    from igbench.cli import tables
+
+    return tables.console()
 
 
 def _headline(job: Job, cost: Estimate, seconds: float) -> str:
@@ -265,14 +270,13 @@ def init_(
     name: Annotated[str, typer.Argument(help="of the folder, and of what is in it")],
 ) -> int:
     """Write a folder with a model and data of your own, which runs at once."""
-    from igbench.cli import init
+    from igbench.cli import init, tables
 
     folder = init.write(name, Path.cwd())
     console = _console()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        console.print(str(path.relative_to(Path.cwd())), highlight=False, markup=False)
-    run_it = f"igbench --config-dir {name}/conf experiment={name}"
-    console.print(f"Run it with: {run_it}", highlight=False, markup=False)
+        tables.say(console, str(path.relative_to(Path.cwd())))
+    tables.say(console, f"Run it with: igbench --config-dir {name}/conf experiment={name}")
     return OK
 
 
@@ -309,13 +313,29 @@ def report_(
     results_dir: Path = Path("results"),
 ) -> int:
     """Make tables, plots and HTML again, from records alone."""
-    from igbench import report
     from igbench.records import store
 
     for name in runs:
         folder = store.resolve(name, results_dir)
-        sys.stdout.write(f"{report.write_report(store.read(folder))}\n")
+        sys.stdout.write(f"{printable(str(_drawn(folder)))}\n")
     return OK
+
+
+def _drawn(folder: Path) -> Path:
+    """The report of a run; what cannot be drawn of numbers that can be read is one line too."""
+    from igbench import report
+    from igbench.records import store
+
+    records = store.read(folder)
+    try:
+        return report.write_report(records)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the report of {folder} cannot be drawn ({typed_line(error)}); the records themselves "
+            "are in order."
+        ) from error
 
 
 @app.command("table")
@@ -405,7 +425,7 @@ def doctor_() -> int:
     """Report what is installed, the device, and the weights that are available."""
     from igbench.cli import doctor
 
-    sys.stdout.write(doctor.text() + "\n")
+    sys.stdout.write(printable(doctor.text(), keep="\n") + "\n")
     return OK
 
 

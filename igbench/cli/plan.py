@@ -7,6 +7,7 @@ from collections import Counter
 from rich.console import Console
 
 from igbench.cli import tables
+from igbench.errors import printable
 from igbench.evaluation import cost
 from igbench.evaluation.cost import Estimate
 from igbench.report.table import Cell, Table
@@ -18,16 +19,17 @@ from igbench.run.runner import Job
 def show(console: Console, job: Job, *, markdown: bool = False) -> None:
     """Print cells, shards, model rows and seconds by stage, and what is on disk; writes nothing."""
     estimate = cost.estimate(job.experiment)
-    console.print(f"{_size(job)}\n", markup=False, highlight=False)
+    tables.say(console, f"{_size(job)}\n")
     tables.show(console, stages(estimate), markdown=markdown)
-    console.print(f"\n{_whole(job, estimate)}", markup=False, highlight=False)
+    tables.say(console, f"\n{_whole(job, estimate)}")
 
 
 def _size(job: Job) -> str:
     e = job.experiment
     samples, methods, metrics = len(e.data), len(e.methods), len(e.metrics)
     return (
-        f"{e.name}: {e.model.name} on {e.device}, {samples} samples of {e.data.name}\n"
+        f"{e.name}: {printable(e.model.name)} on {e.device}, {samples} samples of "
+        f"{printable(e.data.name)}\n"
         f"cells      {samples * methods * metrics:,} = {samples} samples x {methods} methods x "
         f"{metrics} metrics\n"
         f"shards     {len(job.shards)} of up to {e.shard_size} samples, up to {e.batch_size} rows "

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from igbench.errors import printable
+
 SHOWN = 5
 """Reasons that are listed, at most."""
 
@@ -52,6 +54,14 @@ class Repeats(logging.Filter):
         ]
 
 
+class Plain(logging.Formatter):
+    """Messages in one line that steer no terminal, whatever names and reasons are in them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line of a message, without a traceback."""
+        return printable(super().formatMessage(record))
+
+
 @contextmanager
 def collapsed() -> Iterator[None]:
     """Print warnings on standard error, each kind once; a program that has handlers keeps them."""
@@ -59,7 +69,7 @@ def collapsed() -> Iterator[None]:
         yield
         return
     handler, repeats = logging.StreamHandler(), Repeats()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(Plain("%(levelname)s: %(message)s"))
     handler.addFilter(repeats)
     logging.root.addHandler(handler)
     try:
@@ -67,7 +77,7 @@ def collapsed() -> Iterator[None]:
     finally:
         logging.root.removeHandler(handler)
         for line in repeats.summary():
-            handler.stream.write(f"WARNING: {line}\n")
+            handler.stream.write(f"WARNING: {printable(line)}\n")
 
 
 def reasons(cells: Iterable[tuple[str, str, str, str]]) -> list[str]:

@@ -24,6 +24,16 @@ GAP = 2
 """Spaces between two columns on a terminal: one of padding, one in the place of a rule."""
 
 
+def console() -> Console:
+    """Standard output as it is now, without markup; long lines are left to the terminal."""
+    return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def say(console: Console, text: str) -> None:
+    """Print lines of our own around names and reasons, which steer neither rich nor a terminal."""
+    console.print(Text(printable(text, keep="\n")))
+
+
 def show(console: Console, table: Table, *, markdown: bool = False, piped: str = "") -> None:
     """Print a table in the form that fits where it goes.
 
@@ -40,7 +50,7 @@ def show(console: Console, table: Table, *, markdown: bool = False, piped: str =
         if table.caption:
             console.print(plain(table.caption, "dim"), soft_wrap=False)
     else:
-        head = f"{table.caption}\n" if table.caption else ""
+        head = f"{printable(table.caption)}\n" if table.caption else ""
         console.file.write(piped or head + to_text(table))
 
 
@@ -69,10 +79,13 @@ def show_comparison(console: Console, comparison: compare.Comparison) -> None:
 
 def to_text(table: Table) -> str:
     """Columns aligned by spaces, and footnotes, as plain text; no heads where all are empty."""
-    heads = [table.columns] if any(table.columns) else []
+    heads = [[printable(head) for head in table.columns]] if any(table.columns) else []
     lines = [
         *heads,
-        *((row, *_texts(cells)) for row, cells in zip(table.rows, table.cells, strict=True)),
+        *(
+            [printable(row), *_texts(cells)]
+            for row, cells in zip(table.rows, table.cells, strict=True)
+        ),
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = [
@@ -82,7 +95,7 @@ def to_text(table: Table) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([*body, *_footnotes(table)]) + "\n"
+    return "\n".join([*body, *map(printable, _footnotes(table))]) + "\n"
 
 
 def _texts(cells: Sequence[Cell]) -> list[str]:

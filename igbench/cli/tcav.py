@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from igbench.config import compose, folders, words
-from igbench.errors import InputError, check_choice, check_whole, suggestion
+from igbench.errors import InputError, check_choice, check_whole, printable, suggestion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,8 +177,7 @@ def run(console: Console, asked: Request, *, markdown: bool = False) -> Path:
     records.write(folder, lines, settings, lambda place: report.write(lines, place))
     tables.show(console, report.table(lines), markdown=markdown)
     took = duration(time.perf_counter() - clock)
-    console.print(f"\nFinished in {took}. Figure: {folder / 'tcav.png'}", markup=False,
-                  highlight=False)  # fmt: skip
+    tables.say(console, f"\nFinished in {took}. Figure: {printable(str(folder / 'tcav.png'))}")
     return folder
 
 

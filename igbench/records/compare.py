@@ -8,6 +8,7 @@ samples that lost their value are reported.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from igbench.errors import InputError
+from igbench.errors import InputError, printable
 from igbench.records import stats
 from igbench.records.settings import own_settings
 from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
@@ -31,6 +32,8 @@ TOLERANCE = 1e-9
 Cell = tuple[str, str, str]
 Exit = Literal[0, 1, 3, 4]
 NOT_COMPARABLE: Exit = 4
+_MARKDOWN = re.compile(r"([\\`*|~$]|\[(?=[^\]]*\][(\[:]))")
+"""What Markdown reads in a cell; brackets only where a link begins."""
 _LABELS: dict[Verdict, str] = {
     "worse": "REGRESSION", "failed": "FAILED", "missing": "MISSING", "changed": "CHANGED",
     "better": "IMPROVED", "new": "NEW", "same": "same", "identical": "identical",
@@ -386,13 +389,13 @@ def format_text(comparison: Comparison) -> str:
     c = comparison
     lines = [headline(c), *(f"NOT COMPARABLE {text}" for text in c.incomparable)]
     lines += [_line(c, change) for change in _findings(c)]
-    return "\n".join([*lines, *remarks(c)]) + "\n"
+    return "\n".join(map(printable, [*lines, *remarks(c)])) + "\n"
 
 
 def format_markdown(comparison: Comparison) -> str:
     """Format a comparison as Markdown, with a table of the findings, for a job summary."""
     c = comparison
-    lines = [f"### {headline(c)}", ""]
+    lines = [f"### {_escape(headline(c))}", ""]
     lines += [f"- not comparable: {_escape(text)}" for text in c.incomparable]
     rows = finding_rows(c)
     if rows:
@@ -483,7 +486,9 @@ def _interval(change: Change) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """A text of a line or a cell: no HTML, link, code or end of the cell; names stay readable."""
+    plain = printable(text.replace("\n", " ")).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\1", plain)
 
 
 def _sensitivity(c: Comparison) -> str:

@@ -23,17 +23,13 @@ def columns(found: pa.Schema, wanted: pa.Schema) -> None:
         ValueError: A column is missing, unknown, there twice, or of another type.
     """
     for column in wanted:
-        if found.names.count(column.name) != 1:
-            times = found.names.count(column.name)
-            raise ValueError(
-                f"column {column.name} is there {times} times"
-                if times
-                else f"column {column.name} is missing"
-            )
-        if found.field(column.name).type != column.type:
-            raise ValueError(
-                f"column {column.name} is {shown(str(found.field(column.name).type))[1:-1]}, not {column.type}"
-            )
+        times = found.names.count(column.name)
+        if times != 1:
+            raise ValueError(f"column {column.name} is there {times} times, not once")
+        own = found.field(column.name).type
+        if own != column.type:
+            kind = shown(str(own))[1:-1]
+            raise ValueError(f"column {column.name} is of type {kind}, not {column.type}")
     unknown = [n for n in found.names if n not in wanted.names]
     if unknown:
         raise ValueError(f"column {shown(unknown[0])} is no column of this format")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from igbench.errors import printable
 from igbench.records import stats
 
 
@@ -23,6 +24,7 @@ def text(summary: pd.DataFrame, *, methods: Sequence[str] = (), metrics: Sequenc
         ["method", *table.columns],
         *([m, *row] for m, row in zip(table.index, table.to_numpy().tolist(), strict=True)),
     ]
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rows = (
         "  ".join(
@@ -33,7 +35,7 @@ def text(summary: pd.DataFrame, *, methods: Sequence[str] = (), metrics: Sequenc
         )
         for line in lines
     )
-    return "\n".join([*rows, *stats.remarks(summary)])
+    return "\n".join([*rows, *map(printable, stats.remarks(summary))])
 
 
 def html(summary: pd.DataFrame, *, methods: Sequence[str] = (), metrics: Sequence[str] = ()) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from igbench.errors import printable
 from igbench.report import render
 from igbench.report.narrative import narrative
 from igbench.report.table import Table, marked
@@ -85,6 +86,7 @@ def page(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     run = records.run
     return environment.get_template("template.html.j2").render(
@@ -100,6 +102,11 @@ def page(
         command=command(run),
         facts={name: _fact(run, name) for name in FACTS},
     )
+
+
+def _visible(value: Any) -> Any:
+    """A text without marks that turn the direction of writing, and other controls; else as is."""
+    return printable(value, keep="\n\t\xa0") if type(value) is str else value
 
 
 def _fact(run: Run, name: str) -> str:

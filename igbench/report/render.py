@@ -163,29 +163,32 @@ def _latex_cell(cell: Cell) -> str:
 
 def to_html(table: Table) -> str:
     """Format a table as an escaped `<table>` fragment; cells carry `data-value` for sorting."""
-    head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in table.columns)
+    head = "".join(f'<th scope="col">{_html(c)}</th>' for c in table.columns)
     lines = "\n".join(
-        f'<tr><th scope="row">{html.escape(row)}</th>{"".join(map(_html_cell, cells))}</tr>'
+        f'<tr><th scope="row">{_html(row)}</th>{"".join(map(_html_cell, cells))}</tr>'
         for row, cells in zip(table.rows, table.cells, strict=True)
     )
     notes = "".join(
-        f"<p>{f'<sup>{k}</sup> ' if k else ''}{html.escape(v)}</p>"
-        for k, v in table.footnotes.items()
+        f"<p>{f'<sup>{k}</sup> ' if k else ''}{_html(v)}</p>" for k, v in table.footnotes.items()
     )
     kind = "numbers" if table.numeric else "words"
     foot = f'\n<div class="footnotes">{notes}</div>' if notes else ""
     return (
         f'<table class="{kind}" id="table-{html.escape(table.name)}">\n'
-        f"<caption>{html.escape(table.caption)}</caption>\n"
+        f"<caption>{_html(table.caption)}</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>{foot}\n"
     )
 
 
 def _html_cell(cell: Cell) -> str:
-    text = html.escape(cell.text)
+    text = _html(cell.text)
     text = f"<strong>{text}</strong>" if cell.best else f"<u>{text}</u>" if cell.tied else text
-    mark = f"<sup>{html.escape(cell.mark)}</sup>" if cell.mark else ""
-    note = f" <small>{html.escape(cell.note)}</small>" if cell.note else ""
+    mark = f"<sup>{_html(cell.mark)}</sup>" if cell.mark else ""
+    note = f" <small>{_html(cell.note)}</small>" if cell.note else ""
     value = "" if math.isnan(cell.value) else f' data-value="{cell.value!r}"'
-    hint = f' title="{html.escape(cell.hint)}"' if cell.hint else ""
+    hint = f' title="{_html(cell.hint)}"' if cell.hint else ""
     return f"<td{value}{hint}>{text}{mark}{note}</td>"
+
+
+def _html(text: str) -> str:
+    return html.escape(printable(text, keep="\n\t\xa0"))

@@ -44,7 +44,7 @@ def show_progress(experiment: Experiment, wanted: bool | None) -> Iterator[Advan
     Yields:
         To be called after each step with its stage and its number of samples.
     """
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False, emoji=False)
     if not (console.is_terminal or console.is_jupyter if wanted is None else wanted):
         yield lambda stage, samples: None
         return
@@ -101,7 +101,7 @@ def _line(progress: Progress, stage: str) -> str:
     """The share done, the time, and the last step."""
     return (
         f"{progress.share():.0%} after {duration(progress.elapsed)}, about "
-        f"{duration(progress.left())} left; last step: {stage}"
+        f"{duration(progress.left())} left; last step: {printable(stage)}"
     )
 
 
@@ -143,7 +143,7 @@ def _lines(console: Console, progress: Progress) -> Advance:
         progress.advance(stage, samples)
         if progress.last - last >= INTERVAL or progress.finished:
             last = progress.last
-            console.print(_line(progress, stage), highlight=False, markup=False)
+            console.print(Text(_line(progress, stage)))
 
     return advance
 

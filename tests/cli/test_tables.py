@@ -58,7 +58,7 @@ def test_best_is_bold_and_ties_are_underlined():
 
 def test_texts_are_printed_as_they_are_and_steer_no_terminal():
     text = without_styles(drawn(TABLE))
-    assert "[a] [bold]is ?[31mred[/bold]" in text
+    assert "[a] [bold]is \\x1b[31mred[/bold]" in text
     assert "n/a [a]" in text
     assert "0.8 ± 0.1 (n = 3)" in text
     assert "Two methods." in text
@@ -102,7 +102,7 @@ def test_pipes_get_text_and_markdown_is_for_the_asking():
         "method                        srg ↑  difference_from_ig",
         "ig                        0.9 ± 0.1             n/a [a]",
         "random (control)  0.8 ± 0.1 (n = 3)           1.0 ± 0.0",
-        "[a] [bold]is \x1b[31mred[/bold]",
+        "[a] [bold]is \\x1b[31mred[/bold]",
     ]
     console = terminal(100)
     tables.show(console, TABLE, markdown=True)
