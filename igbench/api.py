@@ -315,6 +315,9 @@ def _experiment(
     check_whole("seed", seed)
     check_whole("batch_size", batch_size, least=1)
     check_folder(name)
+    for group, chosen_by_name in (("method", methods), ("metric", metrics)):
+        for own in chosen_by_name if isinstance(chosen_by_name, Mapping) else ():
+            check_name(group, own)
     if limit is not None:
         check_whole("limit", limit, least=1)
     module = model.module if isinstance(model, Model) else model
@@ -409,8 +412,6 @@ def _items(group: str, given: Any) -> dict[str, Any]:
                     f"{group} {name!r} is chosen twice; give a dictionary, with a name for each."
                 )
             found[name] = word
-    for name in found:
-        check_name(group, name)
     if not found and group == "method":
         raise InputError("no method is chosen; see `igbench list methods`.")
     return found

@@ -93,12 +93,12 @@ def _escape(c: str) -> str:
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
-    r"""The text of an error of foreign code in one line, its type where it has none.
+    r"""The text of an error of foreign code in one plain line, its type where it has none.
 
     >>> one_line(ValueError("two\nlines.")), one_line(KeyError())
     ('two lines', 'KeyError')
     """
-    return " ".join(str(error).split())[:most].rstrip(" .") or type(error).__name__
+    return printable(" ".join(str(error).split())[:most]).rstrip(" .") or type(error).__name__
 
 
 def typed_line(error: BaseException, most: int = 200) -> str:

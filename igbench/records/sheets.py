@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
-"""How a text begins that a spreadsheet evaluates, whatever apostrophes are before it."""
+_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠\t\r\n]")
+"""How a text begins that a spreadsheet evaluates, whatever spaces and apostrophes are before it."""
 
 
 def guard(text: str) -> str:

@@ -98,8 +98,11 @@ def to_latex(table: Table) -> str:
         columns=[latex_escape(c) for c in table.columns[1:]],
     )
     frame.columns.name = latex_escape(table.columns[0])
-    css = frame.copy()
-    css[:] = [["font-weight: bold;" if c.best else "" for c in cells] for cells in table.cells]
+    css = pd.DataFrame(
+        [["font-weight: bold;" if c.best else "" for c in cells] for cells in table.cells],
+        index=frame.index,
+        columns=frame.columns,
+    )
     names = tuple(_latex_start(latex_escape(row)) for row in table.rows)  # two may be the same
 
     def name(row: Any) -> str:
@@ -125,7 +128,7 @@ def to_latex(table: Table) -> str:
 
 
 def _latex_columns(table: Table) -> str:
-    if table.numeric:
+    if table.numeric or not table.rows:
         return "l" + "r" * (len(table.columns) - 1)
     texts = [table.rows, *zip(*[[c.text for c in cells] for cells in table.cells], strict=True)]
     sizes = [min(45, max(map(len, [head, *column]))) for head, column in
