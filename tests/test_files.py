@@ -21,8 +21,8 @@ from tests.helpers import strange
 SAFE = ("digits_resnet", "ig (50 steps)", "a-b_c.1", "größe", "x" * 200, "console", "v=1")
 UNSAFE = (
     "", ".", "..", "../up", "up/..", "/etc/x", "a\\b", "C:x", "a\0b", "a\nb", "\x1b[31m",
-    "\u202eno", ".hidden", "-rf", " x", "x ", "x.", "CON", "nul.txt", "com1", "x" * 201, "ü" * 101, "a*",
-    "a|b", "<b>", "\udce9",
+    "\u202eno", ".hidden", "-rf", " x", "x ", "x.", "CON", "nul.txt", "com1", "x" * 201, "ü" * 101,
+    "a*", "a|b", "<b>", "\udce9",
 )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_samples_are_data_and_no_paths(tmp_path):
     run = replace(run, samples=samples)
     maps = {"ig": {i: np.ones((2, 2)) for i in ids}}
     folder = store.write(tmp_path / "out" / "e" / "r", run, strange.rows(run), [], maps)
-    assert list(store.read(folder).maps["ig"]) == ids
+    assert sorted(store.read(folder).maps["ig"]) == sorted(ids)
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
     assert [p.name for p in (folder / "attributions").iterdir()] == ["ig.safetensors"]
 
