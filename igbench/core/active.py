@@ -20,8 +20,10 @@ from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.features import Features, resolve
 from igbench.core.inference import InferenceOptions
 from igbench.core.outputs import Output
+from igbench.core.returned import check_map
 from igbench.core.score import Score, Wrapped
-from igbench.errors import InputError, check_same_shape
+from igbench.core.watch import same_bits
+from igbench.errors import InputError
 from igbench.schema import MethodSpec
 
 
@@ -169,9 +171,17 @@ class Lifted:
             baseline=self.part.restore(batch.baseline),
             features=self.features,
         )
+        given = [(name, value, value.clone()) for name, value in _tensors(full)]
         maps = self.method(full)
-        check_same_shape("the attribution", maps, full.x)
+        for name, value, before in given:
+            if not same_bits(before, value):
+                raise InputError(f"the method wrote into the inputs (batch.{name}).")
+        check_map(maps, full.x)
         return self.part.gather(maps)
+
+
+def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:
+    return [("x", batch.x), ("baseline", batch.baseline)]
 
 
 class Restricted(Wrapped):

@@ -130,11 +130,8 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "changed torch's default device": (_device, _set_device),
     "changed the gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "changed torch's deterministic algorithms": (
-        lambda: (
-            torch.are_deterministic_algorithms_enabled(),
-            torch.is_deterministic_algorithms_warn_only_enabled(),
-        ),
-        lambda v: torch.use_deterministic_algorithms(v[0], warn_only=v[1]),
+        torch.get_deterministic_debug_mode,
+        torch.set_deterministic_debug_mode,
     ),
     "changed torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
     "changed torch's anomaly detection": (

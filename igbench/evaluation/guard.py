@@ -94,23 +94,21 @@ class Guard:
         try:
             found = work(own, given)
         except BaseException as error:
-            left = self._put_back(process)
+            left = self._put_back(process, before)
             if left:
-                error.add_note(f"{who} {left} before it failed")
+                error.add_note(f"{who} {_listed(left)} before it failed")
             raise
-        done = [*_written(batch, own), *_written_maps(maps, scored), *before.changed(self.score)]
-        left = self._put_back(process)
-        if left or done:
-            raise InterferenceError(f"{who} {'; '.join(filter(None, [*done, left]))}.")
+        left = [*_written(batch, own), *_written_maps(maps, scored)]
+        left += self._put_back(process, before)
+        if left:
+            raise InterferenceError(f"{who} {_listed(left)}.")
         return found
 
-    def _put_back(self, process: Process) -> str:
-        """Undo all changes, and say what the first ones were."""
+    def _put_back(self, process: Process, rows: _Rows) -> list[str]:
+        """Undo all changes, and say what they were."""
         found = [c for c in self._changes(process) if c.key not in self.habits]
         put_back(found)
-        texts = list(dict.fromkeys(change.text for change in found))
-        more = f"; and {len(texts) - 3} more" if len(texts) > 3 else ""
-        return "; ".join(texts[:3]) + more
+        return [*dict.fromkeys(change.text for change in found), *rows.put_back(self.score)]
 
     def _changes(self, process: Process) -> list[Change]:
         with rng.alone():
@@ -122,14 +120,19 @@ def _process() -> Process:
         return Process()
 
 
+def _listed(done: list[str]) -> str:
+    more = f"; and {len(done) - 3} more" if len(done) > 3 else ""
+    return "; ".join(done[:3]) + more
+
+
 class _Rows:
     """The rows of a call and the counters of a scalar, which may halve and rise."""
 
     def __init__(self, score: Score) -> None:
         self.limit, self.cost = replace(score.limit), score.cost.snapshot()
 
-    def changed(self, score: Score) -> Iterator[str]:
-        """What is not as it was, after putting it back."""
+    def put_back(self, score: Score) -> Iterator[str]:
+        """Undo what was not lack of memory or work, and say what it was."""
         halved = score.limit.halved - self.limit.halved
         if score.batch_size != max(1, self.limit.batch_size >> halved):
             score.batch_size = max(1, self.limit.batch_size >> halved)

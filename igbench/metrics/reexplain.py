@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from igbench.core.active import Lifted
 from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.inference import InferenceOptions
+from igbench.core.returned import check_map
 from igbench.core.score import Score
-from igbench.errors import InputError, check_same_shape
+from igbench.errors import InputError
 from igbench.methods.custom import CallableMethod, Explainer
 
 LOST = "the map is zero or not finite, or so is the one it is compared with"
@@ -41,7 +42,7 @@ def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
     keep = usable(attribution.values).nonzero()[:, 0]
     if len(keep):
         maps = method(batch.select(keep))
-        check_same_shape("the attribution that was made again", maps, batch.x[keep])
+        check_map(maps, batch.x[keep], "the attribution that was made again")
         found[keep] = maps.to(found)
     return found
 

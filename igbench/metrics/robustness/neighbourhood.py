@@ -12,7 +12,8 @@ from torch import Tensor
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.outputs import repeat_target
-from igbench.errors import check_choice, check_positive, check_same_shape
+from igbench.core.returned import check_map
+from igbench.errors import check_choice, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.reexplain import method_of
 
@@ -158,12 +159,12 @@ def moves(batch: Batch, i: int, inputs: Tensor, clean: Tensor, method: Method) -
         method: The method that made the map.
 
     Raises:
-        InputError: A new map has another shape.
+        InputError: A new map is not what a map has to be.
     """
     if not bool(torch.isfinite(clean).all()) or not bool((clean != 0).any()):
         return torch.full((len(inputs),), math.nan, dtype=torch.float64, device=inputs.device)
     maps = method(copies(batch, i, inputs))
-    check_same_shape("the attribution of changed inputs", maps, inputs)
+    check_map(maps, inputs, "the attribution of changed inputs")
     return (maps - clean).flatten(1).double().norm(dim=1)
 
 
