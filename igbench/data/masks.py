@@ -8,21 +8,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from igbench.core import callers, files
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
 from igbench.data import images, picture_files
+from igbench.data.boxes import Boxes
 from igbench.errors import InputError, one_line
 
 logger = logging.getLogger(__name__)
@@ -30,14 +30,8 @@ logger = logging.getLogger(__name__)
 MODES = ("1", "L")
 """Modes of Pillow that a mask may have: one bit, or grey of 8 bits."""
 
-ORIENTATION = 0x0112
-"""Tag of EXIF that says how to turn a picture upright."""
-
 UPRIGHT = 4
 """Largest orientation with which the sides of a picture are not swapped."""
-
-LARGEST = 2**20
-"""Bytes of an annotation file that is read; those of ImageNet have some hundred."""
 
 
 class Marked(NamedTuple):
@@ -284,12 +278,12 @@ def _check_mask(mask: Image.Image, path: Path, picture: Path) -> None:
             f"the mask {str(path)!r} has mode {mask.mode}; save it in black and white, as grey of "
             "8 bits (L) or one bit (1)."
         )
-    stored, orientation = _picture(picture) or (mask.size, 1)
+    stored, orientation = picture_files.stored(picture) or (mask.size, 1)
     size = stored[::-1] if orientation > UPRIGHT else stored
     if mask.size != size:
         raise InputError(
-            f"the mask {str(path)!r} has {_size(mask.size)} pixels, and its picture has "
-            f"{_size(size)}; they must match."
+            f"the mask {str(path)!r} has {picture_files.as_text(mask.size)} pixels, and its picture "
+            f"has {picture_files.as_text(size)}; they must match."
         )
 
 
@@ -297,116 +291,10 @@ def _check_plain(mask: Image.Image, path: Path) -> None:
     """Raise for what a mask says beside its pixels, and would have no effect."""
     odd = {
         "transparent pixels": "transparency" in mask.info,
-        "an orientation of its own": mask.getexif().get(ORIENTATION, 1) != 1,
+        "an orientation of its own": mask.getexif().get(picture_files.ORIENTATION, 1) != 1,
         "several images": getattr(mask, "is_animated", False),
     }
     for what in (what for what, there in odd.items() if there):
         raise InputError(
             f"the mask {str(path)!r} has {what}; save it as one upright image in black and white."
         )
-
-
-def _picture(path: Path) -> tuple[tuple[int, int], int] | None:
-    """Size of a picture as it is stored, and orientation; None if it cannot be read.
-
-    Its sample fails then, with its own reason.
-    """
-    try:
-        with picture_files.opened(path) as image:
-            return image.size, int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # decoders raise anything for a broken file
-        return None
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Reads an annotation file as a mask: the boxes of one class.
-
-    Attributes:
-        resolve: Class of the name of an object.
-        label: The class; None for all.
-    """
-
-    resolve: Callable[[str], int | None]
-    label: int | None
-
-    def __call__(self, path: Path, picture: Path) -> Image.Image:
-        """The boxes as a mask of the picture, upright.
-
-        Columns xmin to xmax - 1 and rows ymin to ymax - 1 are marked, counted from 0.
-
-        Raises:
-            InputError: No annotation, another size than the picture, or a box outside it.
-        """
-        root = parsed(path)
-        size = (_number(root, "size/width", path), _number(root, "size/height", path))
-        orientation = _orientation(size, path, picture)
-        mask = Image.new("1", size)
-        for found in root.iterfind("object"):
-            if self.label is not None and self.resolve(found.findtext("name", "")) != self.label:
-                continue
-            box = [_number(found, f"bndbox/{k}", path) for k in ("xmin", "ymin", "xmax", "ymax")]
-            left, top, right, bottom = box
-            if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
-                raise InputError(
-                    f"{str(path)!r} has the box {left}, {top} to {right}, {bottom}, which is empty "
-                    f"or outside its {_size(size)} pixels; correct it."
-                )
-            mask.paste(1, (left, top, right, bottom))
-        mask.getexif()[ORIENTATION] = orientation
-        return ImageOps.exif_transpose(mask)
-
-
-def _orientation(size: tuple[int, int], path: Path, picture: Path) -> int:
-    """How the picture of an annotation is turned; it must have the size that is annotated."""
-    if not 0 < size[0] * size[1] <= picture_files.MOST_PIXELS:
-        raise InputError(
-            f"{str(path)!r} is for a picture of {_size(size)} pixels; pictures of 1 to "
-            f"{picture_files.MOST_PIXELS:,} pixels are read."
-        )
-    stored, orientation = _picture(picture) or (size, 1)
-    if size != stored:
-        raise InputError(
-            f"{str(path)!r} is for a picture of {_size(size)} pixels, and "
-            f"{str(picture)!r} has {_size(stored)}; they must match."
-        )
-    return orientation
-
-
-class _Tree(ET.TreeBuilder):
-    """A tree of elements, without document types and the entities that they define."""
-
-    def doctype(self, *_: Any) -> NoReturn:
-        raise InputError("it has a DOCTYPE, which annotations do not need")
-
-
-def parsed(path: Path) -> ET.Element:
-    """The root of an annotation file; document types, and so entities, are refused.
-
-    Raises:
-        InputError: It cannot be read, is larger than `LARGEST`, or is no annotation.
-    """
-    try:
-        with files.opened(path, LARGEST) as stream:
-            root = ET.fromstring(stream.read(), ET.XMLParser(target=_Tree()))
-        if root.tag != "annotation":
-            raise InputError(f"its root is <{root.tag}>, expected <annotation>")
-    except (OSError, ET.ParseError, ValueError, LookupError, InputError) as error:
-        raise InputError(
-            f"{str(path)!r} is no annotation of boxes that can be read: {one_line(error)}."
-        ) from error
-    return root
-
-
-def _number(element: ET.Element, name: str, path: Path) -> int:
-    """A whole number in an annotation."""
-    text = element.findtext(name, "").strip()
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InputError(
-            f"{str(path)!r}: <{name}> is {text[:10]!r}, expected a whole number of pixels."
-        )
-    return int(text)

@@ -29,6 +29,9 @@ MOST_BYTES = 2**29
 MOST_PIXELS = MOST_BYTES // 3
 """Pixels of a picture, as it is stored and after resizing; twice the limit of Pillow's warning."""
 
+ORIENTATION = 0x0112
+"""Tag of EXIF that says how to turn a picture upright."""
+
 MOST_ASPECT = 1000
 """Largest length of a picture in its widths, where nobody knows what it is resized to."""
 
@@ -64,6 +67,23 @@ def opened(path: Path) -> Iterator[Image.Image]:
                     f"it has {width:,} x {height:,} pixels; 1 to {MOST_PIXELS:,} in all are read"
                 )
             yield image
+
+
+def stored(path: Path) -> tuple[tuple[int, int], int] | None:
+    """Size of a picture as it is stored, and orientation; None if it cannot be read.
+
+    Its sample fails then, with its own reason.
+    """
+    try:
+        with opened(path) as image:
+            return image.size, int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # decoders raise anything for a broken file
+        return None
+
+
+def as_text(size: tuple[int, int]) -> str:
+    """Width and height in words."""
+    return f"{size[0]} x {size[1]}"
 
 
 class _Whole:

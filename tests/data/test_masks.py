@@ -16,7 +16,7 @@ from torch import nn
 
 import igbench
 from igbench.core.model import Preprocess
-from igbench.data import masks
+from igbench.data import boxes, masks
 from igbench.data.imagenet import imagenet
 from igbench.data.photographs import photographs
 from igbench.errors import InputError, SampleError
@@ -251,7 +251,7 @@ def test_boxes_are_of_the_pixels_as_they_are_stored(annotated):
             '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
             "it has a DOCTYPE",
         ),
-        (" " * (masks.LARGEST + 1), "has more than 1,048,576 bytes"),
+        (" " * (boxes.LARGEST + 1), "has more than 1,048,576 bytes"),
     ],
 )
 def test_annotations_that_cannot_be_used_are_refused(annotated, text, message):
@@ -266,7 +266,7 @@ def test_a_doctype_is_refused_in_any_encoding(tmp_path):
     text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a><annotation/>'
     path.write_bytes(text.encode("utf-16"))
     with pytest.raises(InputError, match="it has a DOCTYPE"):
-        masks.parsed(path)
+        boxes.parsed(path)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda p: p.symlink_to(p.name)])
@@ -282,7 +282,7 @@ def test_annotations_are_regular_files(annotated, make):
 def test_annotations_nested_without_end_are_read_or_refused(tmp_path):
     path = tmp_path / "a.xml"
     path.write_text("<annotation>" + "<a>" * 100_000 + "</a>" * 100_000 + "</annotation>")
-    assert masks.parsed(path).tag == "annotation"
+    assert boxes.parsed(path).tag == "annotation"
 
 
 def test_folders_that_are_missing_are_named(annotated):
