@@ -282,8 +282,8 @@ def _check_mask(mask: Image.Image, path: Path, picture: Path) -> None:
     size = stored[::-1] if orientation > UPRIGHT else stored
     if mask.size != size:
         raise InputError(
-            f"the mask {str(path)!r} has {picture_files.as_text(mask.size)} pixels, and its picture "
-            f"has {picture_files.as_text(size)}; they must match."
+            f"the mask {str(path)!r} has {picture_files.as_text(mask.size)} pixels, and its "
+            f"picture has {picture_files.as_text(size)}; they must match."
         )
 
 
