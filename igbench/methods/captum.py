@@ -271,7 +271,7 @@ def attribution_class(name: str) -> Any:
     if not inspect.isclass(found) or not hasattr(found, "attribute"):
         near = suggestion(name, dir(module))
         raise InputError(
-            f"captum.attr has no attribution class {name!r}; see dir(captum.attr).{near}"
+            f"captum.attr has no class {name!r} that attributes; see dir(captum.attr).{near}"
         )
     return found
 
