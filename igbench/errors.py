@@ -19,7 +19,7 @@ class InputError(ValueError):
     not get into the text.
 
     >>> str(InputError("name=two\nlines \x1b[31m"))
-    'name=two lines ?[31m'
+    'name=two lines \\x1b[31m'
     """
 
     def __init__(self, message: object = "") -> None:

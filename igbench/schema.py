@@ -6,13 +6,8 @@ Standard library only, so that reading old runs never needs torch.
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
-
-from igbench.errors import InputError, printable
+from typing import Any, Literal, NamedTuple
 
 SCHEMA_VERSION = 1
 """Version of the record format.  Readers refuse newer ones and migrate older ones."""
@@ -121,69 +116,6 @@ def curve_parts(name: str) -> tuple[str, str]:
     return entry, curve
 
 
-LONGEST_TEXT = 100_000
-"""Characters of a text in a definition or a description of a run."""
-
-
-def shown(value: Any) -> str:
-    """A value of any kind in a few words, for a message.
-
-    >>> shown("red"), shown([1, 2]), shown({"a": 1})
-    ("'red'", 'a list of 2', 'a mapping of 1')
-    """
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    if isinstance(value, Mapping):
-        return f"a mapping of {len(value)}"
-    cut = value[:50] if isinstance(value, str) else value
-    text = printable(repr(cut))
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def fault(kind: type, values: Mapping[str, Any]) -> str:
-    """The first field of a definition that has a value of another type, in words; "" if none has.
-
-    Args:
-        kind: `MetricSpec` or `MethodSpec`.
-        values: Field to value.
-
-    >>> fault(MethodSpec, {"signed": 1})
-    'signed is 1, not true or false'
-    """
-    for name, (fits, what) in _fits(kind).items():
-        if name in values and not fits(values[name]):
-            return f"{name} is {shown(values[name])}, not {what}"
-    low, high = values.get("low", 0), values.get("high", math.inf)
-    return "" if low <= high else f"low is {shown(low)}, above high, {shown(high)}"
-
-
-@cache
-def _fits(kind: type) -> dict[str, tuple[Any, str]]:
-    """Field to a test of its value, and what it should be."""
-    return {name: _fit(hint) for name, hint in get_type_hints(kind).items()}
-
-
-def _fit(hint: Any) -> tuple[Any, str]:
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        return lambda v: isinstance(v, str) and v in choices, f"one of {', '.join(choices)}"
-    if hint is bool:
-        return lambda v: isinstance(v, bool), "true or false"
-    if hint is str:
-        return (
-            lambda v: isinstance(v, str) and len(v) <= LONGEST_TEXT,
-            f"a text of at most {LONGEST_TEXT:,} characters",
-        )
-    kind, what = (numbers.Integral, "a whole number") if hint is int else (numbers.Real, "a number")
-    return lambda v: isinstance(v, kind) and not isinstance(v, bool) and v == v, what
-
-
-def _check(spec: Any) -> None:
-    found = fault(type(spec), vars(spec))
-    if found:
-        raise InputError(f"{type(spec).__name__}: {found}. Give every field a value of its type.")
-
-
 @dataclass(frozen=True)
 class MetricSpec:
     """The definition of a metric, kept on the record of every run.
@@ -227,14 +159,6 @@ class MetricSpec:
     explains: str = field(default="", repr=False)
     ranks: bool = field(default=False, repr=False)
 
-    def __post_init__(self) -> None:
-        """Refuse values of other types, which no reader of the record would take.
-
-        Raises:
-            InputError: Names the first of them.
-        """
-        _check(self)
-
     @property
     def arrow(self) -> str:
         """Direction as an arrow: "↑", "↓" or ""."""
@@ -266,14 +190,6 @@ class MethodSpec:
     # Left out of the representation, which is hashed to tell definitions apart: it does not change
     # what a map is.
     needs_gradient: bool = field(default=True, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse values of other types, which no reader of the record would take.
-
-        Raises:
-            InputError: Names the first of them.
-        """
-        _check(self)
 
 
 def _cost(title: str, reference: str, min_effect: float = math.inf) -> MetricSpec:

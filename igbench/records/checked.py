@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from igbench.files import name_fault
-from igbench.schema import LONGEST_TEXT, MethodSpec, MetricSpec, fault, shown
+from igbench.records.specs import LONGEST_TEXT, fault, shown
+from igbench.schema import MethodSpec, MetricSpec
 
 MOST_BYTES = 2**28
 """Largest size of run.json and of summary.csv: a million samples take less."""

@@ -34,6 +34,7 @@ from igbench.errors import InputError, suggestion
 from igbench.files import check_file, check_name, refuse_links
 from igbench.records import checked, sheets, typed
 from igbench.records.settings import own_settings
+from igbench.records.specs import shown
 from igbench.schema import (
     SCHEMA_VERSION,
     MethodSpec,
@@ -42,7 +43,6 @@ from igbench.schema import (
     Records,
     Row,
     Run,
-    shown,
 )
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from igbench.records.checked import STATUS
-from igbench.schema import Point, Row, shown
+from igbench.records.specs import shown
+from igbench.schema import Point, Row
 
 
 def columns(found: pa.Schema, wanted: pa.Schema) -> None:

@@ -164,12 +164,10 @@ def finish(
         _tidy(job)
         return _found(folder)
     executor = job.executor()
-    refuse_link(job.partial)
-    refuse_links(job.partial)
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
     with ExitStack() as progress:
-        with _interruptible(job, overwrite), lock.held(job.partial):
+        with _own_folder(job), _interruptible(job, overwrite), lock.held(job.partial):
             if not overwrite and (folder := job.finished()):  # by another process, just now
                 shutil.rmtree(job.partial, ignore_errors=True)
                 return _found(folder)
@@ -226,10 +224,18 @@ def _prepare(job: Job, overwrite: bool) -> list[Shard]:
     return checkpoint.missing(job.shard_dir, left)
 
 
+@contextmanager
+def _own_folder(job: Job) -> Iterator[None]:
+    """Refuse the folder of the unfinished run where it is a link, or has one, before any work."""
+    refuse_link(job.partial)
+    refuse_links(job.partial)
+    yield
+
+
 def _tidy(job: Job) -> None:
     """Remove the shards of a process that was killed after its run was written."""
     if job.partial.exists():
-        with suppress(InputError), lock.held(job.partial):
+        with suppress(InputError), _own_folder(job), lock.held(job.partial):
             shutil.rmtree(job.partial, ignore_errors=True)
 
 

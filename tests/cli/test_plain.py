@@ -19,6 +19,7 @@ from igbench.evaluation.forecast import Progress
 from igbench.records import compare, stats, store, view
 from igbench.report import html, render
 from igbench.report.table import Cell, Table
+from igbench.report.tables import tables as all_tables
 from igbench.run import progress
 from tests.helpers import strange, synthetic
 
@@ -65,7 +66,7 @@ def test_errors_are_one_plain_line(capsys) -> None:
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert not STEERS.search(said)
-    assert r"\x1b[31m\nx[/red]" in said
+    assert r"\x1b[31m x[/red]" in said
 
 
 def test_warnings_are_one_plain_line(capsys, monkeypatch) -> None:
@@ -90,7 +91,7 @@ def test_progress(terminal: bool) -> None:
 
 
 def test_comparisons() -> None:
-    base = synthetic.make_records(samples=4)
+    base = synthetic.make_records(samples=2)
     named = replace(
         base,
         scores=base.scores.assign(model=EVIL),
@@ -108,12 +109,12 @@ def test_comparisons() -> None:
 
 
 def test_evaluations() -> None:
-    base = synthetic.make_records(samples=4)
-    scores = base.scores.assign(
-        reason=base.scores["reason"].where(base.scores["reason"] == "", EVIL)
-    )
-    summary = stats.summarise(scores, base.run.metrics, resamples=100)
-    assert not STEERS.search(view.text(summary))
+    run = strange.run()
+    rows = [r._replace(status="failed", reason=EVIL, value=float("nan")) for r in strange.rows(run)]
+    records = store.records(run, rows)
+    text = view.text(stats.summarise(records.scores, run.metrics, resamples=100))
+    assert "failed 2/2" in text
+    assert not STEERS.search(text)
     assert not STEERS.search(one_line(ValueError(EVIL)))
 
 
@@ -139,14 +140,7 @@ def test_the_page_shows_marks_that_turn_writing(tmp_path: Path) -> None:
     records = store.read(strange.write(tmp_path))
     run = replace(records.run, state=EVIL, config={"note": EVIL, "command": shlex.join([EVIL])})
     summary = stats.summarise(records.scores, run.metrics, methods=run.methods, resamples=100)
-    text = html.page(
-        replace(records, run=run), summary, [render_scores(records, summary)], {}, None
-    )
+    evil = replace(records, run=run)
+    text = html.page(evil, summary, all_tables(evil, summary), {}, None)
     assert not STEERS.search(text.replace("\t", ""))
     assert r"\u202e" in text
-
-
-def render_scores(records, summary) -> Table:
-    from igbench.report.tables import scores_table
-
-    return scores_table(records.run, summary)

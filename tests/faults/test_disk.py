@@ -16,7 +16,7 @@ from igbench.evaluation import batch_size
 from igbench.models import digits_resnet
 from igbench.records import store
 from igbench.report import html
-from igbench.run import lock
+from igbench.run import checkpoint, lock
 from tests.helpers.broken_runs import (
     RUN,
     SHARDS,
@@ -126,11 +126,11 @@ def test_read_only_results(capsys):
 def test_results_that_become_read_only(out, whole, capsys, monkeypatch, at_shard):
     words = [*RUN, f"results_dir={out}"]
 
-    def refuse(self, content):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+    def refuse(path, content):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     with monkeypatch.context() as patch:
-        at_shard(3, lambda: patch.setattr(Path, "write_bytes", refuse))
+        at_shard(3, lambda: patch.setattr(checkpoint, "write_whole", refuse))
         assert main(words) == 2
     assert "Read-only file system" in line(capsys)
     goes_on(words, out, whole, found=3)

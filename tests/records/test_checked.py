@@ -194,16 +194,6 @@ def test_a_sample_twice_and_a_text_without_end(own: Path, content: Any) -> None:
     refused(own, "samples[0].reason has 200,000 characters")
 
 
-def test_a_definition_of_the_user_is_checked_when_it_is_made() -> None:
-    with pytest.raises(InputError, match="MetricSpec: version is '1', not a whole number"):
-        MetricSpec("own", "higher", 0, 1, "1", "me")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="MetricSpec: low is 2, above high, 1"):
-        MetricSpec("own", "higher", 2, 1, 1, "me")
-    with pytest.raises(InputError, match="MethodSpec: kind is 'both', not one of global, local"):
-        MethodSpec("own", "me", "both", True)  # type: ignore[arg-type]
-    assert MetricSpec("own", "higher", np.float64(0), 1, np.int64(3), "me").version == 3  # type: ignore[arg-type]
-
-
 # -- tables and maps -------------------------------------------------------------------------
 
 

@@ -134,3 +134,16 @@ def test_the_page_replaces_a_hard_link(
     page = report.write_report(store.read(folder))
     assert (page.read_text(), mine.read_text()) == ("a page", "mine")
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_report_that_cannot_be_drawn_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(records: object) -> None:
+        raise OverflowError("too\nlarge \x1b[31m")
+
+    monkeypatch.setattr(report, "write_report", fails)
+    assert main(["report", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "cannot be drawn (OverflowError: too large \\x1b[31m); the records" in said
