@@ -1,11 +1,14 @@
-"""Links that a stranger leaves among the shards of a run are neither followed nor written through."""
+"""Links that a stranger leaves among shards are neither followed nor written through."""
 
 from __future__ import annotations
+
+import shutil
 
 import pytest
 
 from igbench.__main__ import main
 from tests.helpers.broken_runs import RUN, goes_on, line, stopped
+from tests.helpers.runs import assert_same, only_run
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -34,9 +37,11 @@ def test_links_in_the_folder_of_an_unfinished_run(out, whole, capsys, monkeypatc
 
 
 def test_links_among_the_shards_of_another_run_are_not_used(out, whole, tmp_path, caplog):
-    home = out / "digits_resnet"
-    (home / ".0123456789abcdef.partial" / "shards").mkdir(parents=True)
-    (home / ".0123456789abcdef.partial" / "shards" / "a-b.json").symlink_to(tmp_path / "outside")
-    goes_on([*RUN, f"results_dir={out}"], out, whole, found=0)
+    other = out / "digits_resnet" / ".0123456789abcdef.partial"
+    (other / "shards").mkdir(parents=True)
+    (other / "shards" / "a-b.json").symlink_to(tmp_path / "outside")
+    assert main([*RUN, f"results_dir={out}"]) == 0
     assert "shards of another run are not used" in caplog.text
     assert "is a link" in caplog.text
+    shutil.rmtree(other)
+    assert_same(only_run(out), whole)
