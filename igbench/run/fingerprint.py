@@ -7,8 +7,9 @@ not count.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 
 from igbench.run import sources
@@ -43,15 +44,28 @@ def _digest(files: Iterable[Source], installed: Iterable[str] = ()) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode(errors="backslashreplace")).hexdigest()
 
 
+@cache
 def _version(name: str) -> str:
     """Version of an installed package, and a hash of the list of its code.
 
     The list tells versions of one number apart, such as those of a package that is being written.
     """
-    try:
-        found = metadata.distribution(name)
-    except (metadata.PackageNotFoundError, ValueError):  # installed under another name
-        return str(getattr(sys.modules.get(name), "__version__", ""))
-    record = (found.read_text("RECORD") or "").splitlines()
-    listed = "\n".join(sorted(line for line in record if ".py,sha256=" in line))
-    return f"{found.version} {hashlib.sha256(listed.encode()).hexdigest()}"
+    found = _distribution(name)
+    if found is None:
+        return "unknown"
+    listed = sorted(line for line in _record(found).splitlines() if ".py,sha256=" in line)
+    return f"{found.version} {hashlib.sha256(' '.join(listed).encode()).hexdigest()}"
+
+
+def _distribution(name: str) -> metadata.Distribution | None:
+    """The distribution that installed a module; many are called like it, and others list it."""
+    with suppress(metadata.PackageNotFoundError, ValueError):
+        return metadata.distribution(name)
+    lines = (f"\n{name}/", f"\n{name}.")
+    return next(
+        (d for d in metadata.distributions() if any(x in f"\n{_record(d)}" for x in lines)), None
+    )
+
+
+def _record(found: metadata.Distribution) -> str:
+    return found.read_text("RECORD") or ""

@@ -111,8 +111,17 @@ def own(*roots: object) -> Iterator[Source]:
 
 
 def imported(source: Source) -> Iterator[Source]:
-    """The files that a file imports, and those of what its module holds."""
-    for line in read(source.path).imports:
+    """The files that a file imports, and those of what its module holds.
+
+    A file that works out what it imports may import any that are beside it, or a folder below.
+    """
+    text = read(source.path)
+    if text.computes and not source.inside:
+        folder = source.path.parent
+        for path in (*folder.glob("*.py"), *folder.glob("*/*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield Source(".".join((source.package, *parts)).strip("."), path.resolve())
+    for line in text.imports:
         name = _absolute(line, source.package)
         if name.partition(".")[0] == PACKAGE.name:
             yield from _of_igbench(name, line.name, asked=not source.inside)
@@ -129,7 +138,11 @@ def _loaded(source: Source) -> list[object]:
     if not file or _resolved(file) != source.path:
         return []
     values = list(vars(module).values())
-    return [v for v in values if isinstance(v, type | FunctionType | ModuleType)]
+    found: list[object] = [v for v in values if isinstance(v, type | FunctionType)]
+    # Modules of a package are bound there by whoever imports them, and so are left out.
+    inner = f"{source.name}."
+    modules = [v for v in values if isinstance(v, ModuleType)]
+    return found + [v for v in modules if not v.__name__.startswith(inner)]
 
 
 def _of_class(kind: type) -> Iterator[Source]:

@@ -27,6 +27,10 @@ class Import(NamedTuple):
     name: str
 
 
+COMPUTED = Import("", 0, "")
+"""An import of what cannot be read from the text."""
+
+
 class Meaning(NamedTuple):
     """What a file does.
 
@@ -34,10 +38,12 @@ class Meaning(NamedTuple):
         digest: SHA-256 of its syntax tree without docstrings, comments and layout; of its bytes
             where it is no Python.
         imports: What it imports, at its top or within functions.
+        computes: Whether it also imports modules whose names it works out.
     """
 
     digest: str
     imports: tuple[Import, ...]
+    computes: bool = False
 
 
 def read(path: Path) -> Meaning:
@@ -63,7 +69,8 @@ def meaning(content: bytes) -> Meaning:
         return Meaning(hashlib.sha256(content).hexdigest(), ())
     return Meaning(
         hashlib.sha256("\0".join(words).encode(errors="backslashreplace")).hexdigest(),
-        tuple(dict.fromkeys(found)),
+        tuple(dict.fromkeys(line for line in found if line.module or line.level)),
+        computes=COMPUTED in found,
     )
 
 
@@ -99,10 +106,10 @@ def _imports(node: ast.Import | ast.ImportFrom | ast.Call) -> Iterator[Import]:
             yield Import(node.module or "", node.level, alias.name)
     else:
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        first = node.args[0] if node.args else None
-        if called in BY_NAME and isinstance(first, ast.Constant) and isinstance(first.value, str):
-            name = first.value.lstrip(".")
-            yield Import(name, len(first.value) - len(name), "")
+        if called in BY_NAME:
+            name = getattr(node.args[0], "value", None) if node.args else None
+            plain = name.lstrip(".") if isinstance(name, str) else ""
+            yield Import(plain, len(name) - len(plain), "") if plain and name else COMPUTED
 
 
 def _is_text(node: ast.AST) -> bool:
