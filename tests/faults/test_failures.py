@@ -65,7 +65,7 @@ def test_a_sample_that_fails(out, whole, capsys, group, how, position, reason):
         ("exit", ALL[BAD], "SystemExit: 0"),
         ("nans", ALL[BAD], "the attribution holds NaN"),
         ("shape", "", "must match"),
-        ("none", ALL[BAD], "AttributeError"),
+        ("none", ALL[BAD], "the attribution is a NoneType; return a tensor"),
     ],
 )
 def test_a_method_that_fails(out, whole, how, reason, sample):
