@@ -40,7 +40,7 @@ def study(tmp_path, monkeypatch):
 
     def write(**files: str):
         for name, text in files.items():
-            path = tmp_path / f"{name.replace("__", "/").replace("INIT", "__init__")}.py"
+            path = tmp_path / f"{name.replace('__', '/').replace('INIT', '__init__')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return load
@@ -78,8 +78,7 @@ USES = {
     "package": "from stale_pack import f\ndef part(x):\n    return f(x)\n",
     "relative": "from stale_pack.outer import f\ndef part(x):\n    return f(x)\n",
     "namespace": "from stale_space.inner import f\ndef part(x):\n    return f(x)\n",
-    "by name": "from importlib import import_module\n"
-    "part = import_module('stale_' + 'helper').f\n",
+    "by name": "from importlib import import_module\npart = import_module('stale_' + 'helper').f\n",
     "by name, late": "import importlib\ndef part(x, name='helper'):\n"
     "    return importlib.import_module(f'stale_{name}').f(x)\n",
 }
@@ -136,7 +135,9 @@ def test_cycles_end_and_files_that_are_no_python_count_by_their_bytes(study, tmp
 
 def test_two_files_that_change_places_are_another_code(study):
     one, two = "def f(x):\n    return x\n", "def f(x):\n    return -x\n"
-    load = study(stale_study="import stale_a, stale_b\ndef part(x): ...\n", stale_a=one, stale_b=two)
+    load = study(
+        stale_study="import stale_a, stale_b\ndef part(x): ...\n", stale_a=one, stale_b=two
+    )
     before = fingerprint.shared([load().part])
     study(stale_a=two, stale_b=one)
     assert fingerprint.shared([load().part]) != before
