@@ -163,7 +163,7 @@ def read(path: Path) -> Any:
             raise OSError("it is no regular file")
         if path.stat().st_size > MOST_BYTES:
             raise OSError(f"it has more than {MOST_BYTES:,} bytes")
-        content = yaml.load(path.read_text(encoding="utf-8"), _Strict)
+        content = _Strict(path.read_text(encoding="utf-8")).get_single_data()
         _check_size(content)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {one_line(error)}.") from error
