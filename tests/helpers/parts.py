@@ -114,7 +114,7 @@ class Metric(Completeness):
     direction: Any = "lower"
     range: Any = (0, 1)
     needs: Any = "any"
-    version: Any = 1
+    version: Any = 1  # type: ignore[misc]
     family: Any = "axiomatic"
     min_effect: Any = 0.01
     reference: Any = "mine"
