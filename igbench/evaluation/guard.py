@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch
+from igbench.core.process import Change, Process, put_back
 from igbench.core.score import Score
-from igbench.core.watch import Change, Modules, Process, put_back, same_bits
+from igbench.core.watch import Modules, same_bits
 from igbench.errors import InputError
 
 T = TypeVar("T")

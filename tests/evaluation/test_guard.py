@@ -541,6 +541,21 @@ def test_our_own_methods_leave_nothing():
     assert not [r.reason for r in results.rows if r.status == "failed"]
 
 
+def test_a_method_that_writes_where_some_elements_take_no_part():
+    active = torch.ones(3, 8, 8, dtype=torch.bool)
+    active[:, 0] = False
+    ig = {"ig": IntegratedGradients(n_steps=2)}
+    part = replace(data(cf.images(N, dtype=torch.float32)), active=lambda i: active)
+    right = rows(loop.run(chosen(methods=ig, data=part)))
+    writes = {"bad": Bad(lambda b: b.x.zero_())}
+    results = loop.run(chosen(methods=writes | ig, data=part))
+    found = rows(results)
+    assert {k: v for k, v in found.items() if k[0] == "ig"} == right
+    assert {v[0] for k, v in found.items() if k[0] == "bad"} == {"failed"}
+    reasons = {r.reason for r in results.rows if r.status == "failed"}
+    assert reasons == {"the method wrote into the inputs (batch.x)."}
+
+
 def test_undefined_stays_undefined():
     def act(batch):
         raise NotDefinedError("has no meaning here.")
