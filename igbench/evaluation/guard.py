@@ -241,7 +241,7 @@ def reachable(roots: Iterable[object], kinds: Any) -> Iterator[Any]:
         kinds: Types, as for `isinstance`.
 
     >>> layer = nn.Identity()
-    >>> [found is layer for found in reachable([{"a": [lambda x: layer(x)]}], nn.Module)]
+    >>> [found is layer for found in reachable([{"a": [partial(print, layer)]}], nn.Module)]
     [True]
     """
     waiting = [(root, 0) for root in roots]
