@@ -44,7 +44,7 @@ from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
 from igbench.records import concepts as concept_records
 from igbench.records import stats, store, view
-from igbench.run import provenance
+from igbench.run import lock, provenance
 from igbench.run.progress import show_progress
 from igbench.schema import COSTS, Records, Run
 
@@ -102,7 +102,8 @@ class Evaluation:
         folder = store.place(Path(results_dir), self.run)
         store.writable(Path(results_dir))
         store.write(folder, self.run, self.results.rows, self.results.points, self.results.maps)
-        return report.write_report(store.read(folder))
+        with lock.held(folder, "the report of this run"):
+            return report.write_report(store.read(folder))
 
     def __str__(self) -> str:
         """The means as text, with the number of samples that have none, and why."""

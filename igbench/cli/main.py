@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from igbench.evaluation.cost import Estimate
     from igbench.evaluation.experiment import Advance
-    from igbench.run.runner import Job
+    from igbench.run.runner import Job, Outcome
 
 MARKDOWN = "--markdown"
 
@@ -211,7 +211,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
         watch=watch,
     )
     console.line()
-    _show_scores(console, outcome.folder, markdown)
+    _show_scores(console, outcome, markdown)
     console.line()
     took = duration(time.perf_counter() - clock)
     state = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
@@ -225,20 +225,20 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     return FAILED if len(failed) else OK
 
 
-def _show_scores(console: Console, folder: Path, markdown: bool) -> None:
+def _show_scores(console: Console, outcome: Outcome, markdown: bool) -> None:
     """The table of scores; Markdown unless there is a terminal."""
     from igbench.cli import tables
     from igbench.files import refuse_links
     from igbench.records import store
 
-    refuse_links(folder)
+    refuse_links(outcome.folder)
     if markdown or not console.is_terminal:
-        text = (folder / "tables" / "scores.md").read_text(encoding="utf-8")
-        console.file.write(printable(text, keep="\n"))
+        console.file.write(printable(outcome.scores, keep="\n"))
         return
     from igbench.report.tables import scores_table
 
-    tables.show(console, scores_table(store.read_run(folder), store.read_summary(folder)))
+    run, summary = store.read_run(outcome.folder), store.read_summary(outcome.folder)
+    tables.show(console, scores_table(run, summary))
 
 
 def _console() -> Console:
@@ -325,10 +325,12 @@ def _drawn(folder: Path) -> Path:
     """The report of a run; what cannot be drawn of numbers that can be read is one line too."""
     from igbench import report
     from igbench.records import store
+    from igbench.run import lock
 
     records = store.read(folder)
     try:
-        return report.write_report(records)
+        with lock.held(folder, "the report of this run"):
+            return report.write_report(records)
     except (InputError, OSError):
         raise
     except Exception as error:

@@ -130,11 +130,13 @@ class Outcome:
     Attributes:
         folder: The folder of the run.
         page: Its report.
+        scores: The table of scores of the report, as Markdown.
         existing: Whether it was finished before this call.
     """
 
     folder: Path
     page: Path
+    scores: str
     existing: bool
 
 
@@ -167,9 +169,9 @@ def finish(
     store.writable(job.home)
     started, clock = datetime.now(UTC), time.perf_counter()
     with ExitStack() as progress:
-        with _own_folder(job), _interruptible(job, overwrite), lock.held(job.partial):
+        with _interruptible(job, overwrite), _locked(job):
             if not overwrite and (folder := job.finished()):  # by another process, just now
-                shutil.rmtree(job.partial, ignore_errors=True)
+                lock.empty(job.partial)
                 return _found(folder)
             left = _prepare(job, overwrite)
             earlier = checkpoint.seconds(job.shard_dir, job.shards)
@@ -202,7 +204,7 @@ def finish(
             )
             del whole  # it is on disk; the report needs the room
             pa.default_memory_pool().release_unused()
-            shutil.rmtree(job.partial, ignore_errors=True)
+            lock.empty(job.partial)
         outcome = replace(_found(folder), existing=False)
         advance(REPORT, 1)
         return outcome
@@ -225,42 +227,67 @@ def _prepare(job: Job, overwrite: bool) -> list[Shard]:
 
 
 @contextmanager
-def _own_folder(job: Job) -> Iterator[None]:
-    """Refuse the folder of the unfinished run where it is a link, or has one, before any work."""
+def _locked(job: Job) -> Iterator[None]:
+    """Hold the lock of a job, and leave no folder behind in which no shard is finished."""
     refuse_link(job.partial)
     refuse_links(job.partial)
-    yield
+    try:
+        with lock.held(job.partial):
+            try:
+                yield
+            finally:
+                if not checkpoint.count(job.shard_dir, job.shards):
+                    lock.empty(job.partial)
+    finally:
+        with suppress(OSError):  # not empty, or gone
+            job.partial.rmdir()
 
 
 def _tidy(job: Job) -> None:
     """Remove the shards of a process that was killed after its run was written."""
     if job.partial.exists():
-        with suppress(InputError), _own_folder(job), lock.held(job.partial):
-            shutil.rmtree(job.partial, ignore_errors=True)
+        with suppress(InputError), _locked(job):
+            lock.empty(job.partial)
 
 
 def _found(folder: Path) -> Outcome:
     """The outcome of a finished run; writes its report if there is none."""
-    page, scores = folder / "report.html", folder / "tables" / "scores.md"
-    if not (page.is_file() and scores.is_file()):
-        from igbench import report
+    if (outcome := _with_report(folder)) is not None:
+        return outcome
+    from igbench import report
 
-        command = f"igbench report {folder}"
-        try:
-            with _sigterm_as_interrupt():
+    command = f"igbench report {folder}"
+    try:
+        with _sigterm_as_interrupt(), lock.held(folder, "the report of this run"):
+            outcome = _with_report(folder)  # another process may have written it just now
+            if outcome is None:
                 page = report.write_report(store.read(folder))
-        except InputError:
-            raise
-        except KeyboardInterrupt as stop:
-            raise Stopped(
-                f"Interrupted. The run is saved in {folder}; write its report with: {command}"
-            ) from stop
-        except Exception as error:
-            raise InputError(
-                f"the report cannot be written ({isolation.describe(error)}); the run is saved in "
-                f"{folder}; write its report later with: {command}"
-            ) from error
-    return Outcome(folder, page, existing=True)
+                outcome = Outcome(folder, page, _scores(folder), existing=True)
+    except InputError:
+        raise
+    except KeyboardInterrupt as stop:
+        raise Stopped(
+            f"Interrupted. The run is saved in {folder}; write its report with: {command}"
+        ) from stop
+    except Exception as error:
+        raise InputError(
+            f"the report cannot be written ({isolation.describe(error)}); the run is saved in "
+            f"{folder}; write its report later with: {command}"
+        ) from error
+    return outcome
+
+
+def _with_report(folder: Path) -> Outcome | None:
+    """The outcome of a finished run; None if its report is missing or being written."""
+    page = folder / "report.html"
+    try:
+        return Outcome(folder, page, _scores(folder), existing=True) if page.is_file() else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _scores(folder: Path) -> str:
+    return (folder / "tables" / "scores.md").read_text(encoding="utf-8")
 
 
 def _work(
@@ -294,7 +321,7 @@ def _watched(
 
 @contextmanager
 def _interruptible(job: Job, overwrite: bool) -> Iterator[None]:
-    """Turn an interrupt into `Stopped`, and leave no empty folder behind."""
+    """Turn an interrupt into `Stopped`."""
     try:
         with _sigterm_as_interrupt():
             yield
@@ -307,12 +334,6 @@ def _interruptible(job: Job, overwrite: bool) -> Iterator[None]:
             else "No shard was finished."
         )
         raise Stopped(f"Interrupted. {saved}") from stop
-    finally:
-        if (
-            not checkpoint.count(job.shard_dir, job.shards)
-            and not (job.partial / lock.NAME).exists()
-        ):
-            shutil.rmtree(job.partial, ignore_errors=True)
 
 
 @contextmanager

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from igbench import report
 from igbench.__main__ import main
 from igbench.config import compose
 from igbench.evaluation import loop
 from igbench.metrics.faithfulness.removal import Deletion
 from igbench.records import store
 from igbench.run import fingerprint, lock, runner
+from tests.helpers import faults
 from tests.helpers.broken_runs import (
     METRICS,
     RUN,
@@ -64,7 +66,7 @@ def test_a_lock_is_left(out, whole, capsys, monkeypatch, owner):
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           check=True, capture_output=True, text=True)  # fmt: skip
     said = {
-        "dead": {"pid": int(gone.stdout), "host": socket.gethostname(), "born": "1"},
+        "dead": {**asdict(lock._me()), "pid": int(gone.stdout), "born": "1"},
         "elsewhere": {"pid": 1, "host": "elsewhere", "born": "1"},
         "empty": {},
     }[owner]
@@ -162,3 +164,81 @@ def test_another_metric_between_attempts(out, whole, monkeypatch, how):
     assert asked == [["deletion"]] * 2 + [list(METRICS)] * 2
     (folder,) = store.runs(out / "digits_resnet")
     surviving(store.read(folder), whole, set())
+
+
+def test_one_report_drawn_twice_at_once(out, whole, capsys, monkeypatch):
+    words = [*RUN, f"results_dir={out}"]
+    seen = []
+
+    def drawing(records):
+        with monkeypatch.context() as patch:
+            patch.setattr(report, "write_report", faults.sketch)
+            seen.append([main(words), main(["report", records.folder])])
+        return faults.sketch(records)
+
+    monkeypatch.setattr(report, "write_report", drawing)
+    assert main(words) == 0
+    assert seen == [[2, 2]]
+    said = capsys.readouterr().err.splitlines()
+    me = f"igbench: the report of this run is locked by process {os.getpid()} on"
+    assert [s.startswith(me) for s in said] == [True, True]
+    mine = only_run(out)
+    assert_same(mine, whole)
+    assert (Path(mine.folder) / "report.html").is_file()
+    assert not (Path(mine.folder) / lock.NAME).exists()
+
+
+def test_a_report_that_is_drawn_again_is_not_read_half(out, capsys, monkeypatch):
+    """Another process clears the tables when this one is about to print one of them."""
+    words = [*RUN, f"results_dir={out}"]
+    real = runner.finish
+
+    def finish(*args, **named):
+        outcome = real(*args, **named)
+        shutil.rmtree(outcome.folder / "tables")
+        return outcome
+
+    monkeypatch.setattr(runner, "finish", finish)
+    assert main(words) == 0
+    assert "scores" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["partial", "shard_dir"])
+def test_a_link_in_place_of_a_folder_of_shards(tmp_path, out, whole, capsys, where):
+    words = [*RUN, f"results_dir={out}"]
+    place, other = getattr(runner.job(compose.compose(words)), where), tmp_path / "other"
+    (other / "shards").mkdir(parents=True)
+    kept = [other / "mine.tmp", other / "shards" / "mine.tmp", other / "restarted"]
+    for path in kept:
+        path.touch()
+    place.parent.mkdir(parents=True)
+    place.symlink_to(other)
+    assert main(words) == 2
+    assert f"{place} is a link; links inside a folder of results are not followed" in line(capsys)
+    assert all(path.is_file() for path in kept)
+    assert len(list(other.rglob("*"))) == 4
+    place.unlink()
+    goes_on(words, out, whole)
+
+
+def test_shards_of_another_process_outlive_the_end_of_this_one(out, whole, monkeypatch):
+    """A second run begins as soon as the lock of the first is gone."""
+    words = [*RUN, f"results_dir={out}"]
+    release, begun = lock._release, []
+
+    def released(path, mine):
+        release(path, mine)
+        if path.parent.suffix == ".partial" and not begun:
+            begun.append(lock.held(path.parent))
+            begun[0].__enter__()
+            (path.parent / "shards").mkdir()
+            (path.parent / "shards" / "theirs").touch()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "_release", released)
+        assert main(words) == 0
+    (theirs,) = out.rglob("theirs")
+    assert (theirs.parents[1] / lock.NAME).is_file()
+    begun[0].__exit__(None, None, None)
+    assert main(words) == 0
+    assert_same(only_run(out), whole)
