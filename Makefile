@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SECONDS ?= 600
 SMOKE := experiment=digits_resnet limit=4 "method=[ig,saliency,random]" "metric=[completeness,srg,sensitivity_n]"
 
-.PHONY: run test slow smoke lint docs clean
+.PHONY: run test slow smoke soak lint docs clean
 
 run: $(VENV)/installed          ## the default experiment: a real model on real photographs
 	$(BIN)/python -m igbench $(ARGS)
@@ -21,6 +22,9 @@ smoke: $(VENV)/installed        ## a small run, twice, and the comparison that g
 	$(BIN)/python -m igbench $(SMOKE) results_dir=$(VENV)/smoke
 	$(BIN)/python -m igbench $(SMOKE) results_dir=$(VENV)/smoke overwrite=true
 	$(BIN)/python -m igbench compare $(VENV)/smoke/digits_resnet/*
+
+soak: $(VENV)/installed-dev     ## attacks on a tiny run for SECONDS=600; writes docs/attacks.md
+	$(BIN)/python -m experiments.soak.attack --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/installed-dev     ## style and types
 	$(BIN)/ruff check .
