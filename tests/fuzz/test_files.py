@@ -37,7 +37,7 @@ pictures = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of odd metadata
-@fuzz.few(120)
+@fuzz.few(80)
 @given(content=pictures)
 def test_any_picture(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "picture.png"

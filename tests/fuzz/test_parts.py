@@ -59,7 +59,7 @@ def others_are_right(frame) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@fuzz.few(20)
+@fuzz.few(12)
 @given(found=anything)
 def test_any_map(found):
     frame = evaluated(
@@ -103,7 +103,7 @@ answers = measurements | st.dictionaries(
 
 
 @pytest.mark.filterwarnings("ignore")
-@fuzz.few(20)
+@fuzz.few(12)
 @given(answer=answers)
 def test_any_measurement(answer):
     metric = Wrong()

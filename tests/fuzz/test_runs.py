@@ -27,7 +27,7 @@ def content(folder):
     return json.loads((folder / store.RUN_FILE).read_text(encoding="utf-8"))
 
 
-@fuzz.few(50)
+@fuzz.few(25)
 @given(choice=st.data())
 def test_any_record(folder, content, choice):
     """Changes of the record move no number: those are in other files."""
@@ -48,7 +48,7 @@ def test_any_record(folder, content, choice):
     assert found is None or found.scores.equals(whole)
 
 
-@fuzz.few(40)
+@fuzz.few(20)
 @given(choice=st.data())
 def test_any_bytes_of_a_record(folder, choice):
     whole, path = store.read(folder), folder / store.RUN_FILE
@@ -71,7 +71,7 @@ def saved(tmp_path_factory):
     return folder, plan, checkpoint.join(folder, plan, "name", list(e.methods))
 
 
-@fuzz.few(40)
+@fuzz.few(20)
 @given(choice=st.data())
 def test_any_shard(tmp_path_factory, saved, choice):
     """What is changed is done again, or refused; what is joined is what was written."""
