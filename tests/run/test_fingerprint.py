@@ -15,7 +15,7 @@ from igbench.metrics.axiomatic.convergence import ConvergenceError
 from igbench.metrics.faithfulness.correlation import SensitivityN
 from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
 from igbench.metrics.faithfulness.road import Road
-from igbench.run import checkpoint, fingerprint, sources
+from igbench.run import fingerprint, sources
 
 PACKAGE = sources.PACKAGE
 SOME = {

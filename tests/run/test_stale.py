@@ -107,17 +107,17 @@ FILES = {
 @pytest.mark.parametrize("how", USES)
 def test_a_helper_counts_however_it_is_imported(study, how):
     load = study(**FILES, stale_study=USES[how])
-    before = fingerprint.shared([load().part])
-    assert fingerprint.shared([load().part]) == before
+    before = fingerprint.of_metric(load().part)
+    assert fingerprint.of_metric(load().part) == before
     changed = {n: text.replace("2", "3") for n, text in FILES.items() if "2" in text}
     if how != "by name, late":  # which may import whatever is beside it
         study(stale_other=changed["stale_other"])
-        assert fingerprint.shared([load().part]) == before, "nothing imports it"
+        assert fingerprint.of_metric(load().part) == before, "nothing imports it"
     study(**{n: "# A comment.\n" + text for n, text in FILES.items()})
-    assert fingerprint.shared([load().part]) == before
+    assert fingerprint.of_metric(load().part) == before
     study(**changed)
-    assert fingerprint.shared([sys.modules[NAME].part]) != before, "in the same process"
-    assert fingerprint.shared([load().part]) != before
+    assert fingerprint.of_metric(sys.modules[NAME].part) != before, "in the same process"
+    assert fingerprint.of_metric(load().part) != before
 
 
 def test_cycles_end_and_files_that_are_no_python_count_by_their_bytes(study, tmp_path):
@@ -126,11 +126,11 @@ def test_cycles_end_and_files_that_are_no_python_count_by_their_bytes(study, tmp
         stale_a="import stale_study\n",
         stale_broken="this is no Python 1",
     )
-    before = fingerprint.shared([load().part])
+    before = fingerprint.of_metric(load().part)
     names = {source.name for source in sources.code(load().part).files}
     assert names == {NAME, "stale_a", "stale_broken"}
     study(stale_broken="this is no Python 2")
-    assert fingerprint.shared([load().part]) != before
+    assert fingerprint.of_metric(load().part) != before
 
 
 def test_two_files_that_change_places_are_another_code(study):
@@ -138,9 +138,9 @@ def test_two_files_that_change_places_are_another_code(study):
     load = study(
         stale_study="import stale_a, stale_b\ndef part(x): ...\n", stale_a=one, stale_b=two
     )
-    before = fingerprint.shared([load().part])
+    before = fingerprint.of_metric(load().part)
     study(stale_a=two, stale_b=one)
-    assert fingerprint.shared([load().part]) != before
+    assert fingerprint.of_metric(load().part) != before
 
 
 def test_a_class_whose_module_was_not_kept_counts(tmp_path):
