@@ -72,8 +72,8 @@ def test_the_definition_of_a_metric(own, message):
 @pytest.mark.parametrize("name", ["", " ig", "two\nlines", "\x1b[31m", 3])
 def test_the_name_of_an_entry(name):
     parts.CALLS.clear()
-    assert "cannot name a method" in evaluated({name: parts.Method()}, {"m": parts.Metric()})
-    assert "cannot name a metric" in evaluated({"m": parts.Method()}, {name: parts.Metric()})
+    assert "method=" in evaluated({name: parts.Method()}, {"m": parts.Metric()})
+    assert "metric=" in evaluated({"m": parts.Method()}, {name: parts.Metric()})
 
 
 def test_definitions_that_are_right_stay_as_they_are():
