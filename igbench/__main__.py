@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 COMMANDS = (
-    "init", "plan", "list", "report", "table", "compare", "doctor", "certify", "slurm", "tcav"
+    "init", "plan", "list", "report", "table", "compare", "verify", "doctor", "certify", "slurm",
+    "tcav",
 )  # fmt: skip
 
 USAGE = """\
@@ -22,6 +23,7 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
   igbench table RUN RUN [...]                 methods x models, one table for each metric
   igbench compare BASE NEW                    verdict for each model x method x metric
+  igbench verify RUN [RUN ...]                are its files, to the last bit, those written
   igbench doctor                              what is installed and at hand
   igbench certify [METRIC ...]                every metric on models whose answer is known
   igbench tcav concept=DIR [key=value ...]    does a concept (a folder of pictures) move a class
@@ -39,8 +41,9 @@ Keys everyone needs:
   --markdown              print tables as Markdown     -v   traceback of an error
 
 An interrupted run resumes where it was when the same command is given again.
-Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage or configuration,
-3 finished with failed cells, 4 runs that are not comparable (compare), 130 interrupted.
+Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage, configuration or
+damaged files, 3 finished with failed cells or without hashes (verify), 4 runs that are not
+comparable (compare), 130 interrupted.
 """
 
 

@@ -230,15 +230,13 @@ def _show_scores(console: Console, outcome: Outcome, markdown: bool) -> None:
     from igbench.cli import tables
     from igbench.files import refuse_links
     from igbench.records import store
-
-    refuse_links(outcome.folder)
-    if markdown or not console.is_terminal:
-        console.file.write(printable(outcome.scores, keep="\n"))
-        return
     from igbench.report.tables import scores_table
 
+    refuse_links(outcome.folder)
+    # From the records, which are verified: nothing would tell that tables/scores.md is damaged.
     run, summary = store.read_run(outcome.folder), store.read_summary(outcome.folder)
-    tables.show(console, scores_table(run, summary))
+    table = scores_table(run, summary)
+    tables.show(console, table, markdown=markdown or not console.is_terminal)
 
 
 def _console() -> Console:
@@ -389,6 +387,26 @@ def compare_(
         shown = compare.format_markdown(found) if markdown else compare.format_text(found)
         console.file.write(f"{shown}\n")
     return found.exit_code
+
+
+@app.command("verify")
+def verify_(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="run folders, finished or stopped; folders of runs or names of experiments: all "
+            "runs in them"
+        ),
+    ],
+    results_dir: Path = Path("results"),
+) -> int:
+    """Verify that the files of runs are, to the last bit, those that were written.
+
+    Exit status: 0 they are, 2 one is damaged, missing or strange, 3 written without hashes.
+    """
+    from igbench.cli import verify
+
+    return verify.show(_console(), runs, results_dir)
 
 
 @app.command("slurm")

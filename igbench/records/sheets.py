@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -31,12 +32,12 @@ def unguard(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
-def write(frame: pd.DataFrame, path: Path, texts: Sequence[str]) -> None:
+def write(frame: pd.DataFrame, path: Path | TextIO, texts: Sequence[str]) -> None:
     """Write a frame as CSV, with `guard` on its columns of text; numbers stay numbers.
 
     Args:
         frame: What to write.
-        path: The file.
+        path: The file, or a stream of text.
         texts: Its columns of text.
     """
     guarded = frame.assign(**{name: frame[name].map(guard) for name in texts})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import math
@@ -17,7 +18,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,31 +27,23 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from igbench.errors import InputError, suggestion
 from igbench.files import check_file, check_name, refuse_links
-from igbench.records import checked, sheets, typed
+from igbench.records import checked, integrity, sheets, typed
+from igbench.records.integrity import RunFiles, open_run, readable
 from igbench.records.settings import own_settings
 from igbench.records.specs import shown
-from igbench.schema import (
-    SCHEMA_VERSION,
-    MethodSpec,
-    MetricSpec,
-    Point,
-    Records,
-    Row,
-    Run,
-)
+from igbench.schema import MethodSpec, MetricSpec, Point, Records, Row, Run
 
 log = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
+RUN_FILE = integrity.RUN_FILE
 SCORES_FILE = "scores.parquet"
 CURVES_FILE = "curves.parquet"
 SUMMARY_FILE = "summary.csv"
-MAPS_FOLDER = "attributions"
+MAPS_FOLDER = integrity.MAPS_FOLDER
 METADATA_KEY = b"igbench.run"
 SUMMARY_TEXTS = ("model", "method", "metric", "reason")
 """Columns of text of the summary."""
@@ -187,26 +179,43 @@ def _fill(
     points: Sequence[Point] | pa.Table,
     maps: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    content = encode(run.as_dict())
-    with _readable(folder / RUN_FILE):  # what is written can be read
+    content, hashes = encode(run.as_dict()), dict[str, str]()
+    with readable(folder / RUN_FILE):  # what is written can be read
         checked.run(decode(content))
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / RUN_FILE).write_bytes(as_bytes(text + "\n"))
+
+    def put(name: str, whole: bytes) -> None:
+        (folder / name).write_bytes(whole)
+        hashes[name] = integrity.digest(whole)
+
+    text = as_bytes(_json(content))
     scores = table(Row, rows)
-    for name, content in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
-        whole = content.replace_schema_metadata({METADATA_KEY: as_bytes(text)})
-        with (folder / name).open("wb") as stream:  # Arrow takes no path that is not UTF-8
-            pq.write_table(whole, stream, compression="zstd")
+    for name, part in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
+        put(name, parquet(part.replace_schema_metadata({METADATA_KEY: text})))
     needed = scores.select(_SUMMARISED).to_pandas()
     from igbench.records import stats
 
     summary = stats.summarise(needed, run.metrics, methods=run.methods)
-    sheets.write(summary, folder / SUMMARY_FILE, SUMMARY_TEXTS)
+    lines = io.StringIO()
+    sheets.write(summary, lines, SUMMARY_TEXTS)
+    put(SUMMARY_FILE, lines.getvalue().encode())
     if maps:
         (folder / MAPS_FOLDER).mkdir()
     for name, tensors in maps.items():
         plain = {key: np.array(value, order="C") for key, value in tensors.items()}
-        (folder / MAPS_FOLDER / f"{name}.safetensors").write_bytes(save(plain))
+        put(f"{MAPS_FOLDER}/{name}.safetensors", save(plain))
+    record = integrity.sign(as_bytes(_json({**content, "files": hashes})))
+    (folder / RUN_FILE).write_bytes(record)
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def parquet(content: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file, with checksums of its pages."""
+    sink = io.BytesIO()  # Arrow takes no path that is not UTF-8
+    pq.write_table(content, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
 
 
 def table(
@@ -246,14 +255,23 @@ def read(folder: Path) -> Records:
     if not (folder / RUN_FILE).is_file():
         raise InputError(f"{folder} is not a run: it has no {RUN_FILE}. Give the folder of a run.")
     refuse_links(folder)
-    run = _read_run(folder / RUN_FILE)
+    files = open_run(folder)
+    run = _described(files)
+    _warn_unverified(files)
     return Records(
         run=run,
-        scores=scores(folder),
-        curves=_frame(read_table(folder / CURVES_FILE, Point)),
+        scores=_frame(read_table(files, SCORES_FILE)),
+        curves=_frame(read_table(files, CURVES_FILE)),
         folder=str(folder),
-        maps=read_maps(folder),
+        maps=read_maps(files),
     )
+
+
+def _warn_unverified(files: RunFiles) -> None:
+    if files.hashes is None:
+        log.warning(
+            "%s was written without hashes, so that damage to it cannot be seen", files.folder
+        )
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -262,7 +280,7 @@ def scores(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: The file is missing or damaged.
     """
-    return _frame(read_table(Path(folder) / SCORES_FILE, Row))
+    return _frame(read_table(open_run(folder), SCORES_FILE))
 
 
 def read_run(folder: Path) -> Run:
@@ -283,36 +301,37 @@ def read_summary(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: It is missing or damaged.
     """
-    path = Path(folder) / SUMMARY_FILE
+    source = io.BytesIO(_summary(Path(folder)))
     texts: dict[Any, Any] = dict.fromkeys(SUMMARY_TEXTS, str)
     shares = ("share", "share_low", "share_high")
     numbers = ("mean", "low", "high", "median", "std", "mc_error", *shares)
     empty = {name: [""] for name in numbers}
-    with _readable(path, checked.MOST_BYTES):
+    with readable(Path(folder) / SUMMARY_FILE):
         from igbench.records import stats
 
-        found = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+        found = pd.read_csv(source, dtype=texts, keep_default_na=False, na_values=empty)
         typed.summary(found, stats.SUMMARY_COLUMNS, shares)
         found = found.assign(**{name: found[name].map(sheets.unguard) for name in SUMMARY_TEXTS})
     return found.assign(**{name: math.nan for name in shares if name not in found})
 
 
+def _summary(folder: Path) -> bytes:
+    """The bytes of a summary; one that lies alone has nothing to be verified with."""
+    if (folder / RUN_FILE).exists():
+        return open_run(folder).read(SUMMARY_FILE, checked.MOST_BYTES)
+    return RunFiles(folder, b"", None).read(SUMMARY_FILE, checked.MOST_BYTES)
+
+
 def _read_run(path: Path) -> Run:
-    with _readable(path, checked.MOST_BYTES):
-        content = decode(checked.parse(path.read_bytes()))
-        if not isinstance(content, dict):
-            raise ValueError(f"it is {shown(content)}, not a mapping")
-        version = content.get("schema_version")
-        if type(version) is int and version > SCHEMA_VERSION:
-            raise InputError(
-                f"{path} has schema version {version}, this igbench reads {SCHEMA_VERSION}; "
-                "upgrade igbench to read it."
-            )
-        if type(version) is not int or version != SCHEMA_VERSION:
-            raise InputError(
-                f"{path} has the unknown schema version {version!r}, this igbench reads "
-                f"{SCHEMA_VERSION}; run the experiment again."
-            )
+    return _described(open_run(path.parent))
+
+
+def _described(files: RunFiles) -> Run:
+    path = files.folder / RUN_FILE
+    with readable(path):
+        content = decode(checked.parse(files.record))
+        integrity.check_version(path, content)
+        content = {k: v for k, v in content.items() if k not in integrity.FIELDS}
         for part, names in _RENAMED.items():
             if isinstance(content.get(part), dict):
                 content[part] = {names.get(k, k): v for k, v in content[part].items()}
@@ -322,17 +341,19 @@ def _read_run(path: Path) -> Run:
         return Run(**{f.name: content.pop(f.name) for f in fields(Run)}, **content)
 
 
-def read_table(path: Path, kind: type[Row] | type[Point]) -> pa.Table:
-    """Rows or points of a run, with the columns of `table`.
+def read_table(files: RunFiles, name: str) -> pa.Table:
+    """Rows (`SCORES_FILE`) or points (`CURVES_FILE`) of a run, with the columns of `table`.
 
     Raises:
         InputError: The file is missing or damaged.
     """
-    wanted = table(kind, []).schema
-    with _readable(path), path.open("rb") as stream:
-        typed.columns(pq.read_schema(stream), wanted)
-        stream.seek(0)
-        found = pq.read_table(stream, columns=wanted.names).select(wanted.names)
+    kind: type[Row] | type[Point] = Row if name == SCORES_FILE else Point
+    wanted, source = table(kind, []).schema, pa.py_buffer(files.read(name))
+    with readable(files.folder / name):
+        typed.columns(pq.read_schema(pa.BufferReader(source)), wanted)
+        found = pq.read_table(
+            pa.BufferReader(source), columns=wanted.names, page_checksum_verification=True
+        ).select(wanted.names)
         typed.rows(found, kind)
         return found
 
@@ -342,44 +363,19 @@ def _frame(whole: pa.Table) -> pd.DataFrame:
     return whole.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
 
 
-def read_maps(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+def read_maps(files: RunFiles) -> dict[str, dict[str, np.ndarray]]:
     """The maps of a run: file name to tensor name to array.
 
     Raises:
-        InputError: A file is damaged.
+        InputError: A file is damaged, missing, or not of this run.
     """
     found = {}
-    for path in sorted(folder.glob(f"{MAPS_FOLDER}/*.safetensors")):
-        with _readable(path):
-            found[path.stem] = load(path.read_bytes())
+    for name in files.maps():
+        content = files.read(name)
+        with readable(files.folder / name):
+            found[Path(name).stem] = load(content)
             typed.maps(found)
     return found
-
-
-@contextmanager
-def _readable(path: Path, most: int | None = None) -> Iterator[None]:
-    """Turn the errors of a missing, damaged or strange file into an `InputError`."""
-    check_file(path, most)
-    try:
-        yield
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing; the run is incomplete. Run the experiment again."
-        ) from error
-    except _STRANGE as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is damaged ({detail}); copy the run again, or repeat it with overwrite=true."
-        ) from error
-
-
-_STRANGE = (
-    OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
-    MemoryError, NotImplementedError, pa.ArrowException, SafetensorError,
-)  # fmt: skip
-"""What the readers of JSON, Parquet, CSV and safetensors raise for other content."""
 
 
 def writable(folder: Path) -> None:
@@ -488,9 +484,16 @@ def decode(value: Any) -> Any:
 
 
 def find(experiment_folder: Path, key: str) -> Path | None:
-    """The newest run with an identity (see `igbench.run.shards`), or None."""
+    """The newest run with an identity (see `igbench.run.shards`), verified, or None.
+
+    Raises:
+        InputError: A file of it is missing or damaged.
+    """
     found = runs_mentioning(experiment_folder, key)
-    return next((f for f, run in found if run.environment.get("identity") == key), None)
+    folder = next((f for f, run in found if run.environment.get("identity") == key), None)
+    if folder:
+        open_run(folder).check()
+    return folder
 
 
 def runs_mentioning(experiment_folder: Path, key: str) -> Iterator[tuple[Path, Run]]:

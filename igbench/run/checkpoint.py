@@ -2,14 +2,13 @@
 
 A saved shard holds some metrics of a shard in up to four files: `<stem>.parquet` (rows),
 `<stem>.curves.parquet`, `<stem>.safetensors` (maps), and the manifest `<stem>.json` with metrics,
-samples, costs and the hashes of the other files.  The manifest is written last: a saved shard is
-valid if the manifest exists and every hash agrees.  A shard is finished when its saved shards have
-all its metrics.
+samples, costs, the hashes of the other files and, at its end, its own.  The manifest is written
+last: a saved shard is valid if the manifest exists and every hash agrees.  A shard is finished when
+its saved shards have all its metrics.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -30,7 +29,8 @@ from igbench.evaluation import loop
 from igbench.evaluation.experiment import Advance, Experiment
 from igbench.evaluation.results import add_costs, add_owners
 from igbench.files import refuse_link, refuse_links, write_whole
-from igbench.records import store
+from igbench.records import integrity, store
+from igbench.records.integrity import digest
 from igbench.run.shards import Shard
 from igbench.schema import COSTS, Point, Row
 
@@ -77,8 +77,25 @@ class SavedShard:
     metrics: tuple[str, ...]
 
     def read(self, suffix: str) -> bytes:
-        """The content of one of its files."""
-        return _sibling(self.path, suffix).read_bytes()
+        """The content of one of its files, verified.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        path = _sibling(self.path, suffix)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{path} is damaged ({error.strerror}); run the same command again."
+            ) from error
+        wanted = self.manifest["files"].get(suffix)
+        good = integrity.signed(content) if suffix == MANIFEST else digest(content) == wanted
+        if not good:
+            raise InputError(
+                f"{path} is damaged ({integrity.CHANGED}); run the same command again."
+            )
+        return content
 
 
 @dataclass(frozen=True)
@@ -128,9 +145,9 @@ def save(folder: Path, shard: Shard, results: ShardResults) -> None:
     Raises:
         InputError: The files cannot be written.
     """
-    files = {ROWS: _parquet(results.rows)}
+    files = {ROWS: store.parquet(results.rows)}
     if len(results.points):
-        files[CURVES] = _parquet(results.points)
+        files[CURVES] = store.parquet(results.points)
     if results.maps:
         files[MAPS] = safetensors.save(
             {
@@ -143,13 +160,13 @@ def save(folder: Path, shard: Shard, results: ShardResults) -> None:
         "key": shard.key,
         "metrics": dict(shard.metrics),
         "curves": results.curves,
-        "files": {suffix: hashlib.sha256(content).hexdigest() for suffix, content in files.items()},
+        "files": {suffix: digest(content) for suffix, content in files.items()},
         "samples": results.samples,
         "stages": results.stages,
         "seconds": results.seconds,
     }
-    manifest["hash"] = store.canonical_hash(manifest)
-    files[MANIFEST] = json.dumps(store.encode(manifest), allow_nan=False).encode()
+    text = json.dumps(store.encode(manifest), allow_nan=False)
+    files[MANIFEST] = integrity.sign(text.encode())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, content in files.items():
@@ -159,12 +176,6 @@ def save(folder: Path, shard: Shard, results: ShardResults) -> None:
             f"cannot save samples {shard.first} to {shard.last} in {folder}: {error.strerror}. "
             "Earlier shards are saved; free some space and run the same command again."
         ) from error
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
 
 
 def _sibling(manifest: Path, suffix: str) -> Path:
@@ -234,19 +245,30 @@ def remaining(shard: Shard, saved: Iterable[SavedShard]) -> Shard:
 
 def _read_manifest(path: Path, key: str, check: bool) -> dict[str, Any] | DamagedShard:
     try:
-        manifest = dict(store.decode(json.loads(path.read_bytes())))
-        digest = manifest.pop("hash")
-        if digest != store.canonical_hash(manifest) or manifest["key"] != key:
+        content = path.read_bytes()
+        manifest = dict(store.decode(json.loads(content)))
+        if not integrity.signed(content) or manifest["key"] != key:
             return DamagedShard(path, path.name)
-        for suffix, digest in manifest["files"].items() if check else ():
+        for suffix, wanted in manifest["files"].items() if check else ():
             file = _sibling(path, suffix)
             if not file.is_file():
                 return DamagedShard(path, f"{file.name} is missing")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            if digest(file.read_bytes()) != wanted:
                 return DamagedShard(path, file.name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return DamagedShard(path, path.name)
     return manifest
+
+
+def verify(folder: Path) -> tuple[int, list[DamagedShard]]:
+    """The number of saved shards in a folder that are as written, and those that are not."""
+    found = [
+        _read_manifest(path, key, check=True)
+        for key, paths in index(folder).items()
+        for path in paths
+    ]
+    damaged = [one for one in found if isinstance(one, DamagedShard)]
+    return len(found) - len(damaged), damaged
 
 
 def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
@@ -312,7 +334,9 @@ def join(
     whole = ShardResults(store.table(Row, []), store.table(Point, []))
     rows, points, manifests = [whole.rows], [whole.points], index(folder)
     for shard in shards:
-        saved, damaged = find(shard, manifests)
+        saved, damaged = find(
+            shard, manifests, check=False
+        )  # each file is verified when it is read
         if damaged:
             raise InputError(
                 f"{folder / damaged[0].reason} is damaged; run the same command again."

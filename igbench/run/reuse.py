@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from igbench.errors import InputError
 from igbench.records import store
+from igbench.records.integrity import open_run
 from igbench.run import checkpoint
 from igbench.run.shards import Shard, foundation
-from igbench.schema import COSTS, Point, Row, Run
+from igbench.schema import COSTS, Run
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,8 @@ def import_from(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> 
     left = []
     for shard in shards:
         saved, _ = checkpoint.find(shard, manifests)
-        for one in saved:
-            _copy(one, folder)
-        left.append(checkpoint.remaining(shard, saved))
+        copied = [one for one in saved if _copy(one, folder)]
+        left.append(checkpoint.remaining(shard, copied))
     for run in _finished(home, key):
         if not any(run.matching(dict(shard.metrics)) for shard in left):
             continue
@@ -86,11 +86,19 @@ def _plain(folder: Path) -> bool:
     return True
 
 
-def _copy(saved: checkpoint.SavedShard, folder: Path) -> None:
+def _copy(saved: checkpoint.SavedShard, folder: Path) -> bool:
+    """Copy the files of a saved shard; False if it went away, or was damaged, meanwhile."""
+    try:
+        files = {suffix: saved.read(suffix) for suffix in saved.manifest["files"]}
+        files[checkpoint.MANIFEST] = saved.read(checkpoint.MANIFEST)  # the manifest last
+    except InputError as error:
+        log.warning("a shard of another run is not used: %s", error)
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     stem = saved.path.name.removesuffix(checkpoint.MANIFEST)
-    for suffix in [*saved.manifest["files"], checkpoint.MANIFEST]:  # the manifest last
-        checkpoint.write_whole(folder / f"{stem}{suffix}", saved.read(suffix))
+    for suffix, content in files.items():
+        checkpoint.write_whole(folder / f"{stem}{suffix}", content)
+    return True
 
 
 def _finished(home: Path, key: str) -> Iterator[FinishedRun]:
@@ -126,12 +134,15 @@ class FinishedRun:
         """All its results.
 
         Raises:
-            InputError: One of its files is missing or damaged.
+            InputError: One of its files is missing or damaged, or it has no hashes.
         """
+        files = open_run(self.folder)
+        if files.hashes is None:
+            raise InputError(f"{self.folder} was written without hashes and cannot be verified.")
         return checkpoint.ShardResults(
-            store.read_table(self.folder / store.SCORES_FILE, Row).replace_schema_metadata(None),
-            store.read_table(self.folder / store.CURVES_FILE, Point).replace_schema_metadata(None),
-            store.read_maps(self.folder),
+            store.read_table(files, store.SCORES_FILE).replace_schema_metadata(None),
+            store.read_table(files, store.CURVES_FILE).replace_schema_metadata(None),
+            store.read_maps(files),
             self.run.samples,
             self.run.totals["stages"],
             self.keys["curves"],

@@ -18,7 +18,7 @@ from igbench.run import contents, fingerprint, provenance
 from igbench.run.parameters import described
 from igbench.schema import SCHEMA_VERSION
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files of a saved shard; raise it when they change."""
 
 

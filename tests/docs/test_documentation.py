@@ -37,7 +37,8 @@ NOT_RUN = {
 """Commands of shell blocks that are not checked, and why."""
 
 SUB_COMMANDS = (
-    "init", "plan", "slurm", "list", "report", "table", "compare", "doctor", "certify", "tcav"
+    "init", "plan", "slurm", "list", "report", "table", "compare", "verify", "doctor", "certify",
+    "tcav",
 )  # fmt: skip
 
 

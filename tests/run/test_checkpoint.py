@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import re
 import resource
 import socket
@@ -96,6 +97,30 @@ def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
     assert ("damaged" in caplog.text) == (not (suffix == checkpoint.MANIFEST and how == "lose"))
     with pytest.raises(InputError, match="run the same command again"):
         checkpoint.join(folder, plan, "name")
+
+
+def test_no_flipped_bit_of_a_shard_is_accepted(kept):
+    """In white space of the manifest too; neither when shards are counted nor when joined."""
+    e, plan, folder = kept
+    bits = random.Random(0)
+    for path in sorted(folder.glob(f"{plan[0].key}*")):
+        content = path.read_bytes()
+        for _ in range(8):
+            changed = bytearray(content)
+            changed[bits.randrange(len(content))] ^= 1 << bits.randrange(8)
+            path.write_bytes(changed)
+            assert not checkpoint.find(plan[0], checkpoint.index(folder))[0]
+            with pytest.raises(InputError, match="run the same command again"):
+                checkpoint.join(folder, plan, "name", list(e.methods))
+        path.write_bytes(content)
+    assert checkpoint.verify(folder) == (len(plan), [])
+
+
+def test_a_manifest_in_another_layout_is_not_what_was_written(kept):
+    _, plan, folder = kept
+    path = folder / f"{plan[0].stem}{checkpoint.MANIFEST}"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=2))
+    assert checkpoint.missing(folder, plan) == plan[:1]
 
 
 def test_a_manifest_that_says_something_else(kept, caplog):
