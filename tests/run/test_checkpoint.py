@@ -8,6 +8,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import torch
 from igbench.errors import InputError
 from igbench.evaluation import loop
 from igbench.records import store
-from igbench.run import checkpoint, lock, provenance
+from igbench.run import checkpoint, lock, provenance, reuse
 from igbench.run.shards import shards
 from igbench.schema import Point, Row
 from tests.helpers import closed_form as cf
@@ -114,6 +115,33 @@ def test_no_flipped_bit_of_a_shard_is_accepted(kept):
                 checkpoint.join(folder, plan, "name", list(e.methods))
         path.write_bytes(content)
     assert checkpoint.verify(folder) == (len(plan), [])
+
+
+@pytest.mark.parametrize("how", ["lost", "flipped"])
+def test_a_shard_that_goes_away_while_it_is_copied(kept, tmp_path, monkeypatch, caplog, how):
+    """The other run may finish just then, which deletes its shards."""
+    _, plan, folder = kept
+    home, mine = tmp_path / "home", tmp_path / "home" / ".mine.partial" / "shards"
+    theirs = home / ".theirs.partial" / "shards"
+    theirs.parent.mkdir(parents=True)
+    shutil.copytree(folder, theirs, ignore=lambda *_: ["home"])
+    gone = theirs / f"{plan[0].stem}{checkpoint.ROWS}"
+    find = checkpoint.find
+
+    def found(*args, **named):
+        answer = find(*args, **named)
+        if how == "lost":
+            gone.unlink(missing_ok=True)
+        else:
+            gone.write_bytes(b"other")
+        return answer
+
+    monkeypatch.setattr(checkpoint, "find", found)
+    with caplog.at_level(logging.WARNING):
+        reuse.import_from(home, mine, "", plan)
+    monkeypatch.setattr(checkpoint, "find", find)
+    assert f"{gone.name} is damaged" in caplog.text
+    assert checkpoint.missing(mine, plan) == plan[:1]
 
 
 def test_a_manifest_in_another_layout_is_not_what_was_written(kept):
