@@ -3,7 +3,8 @@
 Each flip is made, everything that reads the run is asked, and the flip is taken back.  For a
 finished run that is: reading all of it (`igbench report`, `compare`), its summary (`igbench
 table`), the search for a finished run with the same identity, and the reuse of its rows.  For a
-stopped one: the search for saved shards, and the joining of all of them.  Writes flips.md beside this file.
+stopped one: the search for saved shards, and the joining of all of them.
+Writes flips.md beside this file.
 
     python experiments/soak/flips.py [--flips 2000] [--seed 0]
 """
