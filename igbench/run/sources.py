@@ -26,6 +26,7 @@ DOORS = ("igbench", METRICS)
 
 SHARED = (
     "errors.py",
+    "files.py",
     "schema.py",
     "baselines.py",
     "core",
