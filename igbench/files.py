@@ -1,7 +1,8 @@
-"""Files and folders that may be a stranger's: names, links, and files that appear whole.
+"""Files and folders that may be a stranger's: names, links, reading, and writing whole files.
 
 Standard library only.  What a run folder holds is data: a name never leaves the folder of results,
-a link in it is refused, and a file that is written replaces the old one in one step.
+a link in it is refused, and a file that is written replaces the old one in one step.  Of pictures,
+weights and tables only regular files are read, up to a size; links to them are the user's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from igbench.errors import InputError, printable
 
@@ -21,6 +25,21 @@ _NEVER = re.compile(r'[\\/:*?"<>|]')
 """Characters that separate parts of a path, or that a file system does not take."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Names of devices on Windows, with any suffix."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe that takes the place of a file is not waited for
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)  # Windows
+)
 
 
 def check_name(what: str, name: object) -> str:
@@ -155,6 +174,65 @@ def refuse_links(folder: Path) -> None:
                 waiting.append(Path(entry.path))
             elif not entry.is_file(follow_symlinks=False):
                 check_file(Path(entry.path))
+
+
+def size(path: Path, most: int | None = None) -> int:
+    """Size of a regular file in bytes.  Links are followed.
+
+    Args:
+        path: The file.
+        most: Largest size that is allowed; None for any.
+
+    Raises:
+        FileNotFoundError: There is nothing of this name.
+        OSError: It is no regular file (a pipe would be waited for, a device never ends), a link to
+            nothing or to itself, or too large.
+    """
+    try:
+        return _checked(path.stat(), most)
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            to = str(path.readlink())
+            raise OSError(f"it is a link to {to!r}, which is not there") from error
+        raise
+
+
+@contextmanager
+def opened(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; raises as `size` does."""
+    size(path, most)  # before it is opened, which some devices answer to
+    descriptor = os.open(path, _FLAGS)
+    with open(descriptor, "rb") as stream:  # noqa: PTH123 - of a descriptor
+        _checked(os.fstat(descriptor), most)  # another file may have taken its place
+        yield stream
+
+
+def text(path: Path, most: int) -> str:
+    """The text of a regular file in UTF-8, without a byte order mark.
+
+    Args:
+        path: The file.
+        most: Largest size in bytes that is read.
+
+    Raises:
+        OSError: As `size` raises it.
+        ValueError: It is not UTF-8, or holds NUL characters.
+    """
+    with opened(path, most) as stream:
+        found = stream.read(most + 1).decode("utf-8-sig")
+    if "\0" in found:
+        raise ValueError("it holds NUL characters, so it is no text")
+    return found
+
+
+def _checked(status: os.stat_result, most: int | None) -> int:
+    """The size in a status, unless it is of something else or too large."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(f"it is {kind}, not a regular file")
+    if most is not None and status.st_size > most:
+        raise OSError(f"it has more than {most:,} bytes")
+    return status.st_size
 
 
 def _link(path: Path) -> InputError:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from PIL import Image, ImageOps
 
-from igbench.core import files
+from igbench import files
 from igbench.data import picture_files
 from igbench.errors import InputError, one_line
 

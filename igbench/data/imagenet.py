@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from igbench.core import files
+from igbench import files
 from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from igbench.core import callers, files
+from igbench import files
+from igbench.core import callers
 from igbench.core.dataset import Data
 from igbench.core.model import Preprocess
 from igbench.data import images, picture_files

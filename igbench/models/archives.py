@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from igbench.core import files
+from igbench import files
 from igbench.errors import InputError
 
 MOST = 2**25

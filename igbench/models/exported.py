@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from igbench.core import files
+from igbench import files
 from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.errors import InputError, one_line, typed_line

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from igbench.core import files
+from igbench import files
 from igbench.core.arguments import checked
 from igbench.core.model import Model, Preprocess
 from igbench.errors import InputError, one_line

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from igbench.core import files
+from igbench import files
 from igbench.errors import InputError, one_line
 
 MOST = 2**24

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from igbench.core import files
+from igbench import files
 from igbench.errors import InputError, one_line, suggestion
 from igbench.models import archives
 from igbench.schema import RANDOM_WEIGHTS
