@@ -272,7 +272,11 @@ def verify(folder: Path) -> tuple[int, list[DamagedShard]]:
 
 
 def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that are not finished, with the metrics they lack; deletes damaged files."""
+    """The shards that are not finished, with the metrics they lack; deletes damaged files.
+
+    Raises:
+        InputError: A folder is in the place of a file.
+    """
     left, manifests = [], index(folder)
     for shard in shards:
         saved, damaged = find(shard, manifests)
@@ -284,11 +288,20 @@ def missing(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
                 one.reason,
             )
             for suffix in (MANIFEST, ROWS, CURVES, MAPS):
-                _sibling(one.path, suffix).unlink(missing_ok=True)
+                _delete(_sibling(one.path, suffix))
         rest = remaining(shard, saved)
         if rest.metrics:
             left.append(rest)
     return left
+
+
+def _delete(path: Path) -> None:
+    """Delete a file of a shard; what is in a folder of its name is nobody's to delete."""
+    if path.is_dir() and not path.is_symlink():
+        raise InputError(
+            f"{path} is a folder in the place of a file; move it away and run the same command again."
+        )
+    path.unlink(missing_ok=True)
 
 
 def count(folder: Path, shards: Sequence[Shard]) -> int:

@@ -100,6 +100,20 @@ def test_a_damaged_shard_is_found_and_deleted(kept, suffix, how, caplog):
         checkpoint.join(folder, plan, "name")
 
 
+@pytest.mark.parametrize(
+    "suffix", [checkpoint.ROWS, checkpoint.CURVES, checkpoint.MAPS, checkpoint.MANIFEST]
+)
+def test_a_folder_in_the_place_of_a_file_is_left_alone(kept, suffix):
+    _, plan, folder = kept
+    path = folder / f"{plan[0].stem}{suffix}"
+    path.unlink()
+    path.mkdir()
+    (path / "mine").write_text("kept", encoding="utf-8")
+    with pytest.raises(InputError, match=r"is a folder in the place of a file; move it away"):
+        checkpoint.missing(folder, plan)
+    assert (path / "mine").read_text(encoding="utf-8") == "kept"
+
+
 def test_no_flipped_bit_of_a_shard_is_accepted(kept):
     """In white space of the manifest too; neither when shards are counted nor when joined."""
     e, plan, folder = kept
