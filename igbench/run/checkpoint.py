@@ -299,7 +299,8 @@ def _delete(path: Path) -> None:
     """Delete a file of a shard; what is in a folder of its name is nobody's to delete."""
     if path.is_dir() and not path.is_symlink():
         raise InputError(
-            f"{path} is a folder in the place of a file; move it away and run the same command again."
+            f"{path} is a folder in the place of a file; move it away and run the same command "
+            "again."
         )
     path.unlink(missing_ok=True)
 
