@@ -92,6 +92,19 @@ def _escape(c: str) -> str:
     return c.encode("unicode_escape").decode("ascii")
 
 
+_ESCAPED_BYTES = dict.fromkeys(range(0xDC80, 0xDD00))
+"""What Python makes of bytes in file names that are no text."""
+
+
+def is_one_line(text: str) -> bool:
+    r"""Whether a text has no breaks and no controls; bytes of file names that are no text pass.
+
+    >>> is_one_line("caf\udce9"), is_one_line("two\nlines")
+    (True, False)
+    """
+    return text.translate(_ESCAPED_BYTES).isprintable()
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     r"""The text of an error of foreign code in one plain line, its type where it has none.
 

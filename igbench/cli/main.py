@@ -180,7 +180,7 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
         overrides: What it was composed of, for the record.
         markdown: Print the table of scores as Markdown, on a terminal too.
     """
-    from igbench.cli import tables
+    from igbench.cli import printing
     from igbench.core import memory
     from igbench.evaluation import cost, precision
     from igbench.evaluation.forecast import Progress
@@ -199,9 +199,9 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     def watch(work: Mapping[str, int]) -> AbstractContextManager[Advance]:
         estimate = cost.estimate(job.experiment)
         seconds = estimate.seconds_of(work) + cost.report_seconds(job.experiment)
-        tables.say(console, _headline(job, estimate, seconds))
+        printing.say(console, _headline(job, estimate, seconds))
         if message := precision.words(job.precision):
-            tables.say(console, message)
+            printing.say(console, message)
         return shown(console, Progress(work, cost.prices(job.experiment, estimate)))
 
     outcome = runner.finish(
@@ -215,13 +215,13 @@ def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool 
     console.line()
     took = duration(time.perf_counter() - clock)
     state = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
-    tables.say(console, f"{state} in {took}. Report: {outcome.page}")
+    printing.say(console, f"{state} in {took}. Report: {outcome.page}")
     frame = store.scores(outcome.folder)
     failed = frame[frame["status"] == "failed"]
     if len(failed):
         columns = failed[["method", "metric", "sample_id", "reason"]]
         for line in repeats.reasons(columns.itertuples(index=False, name=None)):
-            tables.say(console, line)
+            printing.say(console, line)
     return FAILED if len(failed) else OK
 
 
@@ -240,9 +240,9 @@ def _show_scores(console: Console, outcome: Outcome, markdown: bool) -> None:
 
 
 def _console() -> Console:
-    from igbench.cli import tables
+    from igbench.cli import printing
 
-    return tables.console()
+    return printing.standard_output()
 
 
 def _headline(job: Job, cost: Estimate, seconds: float) -> str:
@@ -268,13 +268,13 @@ def init_(
     name: Annotated[str, typer.Argument(help="of the folder, and of what is in it")],
 ) -> int:
     """Write a folder with a model and data of your own, which runs at once."""
-    from igbench.cli import init, tables
+    from igbench.cli import init, printing
 
     folder = init.write(name, Path.cwd())
     console = _console()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        tables.say(console, str(path.relative_to(Path.cwd())))
-    tables.say(console, f"Run it with: igbench --config-dir {name}/conf experiment={name}")
+        printing.say(console, str(path.relative_to(Path.cwd())))
+    printing.say(console, f"Run it with: igbench --config-dir {name}/conf experiment={name}")
     return OK
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from rich.console import Console
 
-from igbench.cli import tables
+from igbench.cli import printing, tables
 from igbench.errors import printable
 from igbench.evaluation import cost
 from igbench.evaluation.cost import Estimate
@@ -19,9 +19,9 @@ from igbench.run.runner import Job
 def show(console: Console, job: Job, *, markdown: bool = False) -> None:
     """Print cells, shards, model rows and seconds by stage, and what is on disk; writes nothing."""
     estimate = cost.estimate(job.experiment)
-    tables.say(console, f"{_size(job)}\n")
+    printing.say(console, f"{_size(job)}\n")
     tables.show(console, stages(estimate), markdown=markdown)
-    tables.say(console, f"\n{_whole(job, estimate)}")
+    printing.say(console, f"\n{_whole(job, estimate)}")
 
 
 def _size(job: Job) -> str:

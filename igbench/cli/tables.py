@@ -24,16 +24,6 @@ GAP = 2
 """Spaces between two columns on a terminal: one of padding, one in the place of a rule."""
 
 
-def console() -> Console:
-    """Standard output as it is now, without markup; long lines are left to the terminal."""
-    return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
-
-
-def say(console: Console, text: str) -> None:
-    """Print lines of our own around names and reasons, which steer neither rich nor a terminal."""
-    console.print(Text(printable(text, keep="\n")))
-
-
 def show(console: Console, table: Table, *, markdown: bool = False, piped: str = "") -> None:
     """Print a table in the form that fits where it goes.
 

@@ -157,7 +157,7 @@ def run(console: Console, asked: Request, *, markdown: bool = False) -> Path:
     Raises:
         InputError: Something cannot be used; nothing is written.
     """
-    from igbench.cli import tables
+    from igbench.cli import printing, tables
     from igbench.records import concepts as records
     from igbench.records import store
     from igbench.report import concepts as report
@@ -177,7 +177,7 @@ def run(console: Console, asked: Request, *, markdown: bool = False) -> Path:
     records.write(folder, lines, settings, lambda place: report.write(lines, place))
     tables.show(console, report.table(lines), markdown=markdown)
     took = duration(time.perf_counter() - clock)
-    tables.say(console, f"\nFinished in {took}. Figure: {printable(str(folder / 'tcav.png'))}")
+    printing.say(console, f"\nFinished in {took}. Figure: {printable(str(folder / 'tcav.png'))}")
     return folder
 
 

@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from igbench.errors import InputError, check_choice, one_line
+from igbench.errors import InputError, check_choice, is_one_line, one_line
 
 MOST = 10_000_000
 """Largest whole number that an argument may be: no count of samples, rows or steps gets near."""
@@ -195,7 +195,7 @@ _SIMPLE: dict[Any, Callable[[Any], bool]] = {
     bool: lambda value: isinstance(value, bool),
     int: _is_whole,
     float: _is_number,
-    str: lambda value: isinstance(value, str) and value.isprintable(),
+    str: lambda value: isinstance(value, str) and is_one_line(value),
 }
 _WORDS: dict[Any, str] = {
     NoneType: "null",

@@ -12,6 +12,8 @@ from torch import Tensor
 from igbench.core.batch import Measurement
 from igbench.errors import InputError, check_one_per_sample, check_same_shape
 
+_ORDINARY = torch.empty(0)
+
 
 def check_map(values: object, x: Tensor, what: str = "the attribution") -> None:
     """Raise unless a map can be used as it is.
@@ -32,7 +34,7 @@ def check_map(values: object, x: Tensor, what: str = "the attribution") -> None:
     Traceback (most recent call last):
     igbench.errors.InputError: the attribution holds int64; return floating-point numbers.
     """
-    found = _plain(what, values)
+    found = _plain(what, values, x)
     check_same_shape(what, found, x)
     if found.device != x.device:
         raise InputError(f"{what} is on {found.device}, the inputs on {x.device}; move it there.")
@@ -113,17 +115,20 @@ def _check_real(what: str, value: Tensor) -> None:
         raise InputError(f"{what} holds {_kind(value)}; return real numbers.")
 
 
-def _plain(what: str, value: object) -> Tensor:
-    """The value, if it is a dense tensor of torch with numbers, and without a graph or names."""
+def _plain(what: str, value: object, like: Tensor = _ORDINARY) -> Tensor:
+    """The value, if it is a dense tensor with numbers, and without a graph or names.
+
+    Its type and device are ordinary ones, or those of a given tensor.
+    """
     if not isinstance(value, Tensor):
         raise InputError(f"{what} is a {_type(value)}; return a tensor.")
-    if type(value) is not Tensor:
+    if type(value) not in (Tensor, type(like)):
         raise InputError(
             f"{what} is a {_type(value)}, a subclass of tensors; return a plain tensor."
         )
     if value.layout != torch.strided:
         raise InputError(f"{what} is not dense ({value.layout}); return its to_dense().")
-    if value.is_meta:
+    if value.is_meta and not like.is_meta:
         raise InputError(f"{what} is on the meta device, so it has no values.")
     if value.requires_grad:
         raise InputError(f"{what} is part of a graph (it requires grad); return its detach().")

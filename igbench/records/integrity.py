@@ -52,7 +52,7 @@ def sign(text: bytes) -> bytes:
     r"""Add the last field `hash` to a JSON object: the SHA-256 of all bytes before that field.
 
     >>> sign(b'{"a": 1}')[:23]
-    b'{"a": 1,\n "hash": "2e7b'
+    b'{"a": 1,\n "hash": "795e'
     """
     body = text.rstrip().removesuffix(b"}").rstrip()
     return body + _last(body)

@@ -173,7 +173,7 @@ def test_table_and_figure(tmp_path):
     assert table.footnotes == {"a": "not a direction"}
     report.write(lines, tmp_path)
     text = (tmp_path / "tcav.md").read_text()
-    assert r"a\|b $x$ &lt;i&gt;" in text
+    assert r"a\|b \$x\$ &lt;i&gt;" in text
     left, right = report.figure(lines).axes
     labels = [t.get_text() for t in left.get_yticklabels()]
     assert labels == [r"a|b \$x\$ <i> → cat *", "weak → cat", "none → cat"]

@@ -200,7 +200,7 @@ def test_a_report_that_is_drawn_again_is_not_read_half(out, capsys, monkeypatch)
 
     monkeypatch.setattr(runner, "finish", finish)
     assert main(words) == 0
-    assert "scores" in capsys.readouterr().out
+    assert "| method " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("where", ["partial", "shard_dir"])

@@ -121,7 +121,10 @@ def test_factories_that_do_not_work_are_explained(
         ({"resize": 20}, r"lacks model\.crop"),
         (PHOTOS | {"crop": 21}, r"model\.crop=21 must be between 1 and model\.resize=20"),
         (PHOTOS | {"std": (0.1, 0.1, 0.0)}, "std above zero"),
-        (PHOTOS | {"interpolation": "nearest"}, r"unknown model\.interpolation 'nearest'"),
+        (
+            PHOTOS | {"interpolation": "nearest"},
+            "unknown interpolation 'nearest'; known: bil",
+        ),
         (PHOTOS | {"mean": (0.5,), "std": (0.5,)}, r"does not run on 2 inputs of shape \(1, 16"),
         (PHOTOS | {"class_names": ("a",)}, "has 1 names, but the model has 3 outputs"),
     ],

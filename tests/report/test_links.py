@@ -99,8 +99,11 @@ def test_a_run_folder_that_the_user_names_may_be_a_link(folder: Path, tmp_path: 
 
 
 def test_a_link_to_a_run_that_others_mention_is_not_read(
-    folder: Path, outside: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, outside: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    run = strange.run()
+    place = store.place(tmp_path / "results", run)
+    folder = store.write(place, run, strange.rows(run), strange.points(run))
     assert store.find(folder.parent, "ab" * 32) == folder
     (folder / "tables").symlink_to(outside)
     assert store.find(folder.parent, "ab" * 32) is None

@@ -46,8 +46,8 @@ def words(kind: str) -> list[str]:
     [
         ("target=lable", "unknown target 'lable'"),
         ("target=10", "target 10 is not one of the model's 10 outputs, 0 to 9"),
-        ("target=1.5", "unknown target '1.5'"),
-        ("target=true", "unknown target 'True'"),
+        ("target=1.5", "target=1.5 must be a text of one line, or a whole number"),
+        ("target=true", "target=True must be a text of one line, or a whole number"),
         ("seed=1.5", "seed=1.5 must be a whole number"),
         ("seed=true", "seed=True must be a whole number"),
         ("limit=0", "limit=0 must be a whole number"),

@@ -551,7 +551,7 @@ def test_feature_masks_that_do_not_fit():
     """Captum 1922: groups 0 and 0.5, numbers below zero, a mask for one of two inputs."""
     x = rows(3, 4)
     for mask, message in (
-        (torch.tensor([0, 0.5, 1, 1]), "expected integers of shape"),
+        (torch.tensor([0, 0.5, 1, 1]), "expected integers"),
         (torch.tensor([0, -1, 1, 1]), "must be 0..G-1 with none left out"),
         (torch.tensor([0, 2, 2, 3]), "must be 0..G-1 with none left out"),
         (torch.tensor([0, 1]), "expected integers of shape"),

@@ -346,7 +346,7 @@ def test_bad_arguments():
         Aopc(until=0, step=1, occluder="baseline", scalar="score")
     with pytest.raises(InputError, match="ends before the first step"):
         value(Aopc(until=0.1, step=1, occluder="baseline", scalar="score"), F, ONES, PHI)
-    with pytest.raises(InputError, match="unknown scalar"):
+    with pytest.raises(InputError, match="scalar='loss' must be one of"):
         Road(scalar="loss")
     with pytest.raises(InputError, match="negative"):
         Road(noise=-1)
