@@ -44,7 +44,10 @@ KINDS = {
     ("control", "global"): "controls: maps that know nothing of the model",
     ("ceiling", "local"): "ceilings: searches for the best that removal metrics can reach",
 }
-FEW_METHODS = ("ig", "input_x_gradient", "grad_cam_signed", "edges (control)", "random (control)")
+FEW_METHODS = (
+    *("ig", "kernel_shap", "occlusion", "grad_cam_signed"),
+    *("edges (control)", "random (control)"),
+)
 FEW_METRICS = ("completeness", "sensitivity_n", "deletion", "insertion", "srg")
 SITE = (
     "README.md",
