@@ -175,6 +175,7 @@ def folder_of_photos(where: Path) -> Path:
     return where
 
 
+@pytest.mark.slow
 def test_weights_from_a_file_and_a_corrupt_photograph(tmp_path, resnet_weights, capsys):
     folder = folder_of_photos(tmp_path / "photos")
     words = [
@@ -199,6 +200,7 @@ def test_weights_from_a_file_and_a_corrupt_photograph(tmp_path, resnet_weights, 
     assert counts.to_dict() == {"failed": 2, "ok": 4}
 
 
+@pytest.mark.slow
 def test_a_model_that_returns_nan(tmp_path, resnet_weights, capsys):
     state = torch.load(resnet_weights, weights_only=True)
     state["fc.bias"][0] = float("nan")

@@ -105,6 +105,7 @@ def report_of(records: Records, folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
+@pytest.mark.slow
 def test_the_files_of_a_report_are_the_same_bytes(tmp_path, monkeypatch):
     records = records_with_maps()
     for name in ("plain", "hostile"):

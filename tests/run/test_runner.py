@@ -19,7 +19,18 @@ from tests.helpers.runs import SMALL, assert_same, only_run
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-@pytest.mark.parametrize(("how", "at"), [("kill", 5), ("int", 0), ("int", 5), ("term", 3)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("how", "at"),
+    [
+        ("kill", 5),
+        pytest.param("int", 0, marks=SLOW),
+        pytest.param("int", 5, marks=SLOW),
+        pytest.param("term", 3, marks=SLOW),
+    ],
+)
 def test_a_stopped_run_goes_on(tmp_path, capsys, how, at):
     words = [*SMALL, trouble(how, at, tmp_path / "marker")]
     stopped = [*words, f"results_dir={tmp_path / 'stopped'}"]
