@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from igbench.__main__ import main
-from igbench.cli import repeats, tables
+from igbench.cli import printing, repeats, tables
 from igbench.errors import one_line
 from igbench.evaluation.forecast import Progress
 from igbench.records import compare, stats, store, view
@@ -48,11 +48,11 @@ def test_tables(terminal: bool, markdown: bool) -> None:
 
 def test_lines_of_our_own() -> None:
     out = console(True)
-    tables.say(out, f"first {EVIL}\nsecond")
+    printing.say(out, f"first {EVIL}\nsecond")
     text = out.file.getvalue()
     assert not STEERS.search(text)
     assert "[/red][link=http://x]a:warning:" in text, "neither markup nor emoji"
-    assert tables.console()._markup is False
+    assert printing.standard_output()._markup is False
 
 
 def test_a_path_with_brackets_is_no_markup(tmp_path: Path, capsys) -> None:
