@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from igbench.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,9 @@ def remember(path: Path, notes: Mapping[str, Any]) -> None:
         notes: All of them, as JSON has it; those of before are replaced.
     """
     text = json.dumps(notes, separators=(",", ":")).encode()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(_seal(text) + b"\n" + text)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, _seal(text) + b"\n" + text)
     except OSError as error:
         log.warning(
             "cannot remember the hashes of files in %s: %s; they are read again next time",
