@@ -130,13 +130,11 @@ class Outcome:
     Attributes:
         folder: The folder of the run.
         page: Its report.
-        scores: The table of scores of the report, as Markdown.
         existing: Whether it was finished before this call.
     """
 
     folder: Path
     page: Path
-    scores: str
     existing: bool
 
 
@@ -262,7 +260,7 @@ def _found(folder: Path) -> Outcome:
             outcome = _with_report(folder)  # another process may have written it just now
             if outcome is None:
                 page = report.write_report(store.read(folder))
-                outcome = Outcome(folder, page, _scores(folder), existing=True)
+                outcome = Outcome(folder, page, existing=True)
     except InputError:
         raise
     except KeyboardInterrupt as stop:
@@ -281,13 +279,10 @@ def _with_report(folder: Path) -> Outcome | None:
     """The outcome of a finished run; None if its report is missing or being written."""
     page = folder / "report.html"
     try:
-        return Outcome(folder, page, _scores(folder), existing=True) if page.is_file() else None
+        (folder / "tables" / "scores.md").read_text(encoding="utf-8")  # gone while others draw
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _scores(folder: Path) -> str:
-    return (folder / "tables" / "scores.md").read_text(encoding="utf-8")
+    return Outcome(folder, page, existing=True) if page.is_file() else None
 
 
 def _work(

@@ -243,7 +243,7 @@ def test_what_is_printed_comes_from_the_records(folder):
     (folder / "tables").mkdir()
     (folder / "tables" / "scores.md").write_text("| ig | 99.9 |\n")
     console = Console(file=io.StringIO())
-    outcome = runner.Outcome(folder, folder / "report.html", "99.9", existing=True)
+    outcome = runner.Outcome(folder, folder / "report.html", existing=True)
     cli._show_scores(console, outcome, markdown=True)
     printed = console.file.getvalue()
     assert "**ig**" in printed or "| ig" in printed
