@@ -22,7 +22,7 @@ from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGai
 from igbench.metrics.robustness.sensitivity import MaxSensitivity
 from igbench.schema import COSTS, MethodSpec
 from tests.helpers import closed_form as cf
-from tests.helpers.experiments import data, experiment, model
+from tests.helpers.experiments import data, experiment, model, rows
 
 N = 2
 
@@ -248,14 +248,6 @@ def chosen(**options):
     }
     x = cf.images(N, dtype=torch.float32)
     return experiment(**({"methods": methods, "metrics": metrics, "data": data(x)} | options))
-
-
-def rows(results):
-    return {
-        (r.method, r.metric, r.sample_id): (r.status, r.value)
-        for r in results.rows
-        if r.metric not in COSTS
-    }
 
 
 @pytest.fixture(scope="module")

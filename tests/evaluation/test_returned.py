@@ -16,9 +16,9 @@ from igbench.evaluation import loop
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.robustness.sensitivity import MaxSensitivity
-from igbench.schema import COSTS, MethodSpec
+from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
-from tests.helpers.experiments import data, experiment
+from tests.helpers.experiments import data, experiment, rows
 
 N = 2
 
@@ -60,14 +60,6 @@ def chosen(**options):
     x = cf.images(N, dtype=torch.float32)
     metrics = {"completeness": Completeness()}
     return experiment(**({"methods": methods, "metrics": metrics, "data": data(x)} | options))
-
-
-def rows(results):
-    return {
-        (r.method, r.metric, r.sample_id): (r.status, r.value)
-        for r in results.rows
-        if r.metric not in COSTS
-    }
 
 
 MAPS = {

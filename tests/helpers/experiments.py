@@ -14,6 +14,7 @@ from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.faithfulness.correlation import SensitivityN
 from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
+from igbench.schema import COSTS
 from tests.helpers import closed_form as cf
 
 N = 6
@@ -63,3 +64,12 @@ def experiment(**options):
         "shard_size": 4,
     }
     return Experiment(**(defaults | options))
+
+
+def rows(results):
+    """Status and value of every score, by method, metric and sample; costs left out."""
+    return {
+        (r.method, r.metric, r.sample_id): (r.status, r.value)
+        for r in results.rows
+        if r.metric not in COSTS
+    }
