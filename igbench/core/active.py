@@ -95,6 +95,7 @@ def restrict(batch: Batch, i: int) -> Batch:
         sample_ids=batch.sample_ids[own],
         features=restrict_features(batch.features, batch, i),
         active=None,
+        replacements={name: part.gather(fill[own]) for name, fill in batch.replacements.items()},
     )
 
 
@@ -170,6 +171,7 @@ class Lifted:
             x=self.part.restore(batch.x),
             baseline=self.part.restore(batch.baseline),
             features=self.features,
+            replacements={n: self.part.restore(fill) for n, fill in batch.replacements.items()},
         )
         given = [(name, value, value.clone()) for name, value in _tensors(full)]
         maps = self.method(full)

@@ -39,6 +39,7 @@ class Batch:
         active: (N, *F) boolean, true where an element takes part; the others (padding, special
             tokens, constant columns) keep their value and are never removed or counted, see
             `igbench.core.active`.  None where all take part.
+        replacements: What may stand in place of removed features, by name, (N, *F) each.
     """
 
     score: Score
@@ -50,6 +51,7 @@ class Batch:
     seed: int = 0
     repeat: int = 0
     active: Tensor | None = None
+    replacements: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def metric_seed(self) -> int:
@@ -77,6 +79,7 @@ class Batch:
             sample_ids=tuple(self.sample_ids[i] for i in ids),
             features=features,
             active=None if active is None else active[keep],
+            replacements={name: fill[keep] for name, fill in self.replacements.items()},
         )
 
 

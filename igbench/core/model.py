@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core import rng
+from igbench.core.tokens import TextEncoder
 from igbench.errors import InputError, typed_line
 
 
@@ -49,6 +50,7 @@ class Model:
         source: Origin of the weights, in words.
         preprocess: For models of photographs.
         channels_last: Whether this memory format is faster.
+        text: From texts to its inputs, for models of texts.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Model:
     source: str
     preprocess: Preprocess | None = None
     channels_last: bool = False
+    text: TextEncoder | None = None
 
     @property
     def differentiable(self) -> bool:

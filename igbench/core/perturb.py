@@ -22,6 +22,9 @@ from igbench.core.score import Score
 from igbench.errors import InputError, NotDefinedError, check_choice
 
 OCCLUDERS = ("baseline", "zero", "mean", "blur")
+"""Values in place of removed features that samples of any kind, or images, have."""
+TEXT_OCCLUDERS = ("mask", "pad", "unk", "hide", "delete")
+"""Those that texts have beside "baseline", "zero" and "mean" (of all word embeddings)."""
 
 
 def occluded(batch: Batch, occluder: str) -> Tensor:
@@ -31,13 +34,16 @@ def occluded(batch: Batch, occluder: str) -> Tensor:
         batch: Samples.
         occluder: "baseline" (the batch's own), "zero" (in the space of the model: the mean grey of
             normalised photographs), "mean" (of each channel of the sample) or "blur" (the blur of
-            RISE: an 11 x 11 kernel that is nearly a box).
+            RISE: an 11 x 11 kernel that is nearly a box); or a name of `Batch.replacements`, as
+            texts have them.
 
     Raises:
         InputError: Unknown occluder, or one that needs images.
     """
     if occluder == "baseline":
         return batch.baseline
+    if occluder in batch.replacements:
+        return batch.replacements[occluder]
     if occluder == "zero":
         return torch.zeros_like(batch.x)
     if occluder == "mean" and batch.x.dim() >= 3:
@@ -47,14 +53,15 @@ def occluded(batch: Batch, occluder: str) -> Tensor:
         return rise_blur(batch.x)
     raise NotDefinedError(
         f"occluder {occluder!r} does not fit inputs of shape {tuple(batch.x.shape)}; known: "
-        f"{', '.join(OCCLUDERS)} ('mean' and 'blur' need images)."
+        f"{', '.join(dict.fromkeys((*OCCLUDERS, *batch.replacements)))} ('mean' and 'blur' need "
+        "images)."
     )
 
 
 def check_removal(scalar: str | None, occluder: str | None) -> None:
     """Raise on an unknown output to track, or an unknown occluder; None is decided later."""
     check_choice("scalar", scalar or "score", ("score", "logit", "probability"))
-    check_choice("occluder", occluder or "baseline", OCCLUDERS)
+    check_choice("occluder", occluder or "baseline", (*OCCLUDERS, *TEXT_OCCLUDERS))
 
 
 def tracked(score: Score, scalar: str | None) -> Score:

@@ -50,6 +50,8 @@ def players(features: str | Tensor | None, batch: Batch, i: int) -> Features:
     if features is None and isinstance(batch.features, Tensor):
         numbers = batch.features
         own = numbers[i] if numbers.dim() == batch.x.dim() else numbers
+        # Elements without a feature are a player that never moves.
+        own = own.where(own >= 0, own.max() + 1)
     if isinstance(own, str) and own.partition(":")[0] == "superpixel":
         return superpixels(batch.x[i], segments_of(own))
     return resolve(own, shape)

@@ -206,7 +206,7 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
     )
     stand_in = StandIn(len(model.class_names) or 2, model.cam_layer, weighted).to(experiment.dtype)
     methods = {
-        name: Priced(method.spec, _counted(experiment, method, x))
+        name: Priced(method.spec, _counted(experiment, method, x, index))
         if getattr(method, "looks_inside", False)
         else method
         for name, method in experiment.methods.items()
@@ -215,13 +215,7 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         experiment,
         methods=methods,
         model=replace(model, module=stand_in),
-        data=replace(
-            data,
-            sample_ids=data.sample_ids[index : index + 1],
-            labels=(None,),
-            load=lambda i: x,
-            display=None,
-        ),
+        data=replace(data.only(index), labels=(None,), load=lambda i: x, display=None),
         target="prediction",
         device=torch.device("cpu"),
         convergence=0,
@@ -230,7 +224,7 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
     return loop.run(dry, score=Score(stand_in, batch_size=experiment.batch_size)).stages
 
 
-def _counted(experiment: Experiment, method: Method, x: Tensor) -> Cost:
+def _counted(experiment: Experiment, method: Method, x: Tensor, index: int) -> Cost:
     """Rows that a method takes for one sample on the real model, none where it is not defined."""
     model, x = experiment.model, x[None].to(experiment.device, experiment.dtype)
     score = Counting(model.module, experiment.output, experiment.batch_size, model.channels_last)
@@ -239,7 +233,9 @@ def _counted(experiment: Experiment, method: Method, x: Tensor) -> Cost:
             with torch.no_grad():
                 outputs = score.outputs(x).flatten(1)
             target = outputs.argmax(dim=1) if outputs.shape[1] > 1 else None
-            method(Batch(score, x, torch.zeros_like(x), target, ("",), seed=experiment.seed))
+            unit = experiment.data.features_of(index)
+            start = torch.zeros_like(x)
+            method(Batch(score, x, start, target, ("",), unit, seed=experiment.seed))
     except isolation.CAUGHT:  # the run gives the reason
         return Cost()
     return score.cost

@@ -164,11 +164,12 @@ def check_fit(experiment: Experiment) -> None:
         InputError: Names the method or metric, and the argument.
     """
     shape, data = tuple(experiment.data.shape), experiment.data
-    if data.active is not None:
+    if data.active is not None or callable(data.groups):
         return
+    unit = data.features if data.groups is None else data.groups
     for group, parts, against in (
         ("method", experiment.methods, experiment.model.module),
-        ("metric", experiment.metrics, data.features),
+        ("metric", experiment.metrics, unit),
     ):
         for name, part in parts.items():
             try:

@@ -27,7 +27,7 @@ from igbench.errors import InputError
 
 T = TypeVar("T")
 FIELDS = ("x", "baseline", "target", "features", "active")
-"""What a batch holds in tensors."""
+"""What a batch holds in tensors, beside its replacements."""
 
 MOST_OBJECTS, DEPTH = 2000, 8
 """How far modules and tensors are looked for: objects, and steps from one to the next."""
@@ -148,7 +148,7 @@ def copied(batch: Batch) -> Batch:
     """The same samples in tensors of their own."""
     held: dict[str, Any] = {name: getattr(batch, name) for name in FIELDS}
     own: Any = {n: copy(v) if isinstance(v, Tensor) else v for n, v in held.items()}
-    return replace(batch, **own)
+    return replace(batch, **own, replacements={n: copy(v) for n, v in batch.replacements.items()})
 
 
 def copy(values: Tensor) -> Tensor:
@@ -174,6 +174,9 @@ def _written(batch: Batch, own: Batch) -> Iterator[str]:
         before, after = getattr(batch, name), getattr(own, name)
         if isinstance(before, Tensor) and not _unchanged(before, after):
             yield f"wrote into the inputs (batch.{name})"
+    for name, before in batch.replacements.items():
+        if not _unchanged(before, own.replacements.get(name)):
+            yield f"wrote into the inputs (batch.replacements[{name!r}])"
 
 
 def _written_maps(

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from igbench.core.active import restrict_features, restrict_maps
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.features import on, resolve, total
 from igbench.core.inference import full_precision
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
@@ -133,6 +135,7 @@ class _Loop:
         if not kept:
             return None, samples
         single = kept[0][0]["prediction"] is None
+        places = [i for i, s in zip(positions, samples, strict=True) if s["status"] == "ok"]
         targets = torch.tensor([s["target"] for s, *_ in kept], device=e.device)
         return Batch(
             self.score,
@@ -140,19 +143,23 @@ class _Loop:
             torch.cat([b for *_, b in kept]),
             None if single else targets,
             tuple(s["sample_id"] for s, *_ in kept),
-            e.data.features,
+            _stacked([e.data.features_of(i) for i in places], e),
             e.seed,
             active=None
-            if e.data.active is None
+            if kept[0][1] is None
             else torch.stack([active for _, active, *_ in kept if active is not None]),
+            replacements={
+                name: torch.stack([fill(x[0].clone()) for _, _, x, _ in kept])
+                for name, fill in e.data.replacements.items()
+            },
         ), samples
 
     def _active(self, i: int) -> Tensor | None:
         """Elements of one sample that take part, (*F)."""
         e = self.experiment
-        if e.data.active is None:
+        active = e.data.active_of(i)
+        if active is None:
             return None
-        active = e.data.active(i)
         if tuple(active.shape) != e.data.shape or active.dtype != torch.bool:
             raise SampleError(
                 f"active has shape {tuple(active.shape)} and type {active.dtype}, expected "
@@ -317,11 +324,14 @@ class _Loop:
         e = self.experiment
         place = {e.data.sample_ids[i]: i for i in positions}
         for i, sample_id in enumerate(batch.sample_ids):
-            if place[sample_id] < e.keep_maps and e.data.display is not None:
+            if place[sample_id] >= e.keep_maps:
+                continue
+            if e.data.display is not None:
                 inputs = results.maps.setdefault("inputs", {})
                 inputs[sample_id] = e.data.display(batch.x[i].float().cpu().clone())
+            if e.data.display is not None or e.data.feature_names is not None:
                 for name, a in attributions.items():
-                    results.maps.setdefault(name, {})[sample_id] = _map(a, i)
+                    results.maps.setdefault(name, {})[sample_id] = _map(a, batch, i)
         curved = [i for i, s in enumerate(batch.sample_ids) if place[s] < e.convergence]
         if curved:
             with isolation.measured(self.score) as spent:
@@ -366,7 +376,21 @@ def _stage(spent: isolation.Spent) -> dict[str, float]:
     }
 
 
-def _map(attribution: Attribution, i: int) -> np.ndarray:
+def _stacked(features: Sequence[str | Tensor], experiment: Experiment) -> str | Tensor:
+    """Features of a batch: what all samples share, or the numbers of each, (N, *F)."""
+    first = features[0]
+    if isinstance(first, str) or isinstance(experiment.data.groups, Tensor):
+        return first if isinstance(first, str) else first.to(experiment.device)
+    numbers = [own for own in features if isinstance(own, Tensor)]
+    return torch.stack(numbers).to(experiment.device)
+
+
+def _map(attribution: Attribution, batch: Batch, i: int) -> np.ndarray:
+    """The map of a sample for the report: sums over channels, or over each feature of a text."""
     values = attribution.values[i].float().cpu()
+    if isinstance(batch.features, Tensor):
+        part = restrict_maps({"": attribution}, batch, i)[""].values
+        unit = resolve(restrict_features(batch.features, batch, i), tuple(part.shape[1:]))
+        return total(part.cpu(), on(unit, torch.device("cpu")))[0].float().numpy()
     reduced = values.abs().amax(0) if attribution.spec.reduction == "abs_max" else values.sum(0)
     return reduced.numpy()

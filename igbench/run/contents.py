@@ -54,7 +54,8 @@ def of_data(data: Data) -> Contents:
     """
     files = [_files(data, i) for i in range(len(data))]
     pool = list(held(data.reference, data.reference_labels, data.black, data.white))
-    rest = list(held(data.load, data.mask, data.active, data.display))
+    own = (data.groups, data.feature_names, data.feature_values, *data.replacements.values())
+    rest = list(held(data.load, data.mask, data.active, data.display, *own))
     named = _paths(pool) if data.files else _paths([*pool, *rest])
     known = hashes(
         dict.fromkeys([*named, *(path for one in files for path in one)]),

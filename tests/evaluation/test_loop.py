@@ -269,7 +269,7 @@ def test_estimate_counts_methods_that_look_inside_on_the_real_model():
     e = experiment(methods=methods, metrics={"max_sensitivity": MaxSensitivity(draws=2)})
     rows = []
     hook = e.model.module.features[0].register_forward_hook(lambda _, x, y: rows.append(len(y)))
-    found = cost._counted(e, methods["score_cam"], e.data.load(0))
+    found = cost._counted(e, methods["score_cam"], e.data.load(0), 0)
     hook.remove()
     assert sum(rows) == 2, "the outputs, and the feature maps"
     guess, stages = cost.estimate(e), loop.run(e).stages
