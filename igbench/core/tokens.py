@@ -233,7 +233,8 @@ def word_numbers(text: str, spans: Sequence[tuple[int, int]], special: Tensor) -
 
     A word is what stands between white space; punctuation at its start and its end is a word each.
     Tokens are assigned by where they start, so a token that begins with a space (byte-level BPE)
-    belongs to the word behind it.
+    belongs to the word behind it, and so does one of white space alone; at the end of the text, to
+    the last word.
 
     Args:
         text: The text.
@@ -254,7 +255,8 @@ def word_numbers(text: str, spans: Sequence[tuple[int, int]], special: Tensor) -
             continue
         while start < end - 1 and text[start].isspace():
             start += 1
-        own = owner[start] if start < len(owner) else -1
+        behind = (word for word in owner[start:] if word >= 0)
+        own = next(behind, max(owner, default=-1))
         found.append(numbers.setdefault(own, len(numbers)))
     return found
 

@@ -67,6 +67,8 @@ def test_other_rows_are_refused():
         ("“so...”", [(0, 1), (1, 3), (3, 4), (4, 5), (5, 6), (6, 7)], [0, 1, 2, 3, 4, 5]),
         ("été 👩‍🚀", [(0, 3), (4, 7), (4, 7)], [0, 1, 1]),
         ("...", [(0, 3)], [0]),
+        ("a  b \n", [(0, 1), (1, 2), (2, 4), (4, 5), (5, 6)], [0, 1, 1, 1, 1]),  # spaces as tokens
+        (" ", [(0, 1)], [0]),
     ],
 )
 def test_words_are_what_stands_between_white_space(text, spans, numbers):
