@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -184,21 +184,35 @@ def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[floa
     return found
 
 
-def counts_of(shares: Sequence[float], count: int, what: str = "fractions") -> list[int]:
-    """Numbers of features, at least 1 each, in the order of the shares.
+def counts_of(
+    shares: Sequence[float],
+    count: int,
+    what: str = "fractions",
+    rounding: Literal["nearest", "floor"] = "nearest",
+) -> list[int]:
+    """Numbers of features, in the order of the shares.
 
     Args:
         shares: The shares.
         count: G.
         what: Name of the argument, for the message.
+        rounding: "nearest", at least 1 each, or "floor", which may be 0.
 
     Raises:
         InputError: One is above G.
 
     >>> counts_of([0.01, 0.5, 3], count=10)
     [1, 5, 3]
+    >>> counts_of([0.01, 0.5, 3], count=10, rounding="floor")
+    [0, 5, 3]
     """
-    counts = [max(1, round(s * count)) if s < 1 else int(s) for s in shares]
+
+    def of(share: float) -> int:
+        if rounding == "floor":  # 0.29 of 100 is 29, and not 28 for a rounding of the product
+            return int(share * count + 1e-9)
+        return max(1, round(share * count))
+
+    counts = [of(s) if s < 1 else int(s) for s in shares]
     if max(counts) > count:
         raise InputError(
             f"{what} asks for {max(counts)} features, the samples have {count}; use fractions "

@@ -103,8 +103,7 @@ class Experiment:
         module = callers.placed(self.model.module, self.device, self.dtype)
         if module is not self.model.module:
             object.__setattr__(self, "model", replace(self.model, module=module))
-        shape = self.data.shape
-        fitted = {name: _fitted(m, shape, self.outputs) for name, m in self.metrics.items()}
+        fitted = {name: _fitted(m, self.data, self.outputs) for name, m in self.metrics.items()}
         object.__setattr__(self, "metrics", fitted)
         check_fit(self)
 
@@ -148,10 +147,11 @@ class Experiment:
         return steps | ({CURVES: curves} if curves else {})
 
 
-def _fitted(metric: Metric, shape: Sequence[int], outputs: Outputs | None) -> Metric:
+def _fitted(metric: Metric, data: Data, outputs: Outputs | None) -> Metric:
     """A metric with the parameters that depend on samples and outputs filled in."""
     known = metric if outputs is None else metric.for_outputs(outputs)
-    return known.for_shape(shape)
+    by_kind = getattr(known, "for_kind", None)  # metrics of users may know shapes alone
+    return (known if by_kind is None else by_kind(data.kind)).for_shape(data.shape)
 
 
 def check_fit(experiment: Experiment) -> None:

@@ -68,6 +68,8 @@ class BaseMetric(ByContent, Checked):
         curve_axes: Name of every curve that the metric may have to what its x and y are.
         image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
             and for all others; a value may be a function of the shape.
+        kind_defaults: Values of parameters that are None by the kind of the data ("text", "table",
+            ...), before those of the shape.
 
     Example:
         >>> from igbench.metrics import Completeness
@@ -88,6 +90,7 @@ class BaseMetric(ByContent, Checked):
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {}
     image_defaults: ClassVar[Mapping[str, Any]] = {}
     other_defaults: ClassVar[Mapping[str, Any]] = {}
+    kind_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         """Check every argument.
@@ -243,6 +246,21 @@ class BaseMetric(ByContent, Checked):
             for name, value in chosen.items()
             if getattr(self, name) is None
         }
+        return replace(self, **own) if own else self  # type: ignore[type-var]
+
+    def for_kind(self, kind: str) -> Self:
+        """The same metric with the parameters that depend on the kind of the data filled in.
+
+        Args:
+            kind: That of `igbench.core.dataset.Data`.
+
+        Example:
+            >>> from igbench.metrics import Sufficiency
+            >>> Sufficiency().for_kind("text").occluder
+            'delete'
+        """
+        chosen = self.kind_defaults.get(kind, {})
+        own = {name: value for name, value in chosen.items() if getattr(self, name) is None}
         return replace(self, **own) if own else self  # type: ignore[type-var]
 
     def for_outputs(self, outputs: Outputs) -> Self:

@@ -20,6 +20,10 @@ FREE = {
     "avg_sensitivity": {"radius", "draws", "ball", "noise"},
     "deletion": {"step", "occluder", "scalar", "features", "tie_orders"},
     "insertion": {"step", "occluder", "scalar", "features", "tie_orders"},
+    **{
+        name: {"fractions", "occluder", "scalar", "features", "tie_orders", "rounding", "zero"}
+        for name in ("comprehensiveness", "sufficiency")
+    },
     "sparseness": {"features"},
     "complexity": {"features"},
     "effective_complexity": {"threshold", "features"},

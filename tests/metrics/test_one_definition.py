@@ -75,6 +75,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "relative": {"relative": False},
     "local_lipschitz.relative": {"relative": True},
     "repeats": {"repeats": 3},
+    "rounding": {"rounding": "floor"},
     "rewrite": {"rewrite": "split"},
     "scalar": {"scalar": "logit"},
     "scale": {"scale": 0.5, "perturbation": "gaussian"},
@@ -97,6 +98,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "tolerance": {"tolerance": 0.0},
     "until": {"until": 0.5},
     "window": {"window": 3, "similarity": "ssim"},
+    "zero": {"zero": True},
 }
 """Another valid value of each parameter (of each metric, where they differ), with what it needs."""
 
