@@ -42,6 +42,8 @@ EXPLAINS_AGAIN = "it measures how a method reacts to a change, right or wrong"
 
 SMALL = {"features": "patch:2", "step": 1}
 """Units for images of 16 x 16 pixels, in place of those for photographs."""
+FEW = ("naopc",)
+"""Metrics of few features, with their own units."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def run(name: str, batch: Batch, maps: dict[str, Tensor]) -> OrderingTest:
     """Test the order of a configured metric, with units for small images."""
     node = configured(name)
     takes = inspect.signature(build.locate(str(node["_target_"]), f"metric.{name}")).parameters
-    own = {k: v for k, v in SMALL.items() if k in takes}
+    own = {k: v for k, v in SMALL.items() if k in takes and name not in FEW}
     metric: BaseMetric = build.construct({**node, **own}, f"metric.{name}")
     if note := no_order(name, metric):
         return OrderingTest(name, note=note)

@@ -32,6 +32,10 @@ from igbench.metrics.faithfulness.removal import (
     SymmetricRelevanceGain,
 )
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.subsets import (
+    DifferenceFromExact,
+    NormalisedAopc,
+)
 from igbench.metrics.localisation import (
     LocalisationAuc,
     PointingGame,
@@ -47,8 +51,8 @@ from igbench.metrics.robustness.seeds import SeedVariance
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 
-aic = as_function(Aic)
 abpc = as_function(Aopc, "abpc", order="difference")
+aic = as_function(Aic)
 aopc = as_function(Aopc)
 avg_sensitivity = as_function(AvgSensitivity)
 baseline_sensitivity = as_function(BaselineSensitivity)
@@ -58,6 +62,7 @@ comprehensiveness = as_function(Comprehensiveness)
 convergence_error = as_function(ConvergenceError)
 deletion = as_function(Deletion)
 difference = as_function(Difference)
+difference_from_exact = as_function(DifferenceFromExact)
 dummy = as_function(Dummy)
 effective_complexity = as_function(EffectiveComplexity)
 efficient_mprt = as_function(EfficientMprt)
@@ -74,6 +79,7 @@ max_sensitivity = as_function(MaxSensitivity)
 max_sensitivity_n = as_function(MaxSensitivityN)
 monotonicity_correlation = as_function(MonotonicityCorrelation)
 mprt = as_function(Mprt)
+naopc = as_function(NormalisedAopc)
 pixel_flipping = as_function(PixelFlipping)
 pointing_game = as_function(PointingGame)
 random_logit = as_function(RandomLogit)
@@ -100,6 +106,7 @@ __all__ = [
     "ConvergenceError",
     "Deletion",
     "Difference",
+    "DifferenceFromExact",
     "Dummy",
     "EffectiveComplexity",
     "EfficientMprt",
@@ -116,6 +123,7 @@ __all__ = [
     "MaxSensitivityN",
     "MonotonicityCorrelation",
     "Mprt",
+    "NormalisedAopc",
     "PixelFlipping",
     "PointingGame",
     "Quantus",
@@ -142,6 +150,7 @@ __all__ = [
     "convergence_error",
     "deletion",
     "difference",
+    "difference_from_exact",
     "dummy",
     "effective_complexity",
     "efficient_mprt",
@@ -158,6 +167,7 @@ __all__ = [
     "max_sensitivity_n",
     "monotonicity_correlation",
     "mprt",
+    "naopc",
     "pixel_flipping",
     "pointing_game",
     "random_logit",

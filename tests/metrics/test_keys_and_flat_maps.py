@@ -161,7 +161,7 @@ class Always:
 
 FLAT_UNDEFINED = {
     *("abpc", "aopc", "comprehensiveness", "deletion", "insertion", "pixel_flipping", "road"),
-    *("srg", "sufficiency", "aic", "sic"),
+    *("srg", "sufficiency", "aic", "sic", "naopc"),
     *("faithfulness_correlation", "faithfulness_estimate", "monotonicity_correlation"),
     *("sensitivity_n", "quantus_faithfulness_correlation", "quantus_sparseness"),
     *("mprt", "smooth_mprt", "efficient_mprt", "random_logit", "baseline_sensitivity"),
@@ -186,7 +186,9 @@ FLAT_VALUES = {
     "input_invariance": 0.0,
     "seed_variance": 0.0,
 }
-ZERO_VALUES = {"completeness": 1.0, "convergence_error": 1.0, "difference_from_ig": 1.0}
+ZERO_VALUES = {"completeness": 1.0, "convergence_error": 1.0, "difference_from_ig": 1.0} | {
+    "difference_from_exact": 1.0
+}
 NEGATIVE_UNDEFINED = {*MASKED, "quantus_faithfulness_correlation", "quantus_sparseness"}
 
 

@@ -54,6 +54,12 @@ CHANGED: dict[str, dict[str, Any]] = {
     "init": {"init": "torch"},
     "least": {"least": 0.01, "normalise": False},
     "aic.least": {"least": -0.5, "normalise": False},  # the network is wrong on these: accuracy 0
+    "most": {"most": 16},
+    "naopc.features": {"features": "patch:8"},
+    "naopc.scalar": {"scalar": "probability"},
+    "difference_from_exact.features": {"features": "patch:8"},
+    "difference_from_exact.scalar": {"scalar": "probability"},
+    "difference_from_exact.statistic": {"statistic": "spearman"},
     "mode": {"mode": "ablate"},
     "dummy.mode": {"mode": "detect"},
     "n": {"n": 0.5},
@@ -107,6 +113,8 @@ MEASURES_THE_SAME = {
     *(f"aic.{name}" for name in ("thresholds", "start", "least", "absolute", "repeats")),
     "implementation_invariance.rewrite",  # the method notices neither
     "seed_variance.seeds",  # the method draws nothing
+    "naopc.most",  # the features are fewer
+    "difference_from_exact.most",
     "quantus_faithfulness_correlation.fill",  # black is the baseline here
     "quantus_faithfulness_correlation.reduce",
     "quantus_sparseness.arguments",
@@ -284,6 +292,8 @@ def on_shape(name: str, shape: tuple[int, ...], **arguments: Any) -> Any:
 
 
 NEEDS_IMAGES = {name for name in NAMES if name in ("aic", "sic", "road")}
+NEEDS_FEW = {"naopc", "difference_from_exact"}
+"""Metrics of all subsets of the features."""
 NEEDS_PIXELS = {name for name in NAMES if class_of(name).family == "localisation"}
 
 
@@ -294,6 +304,10 @@ def test_samples_that_are_no_images(name, shape):
         with pytest.raises(InputError, match="images") as caught:
             on_shape(name, shape)
         assert "\n" not in str(caught.value)
+        return
+    if name in NEEDS_FEW:
+        with pytest.raises(InputError, match=f"30 features have 2.30 subsets, and {name} stops"):
+            on_shape(name, shape)
         return
     found = on_shape(name, shape)
     # The second map of a series has no positive sum over the channels of a time step.
@@ -310,6 +324,8 @@ def test_samples_that_are_no_images(name, shape):
 def test_a_metric_that_explains_again_asks_for_the_method(name, shape):
     if name in NEEDS_IMAGES | NEEDS_PIXELS or name.startswith("quantus_"):
         pytest.skip("see the tests of these")
+    if name in NEEDS_FEW and shape != IMAGE:
+        pytest.skip("there are too many features")
     if build.construct(configured(name), name).needs_method:
         with pytest.raises(InputError, match=r"needs the method itself.* method= to the function"):
             on_shape(name, shape, method=None)
@@ -336,17 +352,18 @@ WITH_FEATURES = [n for n in NAMES if "features" in {f.name for f in fields(class
 @pytest.mark.parametrize("name", WITH_FEATURES)
 def test_features_as_a_tensor(name):
     """Numbers of features, here four neighbours in a row, in place of a name."""
-    node = {**configured(name), "features": QUARTERS}
+    numbers, count = (QUARTERS, 64) if name not in NEEDS_FEW else (QUARTERS // 8, 8)
+    node = {**configured(name), "features": numbers}
     if name == "infidelity":
         node["perturbation"] = "subset"
     metric = build.construct(node, name, data=DATA)
     hash(metric.sharing_key)
-    assert metric.spec.unit == "custom:64"
+    assert metric.spec.unit == f"custom:{count}"
     found = metric(net(IMAGE), X, MAPS, target=Y, method=method)["case"]
     assert bool(found.value.isfinite().all()), found.reason
     named = {k: v for k, v in node.items() if k != "features"}
     again = build.construct(named, name, data=DATA)(
-        net(IMAGE), X, MAPS, target=Y, method=method, features=QUARTERS
+        net(IMAGE), X, MAPS, target=Y, method=method, features=numbers
     )["case"]
     assert_same(again.value, found.value)
     with pytest.raises(InputError, match=r"features have shape|needs images") as caught:
