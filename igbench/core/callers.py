@@ -291,7 +291,7 @@ def _frame(what: str, frame: Any) -> Any:
     if others:
         raise InputError(
             f"{what} has columns that are not numbers: {', '.join(others[:5])}; encode or drop "
-            "them."
+            "them (igbench.data.tables.table_data makes data of mixed columns)."
         )
     array = frame.to_numpy()
     if array.dtype.kind == "f":

@@ -1,17 +1,13 @@
 """A small ResNet for 8 x 8 digits, trained at first use and cached; needs no download.
 
-Training gives the same bits on every machine, so that runs share a hash of the weights: it uses
-float64 and its own generators, and rounds every gradient and every weight to a coarse grid at once.
-This removes the last digits, in which processors and thread counts differ, before the next step can
-amplify them.
+Training gives the same bits on every machine, so that runs share a hash of the weights, see
+`igbench.models.training`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +19,7 @@ from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.data.digits import Digits, load_split
 from igbench.errors import InputError
-from igbench.models import weights
+from igbench.models import training, weights
 
 logger = logging.getLogger(__name__)
 
@@ -153,14 +149,16 @@ def train(data: Digits, recipe: Recipe) -> nn.Module:
         for _ in range(recipe.epochs):
             order = torch.randperm(len(chosen), generator=shuffle)
             for rows in order[: steps // recipe.epochs * recipe.batch].split(recipe.batch):
-                optimizer.param_groups[0]["lr"] = recipe.peak_rate * _schedule(step / steps)
+                optimizer.param_groups[0]["lr"] = recipe.peak_rate * training.one_cycle(
+                    step / steps
+                )
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(module(images[rows]), labels[rows]).backward()
-                _round((p.grad for p in module.parameters()), recipe.grid)
+                training.on_grid((p.grad for p in module.parameters()), recipe.grid)
                 optimizer.step()
-                _round(module.parameters(), recipe.grid)
+                training.on_grid(module.parameters(), recipe.grid)
                 step += 1
-    _round(module.buffers(), recipe.grid)
+    training.on_grid(module.buffers(), recipe.grid)
     return module.float().eval()
 
 
@@ -169,28 +167,9 @@ def _initial(recipe: Recipe) -> nn.Module:
     """Uniform weights of variance 2 / fan-in, drawn in float64 for the sake of equal bits."""
     with weights.untouched_rng():
         module = DigitsResNet().double()
-    draws = rng.generator(recipe.seed, "initial weights", "digits_resnet")
-    for tensor in module.parameters():
-        if tensor.dim() > 1:
-            bound = math.sqrt(6 / tensor[0].numel())
-            unit = torch.rand(tensor.shape, generator=draws, dtype=torch.float64)
-            tensor.copy_(bound * (2 * unit - 1))
     nn.init.zeros_(module.fc.bias)
-    _round(module.parameters(), recipe.grid)
+    training.draw_weights(module, recipe.seed, "digits_resnet", recipe.grid)
     return module
-
-
-def _schedule(t: float) -> float:
-    """Share of the peak rate at time t in [0, 1): linear warm-up, then a falling cosine."""
-    return t / 0.2 if t < 0.2 else 0.5 + 0.5 * math.cos(math.pi * (t - 0.2) / 0.8)
-
-
-@torch.no_grad()
-def _round(tensors: Iterable[Tensor | None], grid: float) -> None:
-    """Move every real number to the nearest multiple of `grid`, in place."""
-    for tensor in tensors:
-        if tensor is not None and tensor.is_floating_point():
-            tensor.div_(grid).round_().mul_(grid)
 
 
 def _cached(path: Path, data: Digits) -> nn.Module | None:
