@@ -51,6 +51,8 @@ class Model:
         preprocess: For models of photographs.
         channels_last: Whether this memory format is faster.
         text: From texts to its inputs, for models of texts.
+        columns: Names of the columns that a model of a table takes, in their order; empty where it
+            has none.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Model:
     preprocess: Preprocess | None = None
     channels_last: bool = False
     text: TextEncoder | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def differentiable(self) -> bool:
@@ -76,9 +79,12 @@ class ArrayFunction(nn.Module):
     boosting, rules, a remote service.  The function gets a copy of the rows in their own dtype and
     returns (N,) or (N, K) numbers, which come back in the dtype and on the device of the rows.
     What it returns is explained as it is (output="logit"), whether scores or probabilities.
+    Probabilities are their own probability: no softmax is taken of them.
 
     Args:
         predict: Maps an array (N, *F) to an array (N,) or (N, K).
+        probabilities: Whether it returns probabilities; None for whether its name says so, as that
+            of `predict_proba` does.
 
     >>> model = ArrayFunction(lambda rows: rows.sum(axis=1))
     >>> model(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -89,10 +95,17 @@ class ArrayFunction(nn.Module):
 
     differentiable = False
 
-    def __init__(self, predict: Callable[[Any], Any]) -> None:
+    def __init__(self, predict: Callable[[Any], Any], probabilities: bool | None = None) -> None:
         super().__init__()
         self.predict = predict
+        named = getattr(predict, "__name__", "") == "predict_proba"
+        self.probabilities = named if probabilities is None else probabilities
         self.training = False
+
+    @property
+    def estimator(self) -> Any:
+        """The object whose method the function is; None where it is none."""
+        return getattr(self.predict, "__self__", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every row, (N,) or (N, K)."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core import callers
-from igbench.errors import InputError
+from igbench.errors import InputError, NotDefinedError
 
 Output = Literal["logit", "probability", "log_probability"]
 Target = int | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ...]] | Tensor | None
@@ -82,7 +82,9 @@ def described(raw: Any) -> str:
     return name
 
 
-def select(outputs: Tensor, target: Tensor | None, output: Output) -> Tensor:
+def select(
+    outputs: Tensor, target: Tensor | None, output: Output, probabilities: bool = False
+) -> Tensor:
     """The explained output of every row, (N,).
 
     Args:
@@ -91,14 +93,23 @@ def select(outputs: Tensor, target: Tensor | None, output: Output) -> Tensor:
             for each axis after the first.  Ignored for single outputs.
         output: "logit" (the output itself), or its "probability" or "log_probability": by the
             softmax over K classes, or the sigmoid of a single output.
+        probabilities: Whether the outputs are probabilities: then these are the probability.
 
     Raises:
         InputError: A target is missing or has another number of indices, or a probability is asked
             for among more than one axis of outputs.
+        NotDefinedError: The logarithm of probabilities, some of which may be zero.
 
     >>> select(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]), "logit")
     tensor([2., 3.])
     """
+    if probabilities and output == "log_probability":
+        raise NotDefinedError(
+            "the model returns probabilities, whose logarithm is infinite where one of them is 0; "
+            "use output=probability, or a model that returns log-odds."
+        )
+    if probabilities:
+        output = "logit"
     if outputs.dim() == 2 and outputs.shape[1] == 1:
         outputs = outputs[:, 0]
     if outputs.dim() == 1:

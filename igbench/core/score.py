@@ -96,6 +96,11 @@ class Score(nn.Module):
         return is_differentiable(self.model)
 
     @property
+    def probabilities(self) -> bool:
+        """Whether what the model returns are probabilities."""
+        return bool(getattr(self.model, "probabilities", False))
+
+    @property
     def batch_size(self) -> int:
         """Largest number of rows in one call of the model."""
         return self.limit.batch_size
@@ -141,8 +146,14 @@ class Score(nn.Module):
         """All outputs of the model, (N, K) or as the model has them, which are not counted."""
         return logits(self.model(self.inputs(x)), len(x))
 
+    def probability(self, outputs: Tensor, target: int) -> float:
+        """Probability of one class among outputs of one row, (1, K), in float64."""
+        one = torch.tensor([target], device=outputs.device)
+        return float(select(outputs.double(), one, "probability", self.probabilities))
+
     def _through(self, model: Callable[[Tensor], Any], x: Tensor, target: Tensor | None) -> Tensor:
-        out = select(logits(model(self.inputs(x)), len(x)), target, self.output)
+        found = logits(model(self.inputs(x)), len(x))
+        out = select(found, target, self.output, self.probabilities)
         self.cost.forward += len(x)
         if out.requires_grad:
             out.register_hook(self._count_backward)

@@ -194,7 +194,7 @@ class _Loop:
             "target": target,
             "target_name": names[target] if target < len(names) else str(target),
             "score": float(outputs[0, target]),
-            "probability": None if single else float(outputs.double().softmax(dim=1)[0, target]),
+            "probability": None if single else self.score.probability(outputs, target),
             "prediction": None if single else int(outputs.argmax()),
         }
         baseline = e.baseline(x.clone(), [sample["sample_id"]], e.data, e.seed)

@@ -129,3 +129,25 @@ def test_methods_in_the_catalogue_that_need_none():
 
 def test_definitions_keep_their_representation():
     assert "needs_gradient" not in repr(Random().spec)
+
+
+def test_probabilities_are_their_own_probability():
+    """No softmax is taken of what predict_proba returns, and its logarithm is refused."""
+    found = igbench.evaluate(
+        LOGISTIC.predict_proba, X, methods=["random"], metrics=["deletion"], target=1
+    )
+    truth = LOGISTIC.predict_proba(ROWS[:5])[:, 1]
+    assert [s["probability"] for s in found.run.samples] == pytest.approx(list(truth))
+    start = found.results.points[0]
+    assert start.y == pytest.approx(truth[0], rel=1e-6)
+    ones = torch.ones(5, dtype=torch.long)
+    score = Score(ArrayFunction(LOGISTIC.predict_proba), "probability")
+    assert score(X, ones).numpy() == pytest.approx(truth)
+    with pytest.raises(InputError, match="whose logarithm is infinite"):
+        score.as_output("log_probability")(X, ones)
+    plain = Score(ArrayFunction(LOGISTIC.predict_proba, probabilities=False), "probability")
+    assert plain(X, ones).numpy() == pytest.approx(
+        np.exp(truth) / (np.exp(truth) + np.exp(1 - truth))
+    )
+    assert ArrayFunction(LOGISTIC.predict_proba).estimator is LOGISTIC
+    assert ArrayFunction(lambda rows: rows).estimator is None
