@@ -50,6 +50,8 @@ class Data:
             numbers: words of a text, columns of a table.  None where features are shown in place.
         feature_values: Index to the G values of the features of a sample, as people read them;
             None where names say all.
+        feature_gaps: Index to the G + 1 texts before, between and after the features of a sample,
+            as they stand in a text; None where spaces do.
         replacements: What may stand in place of removed features, by name: from a sample (*F) to
             (*F); for texts see `igbench.core.tokens.replacements`.
     """
@@ -73,6 +75,7 @@ class Data:
     groups: Tensor | Callable[[int], Tensor] | None = None
     feature_names: Callable[[int], Sequence[str]] | None = None
     feature_values: Callable[[int], Sequence[float | str]] | None = None
+    feature_gaps: Callable[[int], Sequence[str]] | None = None
     replacements: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     def features_of(self, index: int) -> str | Tensor:
@@ -98,7 +101,10 @@ class Data:
         def of(function: Any) -> Any:
             return partial(_at, function, index) if callable(function) else function
 
-        indexed = ("load", "mask", "active", "files", "groups", "feature_names", "feature_values")
+        indexed = (
+            "load", "mask", "active", "files", "groups", "feature_names", "feature_values",
+            "feature_gaps",
+        )  # fmt: skip
         own = {name: of(getattr(self, name)) for name in indexed}
         part = slice(index, index + 1)
         return replace(self, sample_ids=self.sample_ids[part], labels=self.labels[part], **own)

@@ -72,15 +72,32 @@ class Texts:
         found[: len(numbers), :width] = torch.tensor(numbers)[:, None]
         return found
 
-    def names(self, index: int) -> tuple[str, ...]:
-        """The text of each feature."""
+    def places(self, index: int) -> list[tuple[int, int]]:
+        """Start and end of each feature in its text, without white space around it."""
         own, numbers = self.encoded[index], self.numbers(index)
         found: dict[int, tuple[int, int]] = {}
         for number, (start, end) in zip(numbers, own.spans, strict=True):
             if number >= 0:
                 first, last = found.get(number, (start, end))
                 found[number] = (min(first, start), max(last, end))
-        return tuple(own.text[a:b].strip() for _, (a, b) in sorted(found.items()))
+        return [_stripped(own.text, *span) for _, span in sorted(found.items())]
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """The text of each feature."""
+        return tuple(self.encoded[index].text[a:b] for a, b in self.places(index))
+
+    def gaps(self, index: int) -> tuple[str, ...]:
+        """The texts before, between and after the features."""
+        text, places = self.encoded[index].text, self.places(index)
+        starts, ends = [a for a, _ in places] + [len(text)], [0] + [b for _, b in places]
+        return tuple(text[a:b] for a, b in zip(ends, starts, strict=True))
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """A span without the white space at its ends."""
+    own = text[start:end]
+    first = start + len(own) - len(own.lstrip())
+    return first, first + len(own.strip())
 
 
 def texts_data(
@@ -132,5 +149,6 @@ def texts_data(
         source=source,
         groups=own.groups,
         feature_names=own.names,
+        feature_gaps=own.gaps,
         replacements=replacements(model.text),
     )

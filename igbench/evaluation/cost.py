@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from igbench.core.batch import Batch, Method
 from igbench.core.score import Cost, Score, frozen
-from igbench.evaluation import isolation, loading, loop
+from igbench.evaluation import isolation, kept, loading, loop
 from igbench.evaluation.experiment import CURVES, LOADING, REPORT, Experiment
 from igbench.evaluation.loading import Loading
 from igbench.integration.convergence import gradients_for_curve
@@ -80,7 +80,7 @@ def prices(experiment: Experiment, estimate: Estimate) -> dict[str, float]:
 def report_seconds(experiment: Experiment) -> float:
     """Seconds to draw the report of a run, roughly; most of it goes into figures."""
     methods, metrics = len(experiment.methods), len(experiment.metrics)
-    shown = min(experiment.keep_maps, len(experiment.data)) if experiment.data.display else 0
+    shown = min(experiment.keep_maps, len(experiment.data)) if kept.shows(experiment.data) else 0
     counts = {
         "page": 1,
         "method": methods,

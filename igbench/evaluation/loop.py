@@ -11,17 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from igbench.core.active import restrict_features, restrict_maps
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
-from igbench.core.features import on, resolve, total
 from igbench.core.inference import full_precision
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
-from igbench.evaluation import isolation
+from igbench.evaluation import isolation, kept
 from igbench.evaluation.experiment import (
     CURVES,
     LOADING,
@@ -116,7 +113,7 @@ class _Loop:
 
     def _admit(self, positions: range) -> tuple[Batch | None, list[dict[str, Any]]]:
         """Load samples, fix their targets, and keep those that can be explained."""
-        e, samples, kept = self.experiment, [], []
+        e, samples, loaded = self.experiment, [], []
         for i in positions:
             sample: dict[str, Any] = {
                 "sample_id": e.data.sample_ids[i],
@@ -127,29 +124,29 @@ class _Loop:
             samples.append(sample)
             try:
                 active = self._active(i)
-                kept.append((sample, active, *self._load(i, sample, active)))
+                loaded.append((sample, active, *self._load(i, sample, active)))
             except isolation.CAUGHT as error:
                 sample |= {"status": "failed", "reason": str(isolation.describe(error))}
                 sample_id = sample["sample_id"]
                 log.warning("%s: %s", sample_id, error, extra={"sample": sample_id})
-        if not kept:
+        if not loaded:
             return None, samples
-        single = kept[0][0]["prediction"] is None
+        single = loaded[0][0]["prediction"] is None
         places = [i for i, s in zip(positions, samples, strict=True) if s["status"] == "ok"]
-        targets = torch.tensor([s["target"] for s, *_ in kept], device=e.device)
+        targets = torch.tensor([s["target"] for s, *_ in loaded], device=e.device)
         return Batch(
             self.score,
-            torch.cat([x for *_, x, _ in kept]),
-            torch.cat([b for *_, b in kept]),
+            torch.cat([x for *_, x, _ in loaded]),
+            torch.cat([b for *_, b in loaded]),
             None if single else targets,
-            tuple(s["sample_id"] for s, *_ in kept),
+            tuple(s["sample_id"] for s, *_ in loaded),
             _stacked([e.data.features_of(i) for i in places], e),
             e.seed,
             active=None
-            if kept[0][1] is None
-            else torch.stack([active for _, active, *_ in kept if active is not None]),
+            if loaded[0][1] is None
+            else torch.stack([active for _, active, *_ in loaded if active is not None]),
             replacements={
-                name: torch.stack([fill(x[0].clone()) for _, _, x, _ in kept])
+                name: torch.stack([fill(x[0].clone()) for _, _, x, _ in loaded])
                 for name, fill in e.data.replacements.items()
             },
         ), samples
@@ -201,6 +198,8 @@ class _Loop:
         if active is not None:
             baseline = torch.where(active, baseline, x)
         check_baseline_differs(x, baseline, [sample["sample_id"]])
+        if i < e.keep_maps and (features := kept.described(e.data, i, x[0], active)):
+            sample["features"] = features
         return x, baseline
 
     def _target(self, i: int, outputs: Tensor) -> int:
@@ -329,9 +328,10 @@ class _Loop:
             if e.data.display is not None:
                 inputs = results.maps.setdefault("inputs", {})
                 inputs[sample_id] = e.data.display(batch.x[i].float().cpu().clone())
-            if e.data.display is not None or e.data.feature_names is not None:
+            if kept.shows(e.data):
                 for name, a in attributions.items():
-                    results.maps.setdefault(name, {})[sample_id] = _map(a, batch, i)
+                    shown = kept.shown_map(e.data, a, batch, i)
+                    results.maps.setdefault(name, {})[sample_id] = shown
         curved = [i for i, s in enumerate(batch.sample_ids) if place[s] < e.convergence]
         if curved:
             with isolation.measured(self.score) as spent:
@@ -383,14 +383,3 @@ def _stacked(features: Sequence[str | Tensor], experiment: Experiment) -> str | 
         return first if isinstance(first, str) else first.to(experiment.device)
     numbers = [own for own in features if isinstance(own, Tensor)]
     return torch.stack(numbers).to(experiment.device)
-
-
-def _map(attribution: Attribution, batch: Batch, i: int) -> np.ndarray:
-    """The map of a sample for the report: sums over channels, or over each feature of a text."""
-    values = attribution.values[i].float().cpu()
-    if isinstance(batch.features, Tensor):
-        part = restrict_maps({"": attribution}, batch, i)[""].values
-        unit = resolve(restrict_features(batch.features, batch, i), tuple(part.shape[1:]))
-        return total(part.cpu(), on(unit, torch.device("cpu")))[0].float().numpy()
-    reduced = values.abs().amax(0) if attribution.spec.reduction == "abs_max" else values.sum(0)
-    return reduced.numpy()

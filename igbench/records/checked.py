@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from igbench.files import name_fault
+from igbench.records import features
 from igbench.records.specs import LONGEST_TEXT, fault, shown
 from igbench.schema import MethodSpec, MetricSpec
 
@@ -256,6 +257,24 @@ STATUS = one_of("ok", "undefined", "failed")
 _COUNT = mapping({}, more=number)
 _PLAIN = mapping({}, more=anything)
 
+_FEATURES = mapping(
+    {},
+    {
+        "names": list_of(text),
+        "values": list_of(either("a number or a text", number, text)),
+        "gaps": list_of(text),
+        "series": list_of(list_of(number)),
+        "groups": list_of(list_of(whole)),
+    },
+    more=None,
+)
+
+
+def _features(where: str, value: Any) -> None:
+    _FEATURES(where, value)
+    features.check(where, value)
+
+
 _SAMPLE = mapping(
     {"sample_id": text},
     {
@@ -268,6 +287,7 @@ _SAMPLE = mapping(
         "score": or_none(number),
         "probability": or_none(number),
         "rows_in_a_call": whole,
+        "features": _features,
     },
     more=either("a text, a number, true, false or null", text, number, flag, or_none(text)),
 )
@@ -331,6 +351,7 @@ _RUN = mapping(
                 "parameters": or_none(_GIVEN),
                 "model_source": text,
                 "data_source": text,
+                "data_kind": one_of("image", "table", "text", "series"),
             },
             more=anything,
         ),

@@ -31,7 +31,7 @@ from safetensors.numpy import load, save
 
 from igbench.errors import InputError, suggestion
 from igbench.files import check_file, check_name, refuse_links
-from igbench.records import checked, integrity, sheets, typed
+from igbench.records import checked, features, integrity, sheets, typed
 from igbench.records.integrity import RunFiles, open_run, readable
 from igbench.records.settings import own_settings
 from igbench.records.specs import shown
@@ -258,12 +258,15 @@ def read(folder: Path) -> Records:
     files = open_run(folder)
     run = _described(files)
     _warn_unverified(files)
+    maps = read_maps(files)
+    with readable(folder / RUN_FILE):
+        features.check_maps(run.samples, maps)
     return Records(
         run=run,
         scores=_frame(read_table(files, SCORES_FILE)),
         curves=_frame(read_table(files, CURVES_FILE)),
         folder=str(folder),
-        maps=read_maps(files),
+        maps=maps,
     )
 
 

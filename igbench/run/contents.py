@@ -54,7 +54,8 @@ def of_data(data: Data) -> Contents:
     """
     files = [_files(data, i) for i in range(len(data))]
     pool = list(held(data.reference, data.reference_labels, data.black, data.white))
-    own = (data.groups, data.feature_names, data.feature_values, *data.replacements.values())
+    words = (data.feature_names, data.feature_values, data.feature_gaps)
+    own = (data.groups, *words, *data.replacements.values())
     rest = list(held(data.load, data.mask, data.active, data.display, *own))
     named = _paths(pool) if data.files else _paths([*pool, *rest])
     known = hashes(
@@ -62,8 +63,8 @@ def of_data(data: Data) -> Contents:
         cache_folder(None) / MEMORY,
     )
     shown = known if data.files is None else {path: known[path] for path in named}
-    words = [*_words(pool, shown), "", *_words(rest, shown)]
-    return Contents(tuple(tuple(known[path] for path in one) for one in files), _digest(words))
+    whole = [*_words(pool, shown), "", *_words(rest, shown)]
+    return Contents(tuple(tuple(known[path] for path in one) for one in files), _digest(whole))
 
 
 def of_parts(*parts: object) -> str:

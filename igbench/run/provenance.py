@@ -119,6 +119,7 @@ def make_run(
             "git": git_revision(),
             "model_source": experiment.model.source,
             "data_source": experiment.data.source,
+            "data_kind": experiment.data.kind,
         },
         samples=samples,
         totals={

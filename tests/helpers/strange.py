@@ -46,7 +46,11 @@ def run() -> Run:
         },
         comparability={**made.comparability, "metric_versions": {"srg": "1-ab", "seconds": 1}},
         samples=[
-            {**s, "target_name": "cat", "probability": 0.5, "prediction": 1, "reason": ""}
+            {
+                **s, "target_name": "cat", "probability": 0.5, "prediction": 1, "reason": "",
+                "features": {"names": ["a"], "values": [1.5], "gaps": ["", ""],
+                             "series": [[1.0]], "groups": [[0]]},
+            }
             for s in made.samples
         ],
         totals={
