@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from igbench import files
 from igbench.core.arguments import checked
 from igbench.core.model import Model, Preprocess
-from igbench.errors import InputError, one_line
-from igbench.models import labels
+from igbench.errors import InputError
+from igbench.models import hf_folder, labels
 from igbench.models import weights as weights_files
 
 INTERPOLATIONS: dict[object, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of filters, as `resample` has them."""
+
+SAVED = "image processor"
 
 
 @checked
@@ -47,120 +43,25 @@ def hf_image(
         InputError: The folder is incomplete, holds another kind of model, or needs code of its
             own; its preprocessing is none of `Preprocess`; transformers is not installed.
     """
-    folder = _folder(path)
-    config = _json(folder / "config.json")
-    _check_classifier(folder, config)
-    _check_safetensors(folder)
-    preprocess = _preprocess(_json(folder / "preprocessor_config.json"), folder, resize, crop)
-    module = _loaded(folder)
+    folder = hf_folder.folder(path, "hf_image", "processor")
+    config = hf_folder.settings(folder / "config.json", SAVED)
+    hf_folder.check_kind(folder, config, "ForImageClassification")
+    hf_folder.check_safetensors(folder)
+    steps = hf_folder.settings(folder / "preprocessor_config.json", SAVED)
+    preprocess = _preprocess(steps, folder, resize, crop)
+    module = hf_folder.loaded(folder, "AutoModelForImageClassification", "hf_image")
     count = int(module.config.num_labels)
-    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
-    notes = [f"converted from {str(kind).removeprefix('torch.')} to float32" for kind in kinds]
-    module = weights_files.ready(module.float())
+    module, notes = hf_folder.widened(module)
+    module = weights_files.ready(module)
     return Model(
         name=folder.name,
         module=module,
-        class_names=labels.class_names(class_names, count, _names(config, count)),
+        class_names=labels.class_names(class_names, count, hf_folder.names(config, count)),
         cam_layer="",
         weights_hash=weights_files.state_hash(module),
         source="; ".join([f"Hugging Face {config['architectures'][0]}, folder {folder}", *notes]),
         preprocess=preprocess,
     )
-
-
-def _folder(path: str | None) -> Path:
-    if not path:
-        raise InputError(
-            "model=hf_image needs the folder of a model; set model.path=DIR, where "
-            "model.save_pretrained(DIR) and processor.save_pretrained(DIR) wrote it."
-        )
-    folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
-        raise InputError(
-            f"model.path={path} is not a folder on this machine; nothing is downloaded: save the "
-            "model there with save_pretrained."
-        )
-    return folder
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(files.text(file, labels.MOST))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{str(file.parent)!r} has no {file.name}; save model and image processor there with "
-            "save_pretrained."
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{str(file)!r} cannot be read: {one_line(error)}.") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{str(file)!r} holds no settings; save it again with save_pretrained.")
-    return found
-
-
-def _check_classifier(folder: Path, config: Mapping[str, Any]) -> None:
-    if "auto_map" in config:
-        raise InputError(
-            f"the model in {str(folder)!r} needs code of its own (auto_map in config.json), which "
-            "is not run; load it yourself, and use model=torch_module model.factory="
-            "MODULE.FUNCTION."
-        )
-    kinds = config.get("architectures") or ["nothing"]
-    if not str(kinds[0]).endswith("ForImageClassification"):
-        raise InputError(
-            f"{str(folder)!r} holds {kinds[0]}, not a model ForImageClassification; use "
-            "model=torch_module model.factory=MODULE.FUNCTION for a module that returns (N, K)."
-        )
-
-
-def _check_safetensors(folder: Path) -> None:
-    found_files = sorted(folder.glob("model*.safetensors"))
-    for file in found_files:
-        try:
-            files.size(file)
-        except OSError as error:
-            raise InputError(f"{str(file)!r} cannot be read: {one_line(error)}.") from error
-    if found_files:
-        return
-    pickles = sorted(file.name for file in folder.glob("*.bin"))
-    found = f"only {pickles[0]}, a pickle, which is not read" if pickles else "no weights"
-    raise InputError(
-        f"{str(folder)!r} has {found}; save model.safetensors with "
-        "model.save_pretrained(DIR, safe_serialization=True)."
-    )
-
-
-def _loaded(folder: Path) -> Any:
-    """The module, whole: weights that are missing or of another shape would be random."""
-    if find_spec("transformers") is None:
-        raise InputError("model=hf_image needs transformers; run `pip install 'igbench[hf]'`.")
-    transformers = importlib.import_module("transformers")
-    try:
-        with weights_files.untouched_rng():
-            module, found = transformers.AutoModelForImageClassification.from_pretrained(
-                str(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="eager",
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise InputError(f"{str(folder)!r} cannot be loaded: {one_line(error)}.") from error
-    for key in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        for name in sorted(str(name) for name in found.get(key) or ()):
-            raise InputError(
-                f"the weights in {str(folder)!r} do not fit config.json: {name} is among the "
-                f"{key.replace('_', ' ')}, and would be random or left out."
-            )
-    return module
-
-
-def _names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None:
-    """Names from `id2label`, by index; None where it is not complete."""
-    known = {str(k): str(v) for k, v in (config.get("id2label") or {}).items()}
-    names = [known.get(str(k)) for k in range(count)]
-    return None if None in names else tuple(str(name) for name in names)
 
 
 def _preprocess(

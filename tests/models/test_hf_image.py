@@ -14,6 +14,7 @@ from torch import nn
 
 from igbench.core.model import Preprocess
 from igbench.errors import InputError
+from igbench.models import hf_folder
 from igbench.models import hf_image as module
 from igbench.models.hf_image import hf_image
 
@@ -68,7 +69,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     kind = types.SimpleNamespace(from_pretrained=from_pretrained)
     stand_in.AutoModelForImageClassification = kind  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "transformers", stand_in)
-    monkeypatch.setattr(module, "find_spec", lambda _name: object())
+    monkeypatch.setattr(hf_folder, "find_spec", lambda _name: object())
     return seen
 
 
