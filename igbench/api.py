@@ -144,7 +144,8 @@ def evaluate(
             `igbench.PackedModel` with the packed inputs as data.
         data: Inputs (S, *F) as a tensor, a NumPy array, a pandas frame or lists; a pair of inputs
             and labels (S,); a `Dataset`, a `DataLoader` in a fixed order, the path of a folder of
-            images, or a `Data`.
+            images, or a `Data`; for an igbench `Model` of texts S texts, a pair of texts and
+            labels, or the path of a file of texts (`igbench.data.text_files.texts`).
         methods: Names from conf/method; or methods by name: names, methods, maps (S, *F) that exist
             already, objects of captum.attr or shap, functions of x (1, *F) and target (1,).
         metrics: Names from conf/metric, or metrics by name.
@@ -330,6 +331,7 @@ def _experiment(
         preprocess=preprocess,
         limit=limit,
         labelled=isinstance(target, str) and target == "label",
+        owner=model if isinstance(model, Model) else None,
     )
     if len(source) == 0:
         raise InputError("the data hold no samples.")

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from igbench.core import callers, rng
 from igbench.core.dataset import Data
-from igbench.core.model import Preprocess
-from igbench.data import images, picture_files
+from igbench.core.model import Model, Preprocess
+from igbench.data import images, picture_files, text_files
+from igbench.data.texts import texts_data
 from igbench.errors import InputError, SampleError, one_line, printable
 
 INPUT_KEYS = ("pixel_values", "inputs", "input", "image", "x")
@@ -36,19 +37,22 @@ def given(
     preprocess: Preprocess | Callable[[Any], Tensor] | None = None,
     limit: int | None = None,
     labelled: bool = True,
+    owner: Model | None = None,
 ) -> Data:
     """Data of whatever a caller has.  Arrays are copied; files and data sets are read when needed.
 
     Args:
-        data: Inputs (S, *F); a pair of inputs and labels (S,); a `Dataset` of inputs or pairs; a
-            `DataLoader` in a fixed order; the path of a folder of images, flat or with one
-            sub-folder for each class in alphabetical order; or a `Data`.
+        data: Inputs (S, *F); S texts; a pair of inputs or texts and labels (S,); a `Dataset` of
+            inputs or pairs; a `DataLoader` in a fixed order; the path of a folder of images, flat
+            or with one sub-folder for each class in alphabetical order, or for models of texts that
+            of a file of texts; or a `Data`.
         model: Arrays get the dtype and the device of its weights.
         preprocess: For folders: from an image of Pillow to a tensor, or a `Preprocess`.
         limit: Number of samples, the first ones; all by default.  Up to 16 of the others become the
             reference pool of an array.
         labelled: Whether labels are needed: to have those of a data set without `targets`, every
             item of it is loaded.
+        owner: The igbench model, whose tokens texts are put into.
 
     Raises:
         InputError: Nothing of the kind, no samples, or labels that do not fit.
@@ -59,9 +63,12 @@ def given(
     if isinstance(data, Data):
         return data if limit is None else _first(data, limit)
     if isinstance(data, str | Path):
-        return _folder(Path(data), preprocess, limit)
+        return _place(Path(data), preprocess, limit, owner)
     if preprocess is not None:
         raise InputError("preprocess= is for folders of images; these data are arrays already.")
+    texts = _texts(data)
+    if texts is not None:
+        return _given_texts(*texts, owner, limit)
     if isinstance(data, DataLoader):
         return _loader(data, model, limit)
     if isinstance(data, Dataset):
@@ -256,6 +263,37 @@ def _loader(loader: DataLoader[Any], model: object, limit: int | None) -> Data:
     return _data(rows.shape[1:], labels[part], Rows(rows[part]), "a DataLoader given by the caller")
 
 
+def _texts(data: Any) -> tuple[list[str], Any] | None:
+    """Texts with their labels, None where unknown; None for anything else."""
+    if isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str):
+        found = _texts(data[0])
+        return found and (found[0], data[1])
+    if hasattr(data, "tolist") and str(getattr(data, "dtype", "")).startswith(
+        ("object", "str", "<U")
+    ):
+        data = data.tolist()
+    if isinstance(data, list | tuple) and data and all(isinstance(text, str) for text in data):
+        return list(data), None
+    return None
+
+
+def _given_texts(texts: list[str], labels: Any, owner: Model | None, limit: int | None) -> Data:
+    if owner is None:
+        raise InputError(
+            "the data are texts, and the model takes tensors; give an igbench Model of texts, such "
+            "as igbench.models.hf_text.wrapped(module, tokenizer)."
+        )
+    own = [None] * len(texts) if labels is None else as_labels(labels, len(texts))
+    return texts_data(
+        "given",
+        owner,
+        texts[:limit],
+        sample_ids=[f"sample-{i:05d}" for i in range(len(texts))][:limit],
+        labels=own[:limit],
+        source="given by the caller",
+    )
+
+
 def _until(loader: Iterable[Any], limit: int | None) -> Iterable[Any]:
     """Batches until there are enough samples."""
     seen = 0
@@ -283,6 +321,18 @@ def _dataset(dataset: Any, limit: int | None, labelled: bool) -> Data:
         own = [items.item(i)[1] for i in range(n)] if labelled else [None] * n
     labels = [None] * n if any(v is None for v in own) else as_labels(list(own)[:n], n)
     return _data(first.shape, labels, items, source)
+
+
+def _place(
+    path: Path,
+    preprocess: Preprocess | Callable[[Any], Tensor] | None,
+    limit: int | None,
+    owner: Model | None,
+) -> Data:
+    """Texts of a file for a model of texts, images of a folder for any other."""
+    if owner is not None and owner.text is not None:
+        return text_files.texts(owner, limit=limit, path=str(path))
+    return _folder(path, preprocess, limit)
 
 
 def _folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.core.tokens import Encoded, TextEncoder, packed, replacements, word_numbers
 from igbench.errors import InputError, SampleError, check_choice
+
+log = logging.getLogger(__name__)
 
 Unit = Literal["token", "word"]
 
@@ -118,7 +121,7 @@ def texts_data(
         texts: S texts.
         sample_ids: S identifiers.
         labels: S true classes, None where unknown.
-        source: Where the texts come from, in words.
+        source: Where the texts come from, in words; those that are cut off are counted behind it.
         unit: What one feature is: a "token" of the model, or a "word" with all of its tokens.
 
     Raises:
@@ -135,6 +138,12 @@ def texts_data(
     own = Texts(tuple(texts), model.text, unit, 0)
     length = max(len(encoded.ids) for encoded in own.encoded)
     own = Texts(own.texts, model.text, unit, length)
+    cut = sum(encoded.truncated > 0 for encoded in own.encoded)
+    if cut:
+        source += f"; {cut} of {len(texts)} texts cut off, since the model takes {length} tokens"
+        log.warning(
+            "%d of %d texts are cut off: the model takes %d tokens", cut, len(texts), length
+        )
     return Data(
         name=name,
         kind="text",
