@@ -12,9 +12,11 @@ from igbench.metrics.faithfulness.erasure import Erasure
 from igbench.metrics.faithfulness.information import Information
 from igbench.metrics.faithfulness.removal import Removal
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.soft import Soft
+from igbench.metrics.faithfulness.words import LogOdds
 from tests.helpers.contract import GLOBAL, METRICS, Simple, batch, metric
 
-BY_MAP = (Removal, Erasure, Road, Information)
+BY_MAP = (Removal, Erasure, Road, Information, LogOdds, Soft)
 """Metrics that remove or reveal features in the order of each map."""
 
 

@@ -32,9 +32,17 @@ from igbench.metrics.faithfulness.removal import (
     SymmetricRelevanceGain,
 )
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.soft import (
+    SoftComprehensiveness,
+    SoftSufficiency,
+)
 from igbench.metrics.faithfulness.subsets import (
     DifferenceFromExact,
     NormalisedAopc,
+)
+from igbench.metrics.faithfulness.words import (
+    LogOdds,
+    TauLoo,
 )
 from igbench.metrics.localisation import (
     LocalisationAuc,
@@ -75,6 +83,7 @@ insertion = as_function(Insertion)
 linearity = as_function(Linearity)
 local_lipschitz = as_function(LocalLipschitz)
 localisation_auc = as_function(LocalisationAuc)
+log_odds = as_function(LogOdds)
 max_sensitivity = as_function(MaxSensitivity)
 max_sensitivity_n = as_function(MaxSensitivityN)
 monotonicity_correlation = as_function(MonotonicityCorrelation)
@@ -90,9 +99,12 @@ seed_variance = as_function(SeedVariance)
 sensitivity_n = as_function(SensitivityN)
 sic = as_function(Sic)
 smooth_mprt = as_function(SmoothMprt)
+soft_comprehensiveness = as_function(SoftComprehensiveness)
+soft_sufficiency = as_function(SoftSufficiency)
 sparseness = as_function(Sparseness)
 srg = as_function(SymmetricRelevanceGain)
 sufficiency = as_function(Sufficiency)
+tau_loo = as_function(TauLoo)
 
 __all__ = [
     "Aic",
@@ -119,6 +131,7 @@ __all__ = [
     "Linearity",
     "LocalLipschitz",
     "LocalisationAuc",
+    "LogOdds",
     "MaxSensitivity",
     "MaxSensitivityN",
     "MonotonicityCorrelation",
@@ -135,9 +148,12 @@ __all__ = [
     "SensitivityN",
     "Sic",
     "SmoothMprt",
+    "SoftComprehensiveness",
+    "SoftSufficiency",
     "Sparseness",
     "Sufficiency",
     "SymmetricRelevanceGain",
+    "TauLoo",
     "abpc",
     "aic",
     "aopc",
@@ -163,6 +179,7 @@ __all__ = [
     "linearity",
     "local_lipschitz",
     "localisation_auc",
+    "log_odds",
     "max_sensitivity",
     "max_sensitivity_n",
     "monotonicity_correlation",
@@ -179,7 +196,10 @@ __all__ = [
     "sensitivity_n",
     "sic",
     "smooth_mprt",
+    "soft_comprehensiveness",
+    "soft_sufficiency",
     "sparseness",
     "srg",
     "sufficiency",
+    "tau_loo",
 ]

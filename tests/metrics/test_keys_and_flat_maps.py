@@ -22,7 +22,7 @@ DRAWN = {
     "avg_sensitivity", "max_sensitivity", "max_sensitivity_n", "local_lipschitz",
     "baseline_sensitivity", "dummy", "random_logit", "smooth_mprt", "infidelity", "sensitivity_n",
     "faithfulness_correlation", "monotonicity_correlation", "road", "aic", "sic",
-    "quantus_faithfulness_correlation",
+    "quantus_faithfulness_correlation", "soft_comprehensiveness", "soft_sufficiency",
 }  # fmt: skip
 """Metrics that draw for every sample; the certificates of `random_logit` have two classes."""
 DRAWN_ONCE = {"linearity", "mprt", "efficient_mprt"}
@@ -43,6 +43,7 @@ def with_small_units(cfg, name: str) -> Metric:
     keep |= {"comprehensiveness": ("features",), "sufficiency": ("features",)}
     keep |= {"faithfulness_correlation": ("features",), "sensitivity_n": ("features", "n")}
     keep |= dict.fromkeys(("dummy", "faithfulness_estimate"), ("features",))
+    keep |= dict.fromkeys(("log_odds", "tau_loo"), ("features",))
     keep |= {"monotonicity_correlation": ("features", "draws")}
     return replace(own, **{k: SMALL[k] for k in keep.get(name, ())})
 
@@ -161,7 +162,8 @@ class Always:
 
 FLAT_UNDEFINED = {
     *("abpc", "aopc", "comprehensiveness", "deletion", "insertion", "pixel_flipping", "road"),
-    *("srg", "sufficiency", "aic", "sic", "naopc"),
+    *("srg", "sufficiency", "aic", "sic", "naopc", "log_odds", "tau_loo"),
+    *("soft_comprehensiveness", "soft_sufficiency"),
     *("faithfulness_correlation", "faithfulness_estimate", "monotonicity_correlation"),
     *("sensitivity_n", "quantus_faithfulness_correlation", "quantus_sparseness"),
     *("mprt", "smooth_mprt", "efficient_mprt", "random_logit", "baseline_sensitivity"),

@@ -253,6 +253,8 @@ def test_class_function_and_configuration_agree(name, parameter):
         arguments = {"least": 0.0, "normalise": False, **few, **arguments}
     if name == "smooth_mprt":  # the default of 8 takes long
         arguments = {"draws": 2, **arguments}
+    if name.startswith("soft_"):  # removing everything does not lower the output of this network
+        arguments = {"normalise": False, **arguments}
     found = by_class(name, arguments)
     assert bool(found.value.isfinite().any()), found.reason
     routes = [by_configuration]
