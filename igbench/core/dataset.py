@@ -35,7 +35,8 @@ class Data:
         reference_labels: Returns the R true classes of `reference()`, None where unknown; None
             where there are no references.
         mask: Index to (H, W) boolean, true where people marked what the sample shows, None where
-            nobody did; None where there are no masks at all.
+            nobody did; None where there are no masks at all.  With `groups` a boolean for each
+            feature, (G,): marked words of a text.
         active: Index to (*F) boolean, true where an element takes part in explanations; false for
             padding, special tokens and constant columns, which keep their value everywhere.  None
             where all elements take part.

@@ -61,8 +61,9 @@ def with_given(data: Data, masks: Any, limit: int | None = None) -> Data:
     Args:
         data: S samples.
         masks: For S samples, in their order, or more where there is a limit: (H, W) each, true or 1
-            where something is marked and false or 0 elsewhere, None where there is no mask; or a
-            folder of masks for a folder of images, see `with_masks`.
+            where something is marked and false or 0 elsewhere, None where there is no mask; one
+            mark for each feature, (G,), where the data have features of their own, as texts have
+            words; or a folder of masks for a folder of images, see `with_masks`.
         limit: The number of samples that was asked for.
 
     Raises:
@@ -87,9 +88,16 @@ def with_given(data: Data, masks: Any, limit: int | None = None) -> Data:
             "None where there is none."
         )
     names = data.sample_ids
-    shape = data.shape[1:] or data.shape
-    given = tuple(_given(names[i], found[i], shape) for i in range(len(data)))
+    given = tuple(_given(names[i], found[i], _marks_of(data, i)) for i in range(len(data)))
     return replace(data, mask=GivenMasks(given))
+
+
+def _marks_of(data: Data, index: int) -> tuple[int, ...]:
+    """Shape of the marks of one sample: that of its pixels, or (G,) for features of its own."""
+    if data.groups is None:
+        return data.shape[1:] or data.shape
+    groups = data.groups if isinstance(data.groups, Tensor) else data.groups(index)
+    return (int(groups.max()) + 1,)
 
 
 def _given(name: str, mask: Any, shape: tuple[int, ...]) -> Tensor | None:
@@ -99,8 +107,8 @@ def _given(name: str, mask: Any, shape: tuple[int, ...]) -> Tensor | None:
     found = callers.tensor(f"the mask of sample {name!r}", mask).cpu()
     if tuple(found.shape) != shape:
         raise InputError(
-            f"the mask of sample {name!r} has shape {tuple(found.shape)}, its pixels {shape}; they "
-            "must match."
+            f"the mask of sample {name!r} has shape {tuple(found.shape)}, its pixels or features "
+            f"{shape}; they must match."
         )
     if not bool(((found == 0) | (found == 1)).all()):
         raise InputError(f"the mask of sample {name!r} has other values than 0 and 1.")

@@ -50,6 +50,12 @@ from igbench.metrics.localisation import (
     RelevanceMass,
     RelevanceRank,
 )
+from igbench.metrics.plausibility import (
+    Auprc,
+    AveragePrecision,
+    IouF1,
+    TokenF1,
+)
 from igbench.metrics.quantus import Quantus
 from igbench.metrics.randomisation.logit import RandomLogit
 from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
@@ -62,6 +68,8 @@ from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
 abpc = as_function(Aopc, "abpc", order="difference")
 aic = as_function(Aic)
 aopc = as_function(Aopc)
+auprc = as_function(Auprc)
+average_precision = as_function(AveragePrecision)
 avg_sensitivity = as_function(AvgSensitivity)
 baseline_sensitivity = as_function(BaselineSensitivity)
 completeness = as_function(Completeness)
@@ -80,6 +88,7 @@ implementation_invariance = as_function(ImplementationInvariance)
 infidelity = as_function(Infidelity)
 input_invariance = as_function(InputInvariance)
 insertion = as_function(Insertion)
+iou_f1 = as_function(IouF1)
 linearity = as_function(Linearity)
 local_lipschitz = as_function(LocalLipschitz)
 localisation_auc = as_function(LocalisationAuc)
@@ -105,10 +114,13 @@ sparseness = as_function(Sparseness)
 srg = as_function(SymmetricRelevanceGain)
 sufficiency = as_function(Sufficiency)
 tau_loo = as_function(TauLoo)
+token_f1 = as_function(TokenF1)
 
 __all__ = [
     "Aic",
     "Aopc",
+    "Auprc",
+    "AveragePrecision",
     "AvgSensitivity",
     "BaseMetric",
     "BaselineSensitivity",
@@ -128,6 +140,7 @@ __all__ = [
     "Infidelity",
     "InputInvariance",
     "Insertion",
+    "IouF1",
     "Linearity",
     "LocalLipschitz",
     "LocalisationAuc",
@@ -154,10 +167,13 @@ __all__ = [
     "Sufficiency",
     "SymmetricRelevanceGain",
     "TauLoo",
+    "TokenF1",
     "abpc",
     "aic",
     "aopc",
     "as_function",
+    "auprc",
+    "average_precision",
     "avg_sensitivity",
     "baseline_sensitivity",
     "completeness",
@@ -176,6 +192,7 @@ __all__ = [
     "infidelity",
     "input_invariance",
     "insertion",
+    "iou_f1",
     "linearity",
     "local_lipschitz",
     "localisation_auc",
@@ -202,4 +219,5 @@ __all__ = [
     "srg",
     "sufficiency",
     "tau_loo",
+    "token_f1",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from scipy import ndimage
@@ -14,11 +14,14 @@ from torch import Tensor
 from igbench.core import features as feature_units
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.dataset import Data
+from igbench.core.features import Features
 from igbench.errors import InputError, NotDefinedError, check_choice
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.similarity import ranks
 
 UNDEFINED = "the sample has no mask, the mask is empty, or the map has no relevance to place"
+TOLERANCE = 15
+"""Pixels by which a maximum may miss the mask in the pointing game."""
 MaskOf = Callable[[str], Tensor | None]
 
 
@@ -27,6 +30,8 @@ class Masked(BaseMetric):
     """Base of the localisation metrics: relevance of pixels inside and outside annotated regions.
 
     Relevance is that of pixels, the sum over their channels: its positive part, or its magnitude.
+    Where the data have features of their own, such as the words of a text, it is theirs, and a mask
+    is a boolean for each feature, (G,).
     The metric measures the agreement of model and map together with people, not faithfulness: a
     right map of a model that uses the background scores low.
 
@@ -43,7 +48,6 @@ class Masked(BaseMetric):
     family = "localisation"
     direction = "higher"
     range = (0, 1)
-    unit = "pixel"
     undefined = UNDEFINED
     label: ClassVar[str] = ""
 
@@ -52,6 +56,11 @@ class Masked(BaseMetric):
     masks: MaskOf | Tensor | Sequence[Tensor | None] | None = field(
         default=None, repr=False, compare=False
     )
+
+    @property
+    def unit(self) -> str:
+        """Unit of the marks: pixels, or the features of data that have their own."""
+        return "pixel" if self.data is None or self.data.groups is None else self.data.features
 
     @property
     def title(self) -> str:
@@ -83,11 +92,13 @@ class Masked(BaseMetric):
         return replace(self, masks=dict(zip(sample_ids, self.masks, strict=True)).get)
 
     def restricted(self, batch: Batch, i: int) -> Self:
-        """Not defined: marks are compared with whole samples.
+        """The same metric where marks are of features; marks of pixels need whole samples.
 
         Raises:
-            InputError: Always.
+            NotDefinedError: The samples have no features of their own.
         """
+        if isinstance(batch.features, Tensor):
+            return self.for_shape(batch.x.shape[1:])
         raise NotDefinedError(
             f"{self.title} compares whole samples with marks, and some elements of the sample "
             f"{batch.sample_ids[i]!r} take no part; leave the metric out, or active."
@@ -99,18 +110,19 @@ class Masked(BaseMetric):
         return (Masked, id(self.data), id(self.masks))
 
     def observe(self, batch: Batch) -> list[Tensor | None]:
-        """Masks of the samples, (H*W,) boolean each; None where there is none or it is empty.
+        """Masks of the samples, (H*W,) or (G,) boolean each; None where there is none or no mark.
 
         Raises:
             InputError: No masks were given, or one has another size than its sample.
         """
         shape = positions(batch)
+        what = "features" if isinstance(batch.features, Tensor) else "pixels"
         found: list[Tensor | None] = []
         for sample_id in batch.sample_ids:
             mask = self._mask(sample_id)
             if mask is not None and tuple(mask.shape) != shape:
                 raise InputError(
-                    f"the mask of sample {sample_id!r} has shape {tuple(mask.shape)}, its pixels "
+                    f"the mask of sample {sample_id!r} has shape {tuple(mask.shape)}, its {what} "
                     f"{shape}; they must match."
                 )
             flat = None if mask is None else mask.bool().flatten().to(batch.x.device)
@@ -134,7 +146,7 @@ class Masked(BaseMetric):
         observation: list[Tensor | None],
     ) -> dict[str, Measurement]:
         """Agreement of every attribution."""
-        features = feature_units.resolve("pixel", tuple(batch.x.shape[1:]))
+        features = units(batch)
         result = {}
         for name, attribution in attributions.items():
             sums = feature_units.total(attribution.values, features)
@@ -154,16 +166,24 @@ class Masked(BaseMetric):
         """Agreement of one sample.
 
         Args:
-            relevance: (H*W,) at least 0 everywhere and above somewhere.
-            mask: (H*W,) boolean, true somewhere.
+            relevance: (H*W,) or (G,), at least 0 everywhere and above somewhere.
+            mask: Boolean of the same shape, true somewhere.
             batch: The batch of the sample.
             i: Its position.
         """
         raise NotImplementedError
 
 
+def units(batch: Batch) -> Features:
+    """What marks are of: the features that the data have, otherwise pixels."""
+    own = batch.features if isinstance(batch.features, Tensor) else "pixel"
+    return feature_units.resolve(own, tuple(batch.x.shape[1:]))
+
+
 def positions(batch: Batch) -> tuple[int, ...]:
-    """Shape of the pixels of a sample, without its channels; a vector has one channel."""
+    """Shape of the marks: pixels of a sample without channels (a vector has one), or (G,)."""
+    if isinstance(batch.features, Tensor):
+        return (units(batch).count,)
     shape = tuple(batch.x.shape[1:])
     return shape[1:] or shape
 
@@ -190,7 +210,8 @@ class PointingGame(Masked):
         data: Data whose `mask` holds the annotated regions; in an experiment its own.
         masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
             sample id to its mask.
-        tolerance: In pixels; 15 in the paper, for images whose short side is some 224.
+        tolerance: In pixels, or in words of texts.  None: 0 for texts and tables, otherwise that of
+            the paper, 15, for images whose short side is some 224.
 
     Raises:
         InputError: Unknown part, data without masks, or a mask of another size than the samples.
@@ -211,16 +232,24 @@ class PointingGame(Masked):
     explains = "Is the largest value of the map on what people marked?"
     reference = "Zhang et al. 2018, section 4.2"
 
-    tolerance: float = 15
+    kind_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "text": {"tolerance": 0},
+        "table": {"tolerance": 0},
+    }
+    image_defaults: ClassVar[Mapping[str, Any]] = {"tolerance": TOLERANCE}
+    other_defaults: ClassVar[Mapping[str, Any]] = {"tolerance": TOLERANCE}
+
+    tolerance: float | None = None
 
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Pointing game, {self.tolerance:g} pixels ({self.part} part)"
+        far = TOLERANCE if self.tolerance is None else self.tolerance
+        return f"Pointing game, {far:g} {self.unit}s ({self.part} part)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tolerance < 0:
+        if self.tolerance is not None and self.tolerance < 0:
             raise InputError(f"tolerance is {self.tolerance}; it must not be negative.")
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
@@ -228,7 +257,8 @@ class PointingGame(Masked):
         pixels = mask.view(positions(batch)).cpu().numpy()
         far = torch.from_numpy(ndimage.distance_transform_edt(~pixels)).flatten()
         first = (relevance == relevance.max()).cpu()
-        return float((far[first] <= self.tolerance).double().mean())
+        tolerance = TOLERANCE if self.tolerance is None else self.tolerance
+        return float((far[first] <= tolerance).double().mean())
 
 
 @dataclass(frozen=True)

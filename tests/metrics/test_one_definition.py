@@ -52,6 +52,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "quantus_faithfulness_correlation.repeats": {"repeats": 3, **FEW},
     "quantus_sparseness.fractions": {"fractions": {}},
     "init": {"init": "torch"},
+    "k": {"k": 20},
+    "overlap": {"overlap": 0.05},
     "least": {"least": 0.01, "normalise": False},
     "aic.least": {"least": -0.5, "normalise": False},  # the network is wrong on these: accuracy 0
     "most": {"most": 16},
