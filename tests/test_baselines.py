@@ -55,6 +55,7 @@ EVERY: list[b.Baseline] = [
     b.GaussianNoise(),
     b.FeatureMean(),
     b.FeatureMedian(),
+    b.FeatureMode(),
     b.White(),
     b.MaximumDistance(),
     b.DataDistribution(2),
@@ -301,7 +302,8 @@ def test_configurations_name_every_argument() -> None:
     folder = Path(__file__).parents[1] / "conf" / "baseline"
     names = {"zero", "black", "channel_mean", "blur", "uniform_noise", "gaussian_noise"}
     names |= {"feature_mean", "feature_median", "white", "maximum_distance"}
-    names |= {"data_distribution", "counterfactual"}
+    names |= {"data_distribution", "counterfactual", "feature_mode"}
+    names |= {"mask", "pad", "unk", "mean_token"}
     files = {f.stem: yaml.safe_load(f.read_text()) for f in folder.glob("*.yaml")}
     assert names <= set(files)
     assert names == set(b.NAMED)
@@ -311,4 +313,58 @@ def test_configurations_name_every_argument() -> None:
         made = getattr(b, target.removeprefix("igbench.baselines."))(**arguments)
         assert target.startswith("igbench.baselines.")
         assert made == type(made)() == b.named(name)
-        assert set(arguments) == set(vars(made))
+        own = set() if isinstance(made, b.Replacement) else set(vars(made))
+        assert set(arguments) == own
+
+
+COLUMNS = replace(
+    TABLE,
+    shape=(5,),
+    groups=torch.tensor([0, 1, 1, 1, 2]),
+    reference=lambda: torch.tensor(
+        [
+            [3.0, 1.0, 0.0, 0.0, 1.0],
+            [1.0, 0.0, 1.0, 0.0, 0.0],
+            [9.0, 0.0, 0.0, 1.0, 1.0],
+            [1.0, 0.0, 1.0, 0.0, 0.0],
+            [4.0, 1.0, 0.0, 0.0, 1.0],
+        ]
+    ),
+    reference_labels=lambda: (0, 0, 1, 1, 1),
+)
+"""A number, a category of three and a binary number: a twice (first), b twice, c once."""
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [
+        (b.FeatureMode(), [1, 1, 0, 0, 1]),  # 1 twice; the first of two; 1 three times
+        (b.FeatureMedian(), [3, 1, 0, 0, 1]),  # medians of the elements would be no category
+        (b.FeatureMean(), [3.6, 0.4, 0.4, 0.2, 0.6]),  # shares of the categories
+        (b.Counterfactual(), [1, 0, 1, 0, 0]),  # the nearest row of class 1, a real one
+    ],
+)
+def test_columns_of_several_elements(baseline, expected) -> None:
+    x = torch.tensor([[1.0, 0.0, 1.0, 0.0, 0.0]])
+    assert baseline(x, ["a"], COLUMNS, 0)[0].tolist() == pytest.approx(expected)
+
+
+def test_one_drawn_row_is_a_whole_row() -> None:
+    rows = COLUMNS.reference().tolist()
+    for i in range(8):
+        ids = [f"row {i}"]
+        assert b.DataDistribution(1)(torch.zeros(1, 5), ids, COLUMNS, 0)[0].tolist() in rows
+
+
+def test_numbers_that_only_look_like_a_group_keep_their_medians() -> None:
+    pool = torch.tensor([[1.0, 5.0], [2.0, 7.0], [3.0, 9.0]])
+    data = replace(TABLE, groups=torch.zeros(2, dtype=torch.long), reference=lambda: pool)
+    assert b.FeatureMedian()(torch.zeros(1, 2), ["a"], data, 0).tolist() == [[2, 7]]
+    assert b.FeatureMode()(torch.zeros(1, 2), ["a"], data, 0).tolist() == [[1, 5]]
+
+
+def test_the_mode_of_images_is_that_of_each_pixel() -> None:
+    images = torch.tensor([[[[1.0, 5.0]]], [[[1.0, 6.0]]], [[[2.0, 6.0]]]])
+    data = replace(DATA, shape=(1, 1, 2), reference=lambda: images)
+    found = b.FeatureMode()(torch.zeros(2, 1, 1, 2), ["a", "b"], data, 0)
+    assert found.flatten(1).tolist() == [[1, 6], [1, 6]]

@@ -28,7 +28,7 @@ SHARED = (
     "errors.py",
     "files.py",
     "schema.py",
-    "baselines.py",
+    "baselines",
     "core",
     "integration",
     "propagation",
