@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from igbench.core import rng
+from igbench.core.features import resolve, total
 from igbench.core.score import Score
 from igbench.schema import MethodSpec, MetricSpec
 
@@ -64,6 +65,19 @@ class Batch:
     def target_of(self, i: int) -> Tensor | None:
         """Target of one sample, (1,), or None."""
         return None if self.target is None else self.target[i : i + 1]
+
+    def per_feature(self, values: Tensor) -> Tensor:
+        """What a map shows, (N, *F) to (N, G) float64: sums over columns or words, else elements.
+
+        How a method shares a value out over the elements of one feature says nothing.
+
+        Args:
+            values: Maps of these samples, or of copies of one of them.
+        """
+        if not isinstance(self.features, Tensor):
+            return values.flatten(1).double()
+        unit = resolve(self.features, tuple(self.x.shape[1:]))
+        return total(values, replace(unit, index=unit.index.to(values.device)))
 
     def select(self, keep: slice | Tensor) -> Batch:
         """Some of the samples, by a slice or by their positions (n,)."""

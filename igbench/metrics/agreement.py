@@ -16,7 +16,8 @@ from igbench.metrics.base import BaseMetric
 class Difference(BaseMetric):
     """Relative L1 difference |phi - phi_r|_1 / |phi_r|_1 to the map of a reference method.
 
-    A number without a direction, in [0, inf); for example our Integrated Gradients beside Captum's.
+    Values are summed over the elements of each feature where data number them, as the columns of a
+    table or the words of a text.  A number without a direction, in [0, inf); for example our Integrated Gradients beside Captum's.
     Undefined where the map of the reference is zero or missing.  The reference is not compared with
     itself.  Cost: no model rows.
 
@@ -70,12 +71,13 @@ class Difference(BaseMetric):
                 torch.full((len(batch),), math.nan), reason=f"{self.to} is not among the methods"
             )
             return dict.fromkeys(attributions, nothing)
-        reference = attributions[self.to].values.flatten(1).double()
+        reference = batch.per_feature(attributions[self.to].values)
         size = reference.abs().sum(dim=1)
         result = {}
         for name, attribution in attributions.items():
             if name != self.to:
-                far = (attribution.values.flatten(1).double() - reference).abs().sum(dim=1) / size
+                own = batch.per_feature(attribution.values)
+                far = (own - reference).abs().sum(dim=1) / size
                 result[name] = Measurement(
                     far.where(size > 0, math.nan), reason=f"the map of {self.to} is zero"
                 )

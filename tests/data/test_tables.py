@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from igbench import evaluate, methods
+from igbench import evaluate, methods, metrics
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data import adult, breast_cancer
@@ -153,3 +153,30 @@ def test_models_that_take_no_tables_are_refused():
 def tabular(classes: int) -> Model:
     names = tuple(map(str, range(classes)))
     return Model("own", nn.Linear(65, classes).eval(), names, "", "0" * 64, "given")
+
+
+def test_how_a_method_shares_a_column_out_over_its_elements_does_not_count():
+    def shared(share: float, factor: float = 1.0) -> methods.CallableMethod:
+        """z times 3, and 2 for the category, of which a share is on the element that is absent."""
+
+        def explain(x, target):
+            part = torch.tensor([0.0, 2 * share, 2 * (1 - share)])
+            return factor * (part + 3 * x * torch.tensor([1.0, 0.0, 0.0]))
+
+        return methods.CallableMethod(explain, "global")
+
+    found = evaluate(
+        Product().eval(), after(), methods={"ig": shared(0.5), "a": shared(0.0), "b": shared(2, 2)},
+        metrics={
+            "difference": metrics.Difference(),
+            "max_sensitivity": metrics.MaxSensitivity(draws=5, noise="extremes"),
+            "sparseness": metrics.Sparseness(),
+        },
+        baseline="feature_mode",
+    ).table()  # fmt: skip
+    assert found.loc["a", "difference"] == pytest.approx(0, abs=1e-6)
+    assert found.loc["b", "difference"] == pytest.approx(1, abs=1e-6)
+    # 3 z moves by 3 * 0.02 of the norm of (3, 2), whatever the shares.
+    assert found["max_sensitivity"].tolist() == pytest.approx([0.06 / math.sqrt(13)] * 3, rel=1e-4)
+    # Gini index of (2, 3): (-2 + 3) / (2 * 5).
+    assert found["sparseness"].tolist() == pytest.approx([0.1] * 3, abs=1e-6)

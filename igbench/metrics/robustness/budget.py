@@ -131,7 +131,7 @@ class MaxSensitivityN(BaseMetric):
                     for i in range(len(batch))
                 ]
             )
-            relative = moved / sizes(attribution)[:, None, None]
+            relative = moved / sizes(batch, attribution)[:, None, None]
             curve = relative.amax(dim=2).cummax(dim=1).values
             error = None
             if self.draws > 1:

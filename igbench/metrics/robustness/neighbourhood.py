@@ -140,9 +140,9 @@ class Responses:
         return torch.stack(found)
 
 
-def sizes(attribution: Attribution) -> Tensor:
-    """Norm |phi(x)|_2 of every map, (N,) float64; NaN for a map of zeros."""
-    norms = attribution.values.flatten(1).double().norm(dim=1)
+def sizes(batch: Batch, attribution: Attribution) -> Tensor:
+    """Norm |phi(x)|_2 of every map by feature, (N,) float64; NaN for a map of zeros."""
+    norms = batch.per_feature(attribution.values).norm(dim=1)
     return norms.where(norms > 0, math.nan)
 
 
@@ -165,7 +165,7 @@ def moves(batch: Batch, i: int, inputs: Tensor, clean: Tensor, method: Method) -
         return torch.full((len(inputs),), math.nan, dtype=torch.float64, device=inputs.device)
     maps = method(copies(batch, i, inputs))
     check_map(maps, inputs, "the attribution of changed inputs")
-    return (maps - clean).flatten(1).double().norm(dim=1)
+    return batch.per_feature(maps - clean).norm(dim=1)
 
 
 def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:

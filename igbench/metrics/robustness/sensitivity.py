@@ -66,7 +66,7 @@ class MaxSensitivity(Neighbourhood):
         """The largest relative change of every attribution."""
         result = {}
         for name, attribution in attributions.items():
-            relative = observation.changes(name, attribution) / sizes(attribution)[:, None]
+            relative = observation.changes(name, attribution) / sizes(batch, attribution)[:, None]
             result[name] = Measurement(*maximum(relative), reason=NO_SCALE)
         return result
 
@@ -123,7 +123,7 @@ class AvgSensitivity(Neighbourhood):
         """The mean relative change of every attribution."""
         result = {}
         for name, attribution in attributions.items():
-            change = observation.changes(name, attribution) / sizes(attribution)[:, None]
+            change = observation.changes(name, attribution) / sizes(batch, attribution)[:, None]
             error = change.std(dim=1) / math.sqrt(self.draws) if self.draws > 1 else None
             result[name] = Measurement(change.mean(dim=1), error, NO_SCALE)
         return result
@@ -188,6 +188,6 @@ class LocalLipschitz(Neighbourhood):
         for name, attribution in attributions.items():
             slopes = observation.changes(name, attribution) / distances
             if self.relative:
-                slopes = slopes / sizes(attribution)[:, None]
+                slopes = slopes / sizes(batch, attribution)[:, None]
             result[name] = Measurement(*maximum(slopes), reason=NO_SCALE)
         return result
