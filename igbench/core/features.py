@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -188,7 +189,7 @@ def counts_of(
     shares: Sequence[float],
     count: int,
     what: str = "fractions",
-    rounding: Literal["nearest", "floor"] = "nearest",
+    rounding: Literal["nearest", "floor", "ceil"] = "nearest",
 ) -> list[int]:
     """Numbers of features, in the order of the shares.
 
@@ -196,7 +197,7 @@ def counts_of(
         shares: The shares.
         count: G.
         what: Name of the argument, for the message.
-        rounding: "nearest", at least 1 each, or "floor", which may be 0.
+        rounding: "nearest" or "ceil", at least 1 each, or "floor", which may be 0.
 
     Raises:
         InputError: One is above G.
@@ -210,6 +211,8 @@ def counts_of(
     def of(share: float) -> int:
         if rounding == "floor":  # 0.29 of 100 is 29, and not 28 for a rounding of the product
             return int(share * count + 1e-9)
+        if rounding == "ceil":
+            return max(1, math.ceil(share * count - 1e-9))
         return max(1, round(share * count))
 
     counts = [of(s) if s < 1 else int(s) for s in shares]

@@ -15,6 +15,7 @@ from igbench.metrics.axiomatic.dummy import Dummy
 from igbench.metrics.axiomatic.invariance import ImplementationInvariance, InputInvariance
 from igbench.metrics.axiomatic.linearity import Linearity
 from igbench.metrics.base import BaseMetric, as_function
+from igbench.metrics.coefficients import PairwiseRankAgreement, RankCorrelation
 from igbench.metrics.faithfulness.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
@@ -24,6 +25,10 @@ from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.faithfulness.information import Aic, Sic
 from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
+from igbench.metrics.faithfulness.prediction_gap import (
+    PredictionGapImportant,
+    PredictionGapUnimportant,
+)
 from igbench.metrics.faithfulness.removal import (
     Aopc,
     Deletion,
@@ -61,9 +66,20 @@ from igbench.metrics.randomisation.logit import RandomLogit
 from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt
 from igbench.metrics.robustness.baselines import BaselineSensitivity
 from igbench.metrics.robustness.budget import MaxSensitivityN
+from igbench.metrics.robustness.relative import (
+    RelativeInputStability,
+    RelativeOutputStability,
+    RelativeRepresentationStability,
+)
 from igbench.metrics.robustness.seeds import SeedVariance
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness
+from igbench.metrics.top_features import (
+    FeatureAgreement,
+    RankAgreement,
+    SignAgreement,
+    SignedRankAgreement,
+)
 
 abpc = as_function(Aopc, "abpc", order="difference")
 aic = as_function(Aic)
@@ -84,6 +100,7 @@ effective_complexity = as_function(EffectiveComplexity)
 efficient_mprt = as_function(EfficientMprt)
 faithfulness_correlation = as_function(FaithfulnessCorrelation)
 faithfulness_estimate = as_function(FaithfulnessEstimate)
+feature_agreement = as_function(FeatureAgreement)
 implementation_invariance = as_function(ImplementationInvariance)
 infidelity = as_function(Infidelity)
 input_invariance = as_function(InputInvariance)
@@ -98,15 +115,25 @@ max_sensitivity_n = as_function(MaxSensitivityN)
 monotonicity_correlation = as_function(MonotonicityCorrelation)
 mprt = as_function(Mprt)
 naopc = as_function(NormalisedAopc)
+pairwise_rank_agreement = as_function(PairwiseRankAgreement)
+pgi = as_function(PredictionGapImportant)
+pgu = as_function(PredictionGapUnimportant)
 pixel_flipping = as_function(PixelFlipping)
 pointing_game = as_function(PointingGame)
 random_logit = as_function(RandomLogit)
+rank_agreement = as_function(RankAgreement)
+rank_correlation = as_function(RankCorrelation)
 relevance_mass = as_function(RelevanceMass)
 relevance_rank = as_function(RelevanceRank)
+ris = as_function(RelativeInputStability)
 road = as_function(Road)
+ros = as_function(RelativeOutputStability)
+rrs = as_function(RelativeRepresentationStability)
 seed_variance = as_function(SeedVariance)
 sensitivity_n = as_function(SensitivityN)
 sic = as_function(Sic)
+sign_agreement = as_function(SignAgreement)
+signed_rank_agreement = as_function(SignedRankAgreement)
 smooth_mprt = as_function(SmoothMprt)
 soft_comprehensiveness = as_function(SoftComprehensiveness)
 soft_sufficiency = as_function(SoftSufficiency)
@@ -136,6 +163,7 @@ __all__ = [
     "EfficientMprt",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
+    "FeatureAgreement",
     "ImplementationInvariance",
     "Infidelity",
     "InputInvariance",
@@ -150,16 +178,26 @@ __all__ = [
     "MonotonicityCorrelation",
     "Mprt",
     "NormalisedAopc",
+    "PairwiseRankAgreement",
     "PixelFlipping",
     "PointingGame",
+    "PredictionGapImportant",
+    "PredictionGapUnimportant",
     "Quantus",
     "RandomLogit",
+    "RankAgreement",
+    "RankCorrelation",
+    "RelativeInputStability",
+    "RelativeOutputStability",
+    "RelativeRepresentationStability",
     "RelevanceMass",
     "RelevanceRank",
     "Road",
     "SeedVariance",
     "SensitivityN",
     "Sic",
+    "SignAgreement",
+    "SignedRankAgreement",
     "SmoothMprt",
     "SoftComprehensiveness",
     "SoftSufficiency",
@@ -188,6 +226,7 @@ __all__ = [
     "efficient_mprt",
     "faithfulness_correlation",
     "faithfulness_estimate",
+    "feature_agreement",
     "implementation_invariance",
     "infidelity",
     "input_invariance",
@@ -202,16 +241,26 @@ __all__ = [
     "monotonicity_correlation",
     "mprt",
     "naopc",
+    "pairwise_rank_agreement",
+    "pgi",
+    "pgu",
     "pixel_flipping",
     "pointing_game",
     "random_logit",
+    "rank_agreement",
+    "rank_correlation",
     "relevance_mass",
     "relevance_rank",
+    "ris",
     "road",
+    "ros",
+    "rrs",
     "score_arrays",
     "seed_variance",
     "sensitivity_n",
     "sic",
+    "sign_agreement",
+    "signed_rank_agreement",
     "smooth_mprt",
     "soft_comprehensiveness",
     "soft_sufficiency",

@@ -17,9 +17,9 @@ class Difference(BaseMetric):
     """Relative L1 difference |phi - phi_r|_1 / |phi_r|_1 to the map of a reference method.
 
     Values are summed over the elements of each feature where data number them, as the columns of a
-    table or the words of a text.  A number without a direction, in [0, inf); for example our Integrated Gradients beside Captum's.
-    Undefined where the map of the reference is zero or missing.  The reference is not compared with
-    itself.  Cost: no model rows.
+    table or the words of a text.  A number without a direction, in [0, inf); for example our
+    Integrated Gradients beside Captum's.  Undefined where the map of the reference is zero or
+    missing.  The reference is not compared with itself.  Cost: no model rows.
 
     Source: defined here.
 
