@@ -22,6 +22,7 @@ from igbench.data.imagenet import imagenet
 from igbench.data.mosaic import mosaic_digits
 from igbench.data.photograph_grids import photograph_grids
 from igbench.data.photographs import photographs
+from igbench.data.table_file import table_file
 from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
 from igbench.metrics.base import BaseMetric
@@ -30,6 +31,9 @@ from igbench.models.efficientnet_lite import efficientnet_lite
 from igbench.models.exported import exported
 from igbench.models.hf_image import hf_image
 from igbench.models.imagenet_models import imagenet_model
+from igbench.models.lightgbm_model import lightgbm_model
+from igbench.models.onnx_model import onnx_model
+from igbench.models.sklearn_model import sklearn_model
 from igbench.models.timm_models import timm_model
 from igbench.models.torch_module import torch_module
 from igbench.models.torchvision_models import torchvision_model
@@ -178,7 +182,7 @@ def fitting(made: Any, against: Any) -> bool:
 FACTORIES = (
     digits, mosaic_digits, photographs, photograph_grids, imagenet, digits_resnet,
     efficientnet_lite, exported, hf_image, imagenet_model, timm_model, torch_module,
-    torchvision_model,
+    torchvision_model, sklearn_model, lightgbm_model, onnx_model, table_file,
 )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ class Model:
         text: From texts to its inputs, for models of texts.
         columns: Names of the columns that a model of a table takes, in their order; empty where it
             has none.
+        label_names: Names of the true classes, where they are not `class_names`: two for a model
+            with a single output, the second being the one that the output speaks for.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Model:
     channels_last: bool = False
     text: TextEncoder | None = None
     columns: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
 
     @property
     def differentiable(self) -> bool:
@@ -104,8 +107,9 @@ class ArrayFunction(nn.Module):
 
     @property
     def estimator(self) -> Any:
-        """The object whose method the function is; None where it is none."""
-        return getattr(self.predict, "__self__", None)
+        """The object whose method the function is, or that it has as `estimator`; else None."""
+        own = getattr(self.predict, "__self__", None)
+        return getattr(self.predict, "estimator", None) if own is None else own
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every row, (N,) or (N, K)."""

@@ -103,13 +103,7 @@ def select(
     >>> select(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]), "logit")
     tensor([2., 3.])
     """
-    if probabilities and output == "log_probability":
-        raise NotDefinedError(
-            "the model returns probabilities, whose logarithm is infinite where one of them is 0; "
-            "use output=probability, or a model that returns log-odds."
-        )
-    if probabilities:
-        output = "logit"
+    output = _of_probabilities(output) if probabilities else output
     if outputs.dim() == 2 and outputs.shape[1] == 1:
         outputs = outputs[:, 0]
     if outputs.dim() == 1:
@@ -137,6 +131,16 @@ def select(
             f"known, so there is no {output}; use output=logit, or wrap the model to return (N, K)."
         )
     return outputs[(torch.arange(n, device=outputs.device), *target.to(outputs.device).T)]
+
+
+def _of_probabilities(output: Output) -> Output:
+    """The readout of outputs that are probabilities already."""
+    if output == "log_probability":
+        raise NotDefinedError(
+            "the model returns probabilities, whose logarithm is infinite where one of them is 0; "
+            "use output=probability, or a model that returns log-odds."
+        )
+    return "logit"
 
 
 def as_target(target: Target, n: int, device: torch.device) -> Tensor | None:

@@ -98,22 +98,48 @@ def _archive(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
         raise ValueError(str(error)) from error
 
 
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+def check_stored(path: Path, content: BinaryIO, writer: str, instead: str) -> None:
+    """Raise unless an archive holds entries that are stored as they are, without overlap.
+
+    Args:
+        path: Its file, for messages.
+        content: What is in the file.
+        writer: The function that writes such files.
+        instead: How to write the file so that it can be read.
+
+    Raises:
+        InputError: It unfolds.
+        ValueError: It is no archive, or a broken one.
+    """
+    with _archive(content) as archive:
+        _check_entries(path, archive.infolist(), writer, instead)
+
+
+def _check_entries(
+    path: Path,
+    entries: list[zipfile.ZipInfo],
+    writer: str = "torch.save",
+    instead: str = INSTEAD,
+) -> None:
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise _unfolds(
                 path,
                 f"its entry {entry.filename!r} is compressed, from {entry.file_size:,} bytes to "
-                f"{entry.compress_size:,}; torch.save stores entries as they are",
+                f"{entry.compress_size:,}; {writer} stores entries as they are",
+                instead,
             )
         if ".." in re.split(r"[/\\]", entry.filename) or re.match(r"[/\\]|\w:", entry.filename):
-            raise _unfolds(path, f"the name of its entry {entry.filename!r} leads out of it")
+            why = f"the name of its entry {entry.filename!r} leads out of it"
+            raise _unfolds(path, why, instead)
     names = {entry.filename for entry in entries}
     if len(names) < len(entries):
-        raise _unfolds(path, f"{len(entries) - len(names)} of its entries have the name of another")
+        why = f"{len(entries) - len(names)} of its entries have the name of another"
+        raise _unfolds(path, why, instead)
     total, size = sum(entry.file_size for entry in entries), files.size(path)
     if total > size:
-        raise _unfolds(path, f"its entries overlap: they have {total:,} bytes, the file {size:,}")
+        why = f"its entries overlap: they have {total:,} bytes, the file {size:,}"
+        raise _unfolds(path, why, instead)
 
 
 def _check_pickle(path: Path, stream: Any) -> None:
@@ -133,5 +159,5 @@ def _check_pickle(path: Path, stream: Any) -> None:
             raise _unfolds(path, f"it encodes bytes as {text[:20]!r}, which unfolds when repeated")
 
 
-def _unfolds(path: Path, why: str) -> InputError:
-    return InputError(f"{str(path)!r} is not read, since it may unfold: {why}; {INSTEAD}.")
+def _unfolds(path: Path, why: str, instead: str = INSTEAD) -> InputError:
+    return InputError(f"{str(path)!r} is not read, since it may unfold: {why}; {instead}.")

@@ -13,7 +13,7 @@ from igbench.config import build, compose
 CONF = Path(__file__).parents[2] / "conf"
 FILES = [
     *(f"model/{path.stem}" for path in sorted((CONF / "model").glob("*.yaml"))),
-    *("data/photographs", "data/digits", "data/imagenet"),
+    *("data/photographs", "data/digits", "data/imagenet", "data/table_file"),
 ]
 
 
