@@ -23,6 +23,7 @@ baseline x'; "symmetric": features that f and both ends treat alike get the same
 | `exact_shapley` | f(x) - f(x'), exactly | yes | yes | yes | yes |
 | `kernel_shap` | f(x) - f(x'), exactly | no (2) | yes | yes (6) | no (2) |
 | `shapley_sampling` | f(x) - f(x'), exactly | yes | yes | yes (6) | no (2) |
+| `tree_shap` | f(x) - f(x'), exactly | yes | yes | yes | yes |
 
 (1) What they average over, or start from, moves them.  (2) In expectation over the draws, yes.
 (3) The path depends on f.  (4) Unless the curve treats the features alike.  (5) On a curve from x'
@@ -74,6 +75,7 @@ from igbench.methods.shap import Shap
 from igbench.methods.shapley import ExactShapley, KernelShap, ShapleySampling
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from igbench.methods.tree_shap import TreeShap
 from igbench.methods.xrai import Xrai
 
 __all__ = [
@@ -121,6 +123,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradSquared",
     "SmoothIG",
+    "TreeShap",
     "VarGrad",
     "Xrai",
     "explain",

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import timm
 import torch
+from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 
 from igbench.certify.certificates import configured
 from igbench.config import build, compose
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
+from igbench.core.model import ArrayFunction
 from igbench.core.score import Score
 from igbench.data.digits import digits
 from igbench.integration.integrate import input_gradient
@@ -21,7 +24,9 @@ from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
 from tests.helpers.toy import toy_model
 
-FOREIGN = {"shap": {"partition_shap", "shap_deep", "shap_gradient", "shap_kernel"}}
+TREES = {"tree_shap", "tree_shap_path"}
+"""Methods for ensembles of trees."""
+FOREIGN = {"shap": {"partition_shap", "shap_deep", "shap_gradient", "shap_kernel", *TREES}}
 """Methods of libraries that may not be installed, by the library; `tests/peers` has their tests."""
 MISSING = {name for library, own in FOREIGN.items() if find_spec(library) is None for name in own}
 METHODS = [name for name in compose.choices("method") if name not in MISSING]
@@ -91,9 +96,24 @@ def batch(smooth: bool = True) -> Batch:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class FlatForest:
+    """A forest of four classes, of the pixels of images."""
+
+    estimator: Any
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self.estimator.predict_proba(rows.reshape(len(rows), -1))
+        return found
+
+
 def batch_for(name: str) -> Batch:
     """The small batch on a model that a method is defined for."""
     found = batch(smooth=name not in PIECEWISE_LINEAR)
+    if name in TREES:
+        rows = np.random.default_rng(2).random((40, 64))
+        forest = RandomForestClassifier(3, random_state=0).fit(rows, np.arange(40) % 4)
+        return replace(found, score=Score(ArrayFunction(FlatForest(forest)), batch_size=7))
     if name not in TRANSFORMERS:
         return found
     with torch.random.fork_rng():

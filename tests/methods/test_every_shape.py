@@ -14,7 +14,7 @@ from igbench.config import build, compose
 from igbench.core.packing import PackedModel, Packing
 from igbench.errors import InputError
 from igbench.methods import Edges, GradCam, explain
-from tests.helpers.contract import MISSING
+from tests.helpers.contract import MISSING, TREES
 
 SHAPES = {
     "table": (30,),
@@ -38,6 +38,7 @@ NEEDS = {
     "xrai": "does not define white",
     **dict.fromkeys(CAMS, "the name of one of its layers"),
     **dict.fromkeys(ATTENTION, "needs a vision transformer"),
+    **dict.fromkeys(TREES, "needs an estimator of trees"),
     **dict.fromkeys(MISSING, "pip install"),
 }
 """What plain tensors lack, and what a method says where it is missing."""
