@@ -48,6 +48,9 @@ from igbench.run import lock, provenance
 from igbench.run.progress import show_progress
 from igbench.schema import COSTS, Records, Run
 
+KEPT_ROWS = 200
+"""Rows of a table whose attributions are kept for the report."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -376,6 +379,7 @@ def _experiment(
         device=device,
         dtype=dtype,
         outputs=outputs,
+        keep_maps=KEPT_ROWS if source.kind == "table" else Experiment.keep_maps,
     )
 
 

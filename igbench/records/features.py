@@ -30,7 +30,7 @@ def check(where: str, value: Mapping[str, Any]) -> None:
         raise ValueError(f"{where}.series has channels of different or no length")
     if (groups is not None) != (series is not None and names is not None):
         raise ValueError(f"{where}.groups belongs to a series whose features have names")
-    if groups is not None:
+    if groups is not None and series is not None and names is not None:
         _check_groups(f"{where}.groups", groups, series, len(names))
 
 

@@ -258,16 +258,16 @@ def read(folder: Path) -> Records:
     files = open_run(folder)
     run = _described(files)
     _warn_unverified(files)
-    maps = read_maps(files)
-    with readable(folder / RUN_FILE):
-        features.check_maps(run.samples, maps)
-    return Records(
+    found = Records(
         run=run,
         scores=_frame(read_table(files, SCORES_FILE)),
         curves=_frame(read_table(files, CURVES_FILE)),
         folder=str(folder),
-        maps=maps,
+        maps=read_maps(files),
     )
+    with readable(folder / RUN_FILE):
+        features.check_maps(run.samples, found.maps)
+    return found
 
 
 def _warn_unverified(files: RunFiles) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from igbench.files import refuse_links, write_whole
 from igbench.schema import Records
 
-__all__ = ["write_report"]
+__all__ = ["text_html", "write_report"]
 
 _LOG = logging.getLogger(__name__)
 _MADE = {"tables": ("md", "tex", "html", "tmp"), "plots": ("png", "svg", "tmp")}
@@ -17,8 +18,9 @@ _MADE = {"tables": ("md", "tex", "html", "tmp"), "plots": ("png", "svg", "tmp")}
 def write_report(records: Records) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
-    Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps only as PNG) and, last,
-    report.html.  The records themselves are only read.
+    Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps only as PNG; texts with
+    coloured words also as tables/text_*.tex) and, last, report.html.  The records themselves are
+    only read.
 
     Args:
         records: A run, with its `folder`.
@@ -41,7 +43,7 @@ def write_report(records: Records) -> Path:
 
 def _write(records: Records, folder: Path) -> Path:
     from igbench.records.stats import summarise
-    from igbench.report import heatmaps, html, plots, render, styles, tables
+    from igbench.report import heatmaps, html, pictures, plots, render, styles, tables
 
     refuse_links(folder)
     report = folder / "report.html"
@@ -60,11 +62,54 @@ def _write(records: Records, folder: Path) -> Path:
         (picture,) = styles.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
         maps = heatmaps.webp(picture)
 
+    shown = pictures.pictures(records)
+    written += plots.write(shown.figures, folder / "plots")
+    for name, document in shown.latex.items():
+        content = document.encode(errors="backslashreplace")
+        write_whole(folder / "tables" / f"{name}.tex", content)
+
     svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
-    page = html.page(records, summary, made, svgs, maps)
+    page = html.page(records, summary, made, svgs, maps, shown.texts)
     write_whole(report, page.encode(errors="backslashreplace"))
     _LOG.info("report: %s", report)
     return report
+
+
+def text_html(
+    words: Sequence[str],
+    values: Sequence[float] | Mapping[str, Sequence[float]],
+    *,
+    gaps: Sequence[str] = (),
+    signed: bool | Mapping[str, bool] = True,
+    limit: float | None = None,
+) -> str:
+    """Words coloured by attribution as HTML, for a notebook or a page, as in the report.
+
+    Red raises the output, blue lowers it, white is 0, with symmetric limits; the underline is solid
+    or dotted, for readers without colours.  Magnitudes are violet.  A value shows when the pointer
+    is over its word.  All texts are escaped; scripts from right to left keep their order.
+
+    Args:
+        words: G words or tokens.
+        values: G attributions; or several of them by the name of their method, which are set one
+            under another.
+        gaps: The G + 1 texts before, between and after the words; spaces by default.
+        signed: Whether values have a sign; or this by the name of the method.
+        limit: |value| of the full colour; by default the largest of each method.
+
+    Returns:
+        One `<div>` that needs no script and no style sheet.
+
+    Raises:
+        ValueError: Another number of values or gaps, or a limit that is not positive.
+
+    >>> page = text_html(["not", "<b>"], [-1.0, 0.5])
+    >>> "&lt;b&gt;" in page, "<b>" in page, 'title="−1"' in page
+    (True, False, True)
+    """
+    from igbench.report import text_words
+
+    return text_words.to_html(words, values, gaps=gaps, signed=signed, limit=limit)
 
 
 def _clear(folder: Path, suffixes: tuple[str, ...]) -> None:

@@ -47,6 +47,35 @@ TITLES = {
     ),
 }
 
+SAMPLES = {
+    "table_importance": (
+        "Columns by mean |attribution|",
+        "Mean of the absolute attribution of each column over the rows that the run has kept; "
+        "columns in the order of this mean, in which methods count alike.",
+    ),
+    "table_beeswarm": (
+        "Attributions of all rows",
+        "A point for each row: its attribution, coloured by the rank of the value of the column.",
+    ),
+    "table_waterfall": (
+        "From f(x′) to f(x)",
+        "Contributions of the columns of one row to its output: steps from f(x) minus the sum of "
+        "all attributions, which is f(x′) where a method is complete, to f(x). Methods whose "
+        "entries are contributions alone.",
+    ),
+    "table_bars": (
+        "Attributions of one row",
+        "Red raises the output, blue and hatched lowers it, violet is a magnitude without a sign.",
+    ),
+    "series": (
+        "Attributions of one series",
+        "The series over bands in the colours of its attributions: red raises the output, blue "
+        "lowers it, violet is a magnitude without a sign; each map is scaled by its largest |a|. "
+        "The attribution of a window is divided over its points.",
+    ),
+}
+"""Titles and captions of figures of samples, which stand among the maps."""
+
 FACTS = ("config", "comparability", "identity", "environment")
 """Parts of the record that the page shows as JSON."""
 _HIDDEN = ("certificates", "reuse")
@@ -64,12 +93,21 @@ class Picture:
     uri: str
 
 
+@dataclass(frozen=True)
+class Text:
+    """A text with coloured words: a heading, and HTML from `igbench.report.text_words`."""
+
+    title: str
+    body: str
+
+
 def page(
     records: Records,
     summary: pd.DataFrame,
     tables: Sequence[Table],
     plots: Mapping[str, bytes],
     maps: bytes | None,
+    texts: Sequence[Text] = (),
 ) -> str:
     """Render the report as one HTML text that needs no network and no other file.
 
@@ -79,6 +117,7 @@ def page(
         tables: From `igbench.report.tables.tables`.
         plots: File name to SVG.
         maps: The grid of maps as WebP, or None.
+        texts: Texts with coloured words, which are HTML already.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -89,12 +128,19 @@ def page(
         finalize=_visible,
     )
     run = records.run
+    of_samples = [name for name in plots if _stem(name)[0] in SAMPLES]
     return environment.get_template("template.html.j2").render(
         run=run,
         models=", ".join(dict.fromkeys(map(str, summary["model"]))),
         narrative=narrative(run, summary),
         tables={table.name: render.to_html(table) for table in tables},
-        pictures=[_picture(run, name, svg) for name, svg in plots.items()],
+        pictures=[
+            _picture(run, name, svg)
+            for name, svg in plots.items()
+            if name not in of_samples and not name.startswith("text_")
+        ],
+        of_samples=[_picture(run, name, plots[name]) for name in of_samples],
+        texts=texts,
         maps=data_uri(maps, "image/webp") if maps else "",
         warning=marked(run, ""),
         problems=problems(records.scores),
@@ -123,9 +169,15 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-def _picture(run: Run, name: str, svg: bytes) -> Picture:
+def _stem(name: str) -> tuple[str, str]:
+    """A name of a figure without its number, and the number; "" for none."""
     stem, _, number = name.rpartition("_") if name[-1].isdigit() else (name, "", "")
-    title, caption = TITLES.get(stem, (stem.replace("_", " "), ""))
+    return stem, number
+
+
+def _picture(run: Run, name: str, svg: bytes) -> Picture:
+    stem, number = _stem(name)
+    title, caption = (TITLES | SAMPLES).get(stem, (stem.replace("_", " "), ""))
     return Picture(
         f"{title} ({number})" if number else title,
         marked(run, caption),

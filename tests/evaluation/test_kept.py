@@ -113,16 +113,17 @@ def test_series_keep_their_points(shape, tmp_path):
     assert found.samples[0]["features"] == expected
 
 
-def test_only_the_first_samples_are_kept_and_read_back(tmp_path):
-    x = torch.arange(20.0)[:, None] + torch.ones(20, 3)
-    ids = tuple(f"s{i:02}" for i in range(20))
-    data = table(sample_ids=ids, labels=(None,) * 20, load=lambda i: x[i].clone(),
-                 feature_values=lambda i: (float("nan"), "x"))  # fmt: skip
+def test_of_texts_only_the_first_are_kept():
+    found = run(words.data(*["good movie"] * 10), words.bag())
+    assert [i for i, s in enumerate(found.samples) if "features" in s] == list(range(8))
+    assert sorted(found.maps["ig"]) == [f"text-{i}" for i in range(8)]
+
+
+def test_rows_of_a_table_are_read_back(tmp_path):
+    data = table(feature_values=lambda i: (float("nan"), "x"))
     ig = {"ig": IntegratedGradients(n_steps=2)}
     found = evaluate(Sum().eval(), data, methods=ig, metrics=["completeness"])
-    kept = [s["sample_id"] for s in found.results.samples if "features" in s]
-    assert kept == list(ids[:8])
-    read = store.read(found.save(tmp_path).parent)
+    store.write(tmp_path / "run", found.run, found.results.rows, maps=found.results.maps)
+    read = store.read(tmp_path / "run")
     assert read.run.environment["data_kind"] == "table"
-    assert [s["sample_id"] for s in read.run.samples if "features" in s] == kept
     assert str(read.run.samples[0]["features"]["values"]) == "[nan, 'x']"
