@@ -23,6 +23,7 @@ from igbench.data.mosaic import mosaic_digits
 from igbench.data.photograph_grids import photograph_grids
 from igbench.data.photographs import photographs
 from igbench.data.table_file import table_file
+from igbench.data.tweets import tweets
 from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
 from igbench.metrics.base import BaseMetric
@@ -34,6 +35,7 @@ from igbench.models.imagenet_models import imagenet_model
 from igbench.models.lightgbm_model import lightgbm_model
 from igbench.models.onnx_model import onnx_model
 from igbench.models.sklearn_model import sklearn_model
+from igbench.models.text_sentiment import text_sentiment
 from igbench.models.timm_models import timm_model
 from igbench.models.torch_module import torch_module
 from igbench.models.torchvision_models import torchvision_model
@@ -183,6 +185,7 @@ FACTORIES = (
     digits, mosaic_digits, photographs, photograph_grids, imagenet, digits_resnet,
     efficientnet_lite, exported, hf_image, imagenet_model, timm_model, torch_module,
     torchvision_model, sklearn_model, lightgbm_model, onnx_model, table_file,
+    text_sentiment, tweets,
 )  # fmt: skip
 
 

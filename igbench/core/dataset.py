@@ -53,6 +53,8 @@ class Data:
             None where names say all.
         feature_gaps: Index to the G + 1 texts before, between and after the features of a sample,
             as they stand in a text; None where spaces do.
+        feature_rarity: Index to G numbers, larger where a feature of a sample is rarer in texts
+            that are never explained; None where nothing is known.
         replacements: What may stand in place of removed features, by name: from a sample (*F) to
             (*F); for texts see `igbench.core.tokens.replacements`.
     """
@@ -77,6 +79,7 @@ class Data:
     feature_names: Callable[[int], Sequence[str]] | None = None
     feature_values: Callable[[int], Sequence[float | str]] | None = None
     feature_gaps: Callable[[int], Sequence[str]] | None = None
+    feature_rarity: Callable[[int], Sequence[float]] | None = None
     replacements: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     def features_of(self, index: int) -> str | Tensor:
@@ -104,7 +107,7 @@ class Data:
 
         indexed = (
             "load", "mask", "active", "files", "groups", "feature_names", "feature_values",
-            "feature_gaps",
+            "feature_gaps", "feature_rarity",
         )  # fmt: skip
         own = {name: of(getattr(self, name)) for name in indexed}
         part = slice(index, index + 1)

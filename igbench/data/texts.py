@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -19,6 +21,9 @@ from igbench.errors import InputError, SampleError, check_choice
 log = logging.getLogger(__name__)
 
 Unit = Literal["token", "word"]
+
+POOL = 64
+"""References that are made of texts that are never explained."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,59 @@ class Texts:
         starts, ends = [a for a, _ in places] + [len(text)], [0] + [b for _, b in places]
         return tuple(text[a:b] for a, b in zip(ends, starts, strict=True))
 
+    def references(self, length: int) -> Tensor:
+        """Samples full of tokens, (R, length, E + 1 + C): the texts, one behind the other.
+
+        Every place holds a token of a text, so that the line from such a sample to a text of any
+        length passes through word embeddings alone.
+
+        Args:
+            length: Tokens of a sample.
+        """
+        rows: list[Tensor] = []
+        ids = torch.empty(0, dtype=torch.int64)
+        while len(rows) < POOL:  # texts are taken anew where they do not suffice
+            for own in self.encoded:
+                ids = torch.cat([ids, own.ids[~own.special]])
+                while len(ids) >= length and len(rows) < POOL:
+                    rows.append(ids[:length])
+                    ids = ids[length:]
+                if len(rows) == POOL:
+                    break
+        context = torch.zeros(length, self.encoder.context)
+        return torch.stack([packed(self.encoder.embed(r).detach(), length, context) for r in rows])
+
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
     """A span without the white space at its ends."""
     own = text[start:end]
     first = start + len(own) - len(own.lstrip())
     return first, first + len(own.strip())
+
+
+@dataclass(frozen=True)
+class Rarity:
+    """How rare the features of samples are among some texts, in capitals or not.
+
+    Attributes:
+        texts: The texts.
+        names: Index to the features of a sample.
+    """
+
+    texts: Texts
+    names: Callable[[int], Sequence[str]]
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each feature occurs."""
+        every = range(len(self.texts.texts))
+        return Counter(name.lower() for i in every for name in self.texts.names(i))
+
+    def __call__(self, index: int) -> list[float]:
+        """-ln((n + 1) / (N + 1)) for each feature, which is n of the N in the texts."""
+        total = self.counts.total() + 1
+        found = [self.counts[name.lower()] for name in self.names(index)]
+        return [-math.log((n + 1) / total) for n in found]
 
 
 def texts_data(
@@ -112,6 +164,7 @@ def texts_data(
     labels: Sequence[int | None],
     source: str,
     unit: Unit = "word",
+    references: Sequence[str] = (),
 ) -> Data:
     """Data of texts for a model of texts.
 
@@ -123,6 +176,8 @@ def texts_data(
         labels: S true classes, None where unknown.
         source: Where the texts come from, in words; those that are cut off are counted behind it.
         unit: What one feature is: a "token" of the model, or a "word" with all of its tokens.
+        references: Texts that are never explained.  Methods that need reference samples get samples
+            full of their words, and the control `rare` how often a word occurs in them.
 
     Raises:
         InputError: The model takes no texts, or there are none.
@@ -144,6 +199,9 @@ def texts_data(
         log.warning(
             "%d of %d texts are cut off: the model takes %d tokens", cut, len(texts), length
         )
+    others = Texts(tuple(references), model.text, unit, length)
+    if references and all(bool(encoded.special.all()) for encoded in others.encoded):
+        raise InputError(f"the references of the data {name!r} have no token to explain.")
     return Data(
         name=name,
         kind="text",
@@ -154,10 +212,11 @@ def texts_data(
         features=unit,
         display=None,
         black=(0.0,),
-        reference=None,
+        reference=partial(others.references, length) if references else None,
         source=source,
         groups=own.groups,
         feature_names=own.names,
         feature_gaps=own.gaps,
+        feature_rarity=Rarity(others, own.names) if references else None,
         replacements=replacements(model.text),
     )

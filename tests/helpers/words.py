@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -67,7 +67,9 @@ def bag(pooling: str = "sum") -> Model:
     return Model("bag", Bag(pooling).eval(), (), "", "0" * 64, "closed form", text=SpaceEncoder())
 
 
-def data(*texts: str, model: Model | None = None, unit: Unit = "word") -> Data:
+def data(
+    *texts: str, model: Model | None = None, unit: Unit = "word", references: Sequence[str] = ()
+) -> Data:
     """Texts of words for the bag."""
     return texts_data(
         "texts",
@@ -77,4 +79,5 @@ def data(*texts: str, model: Model | None = None, unit: Unit = "word") -> Data:
         labels=[None] * len(texts),
         source="closed form",
         unit=unit,
+        references=references,
     )
