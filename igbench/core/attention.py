@@ -1,4 +1,4 @@
-"""Attention maps of a forward pass of any vision transformer, fused or not.
+"""Attention maps of a forward pass of any transformer, fused or not.
 
 A mode of torch sees the functions that a model calls, so that nothing is changed or left on it:
 attention by `softmax` as it is, fused attention and `nn.MultiheadAttention` in their plain formula.
@@ -88,8 +88,9 @@ class AttentionMode(TorchFunctionMode):
         """Scaled dot-product attention by its formula."""
         if is_causal or enable_gqa or dropout_p:
             raise NotDefinedError(
-                "the model's attention is causal, grouped or with dropout, which attention maps of "
-                "images do not cover; choose a method that takes any model, such as ig."
+                "the model's fused attention is causal, grouped or with dropout, which has no map; "
+                "load it with attn_implementation='eager', or choose a method that takes any "
+                "model, such as ig."
             )
         logits = query @ key.transpose(-2, -1) * (scale or 1 / math.sqrt(query.shape[-1]))
         if attn_mask is not None:
@@ -231,7 +232,7 @@ def attentions(
             "seen (scripted and compiled code cannot); choose a method that takes any model, such "
             "as ig."
         )
-    by_head = [_by_head(a, len(x)) for a in seen.maps]
+    by_head = [heads_of(a, len(x)) for a in seen.maps]
     layers = tuple(a for a in by_head if a is not None)
     lengths = {tuple(a.shape[2:]) for a in layers}
     t, same = next(iter(lengths), (0, 0))
@@ -249,8 +250,12 @@ def attentions(
     return Attentions(out, layers, grid, grid[2] > 0 and _by_class(model))
 
 
-def _by_head(attention: Tensor, n: int) -> Tensor | None:
-    """Attention as (N, heads, T, T); None where the first axis is not that of the samples."""
+def heads_of(attention: Tensor, n: int) -> Tensor | None:
+    """Attention as (N, heads, T, T); None where the first axis is not that of the samples.
+
+    >>> heads_of(torch.zeros(4, 5, 5), 2).shape
+    torch.Size([2, 2, 5, 5])
+    """
     if attention.dim() == 4:
         return attention if len(attention) == n else None
     if attention.dim() == 3 and len(attention) % n == 0:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -175,7 +175,14 @@ class TokenModel(nn.Module):
 
     Args:
         width: E.
+
+    Attributes:
+        readout: The tokens whose last states the output reads, for methods that follow attention:
+            the "first", the "last" visible one or the "mean" of all visible ones; None for models
+            without attention.
     """
+
+    readout: Literal["first", "last", "mean"] | None = None
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Attention of vision transformers: rollout, Chefer's relevance, conservative propagation."""
+"""Attention of transformers: rollout, Chefer's relevance, conservative propagation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from igbench.core.attention import Conservative, attentions
 from igbench.core.batch import Batch
+from igbench.core.token_attention import TokenAttentions, is_text, token_attentions
 from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
 from igbench.methods.cam import enlarged
@@ -24,7 +25,9 @@ class AttentionRollout(BaseMethod):
     the input reaches each token of the output.  The map is the row of the class token, without the
     columns of prefix tokens, or the mean of the rows of the patches where the head averages them;
     a patch's value is shared out over its elements, so that entries sum to the share of the
-    patches, below 1.  Magnitudes, the same for all classes.  Cost: one forward for each sample.
+    patches, below 1.  Of texts it is what the output reads: the row of the first token, of the last
+    visible one for decoders, or the mean of those of all visible ones.  Magnitudes, the same for
+    all classes.  Cost: one forward for each sample.
 
     Args:
         residual: r, above 0 and below 1.
@@ -50,7 +53,9 @@ class AttentionRollout(BaseMethod):
             raise InputError(f"residual is {self.residual}; it must be above 0 and below 1.")
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""
+        """Attribute, (N, *F); raises `NotDefinedError` for all but transformers."""
+        if is_text(batch.score):
+            return by_text(batch, self._of_text)
 
         def of(part: slice) -> Tensor:
             one = batch.select(part)
@@ -61,6 +66,11 @@ class AttentionRollout(BaseMethod):
 
         return torch.cat(list(batch.score.in_chunks(len(batch), of)))
 
+    def _of_text(self, one: Batch) -> tuple[TokenAttentions, Tensor]:
+        with torch.no_grad():
+            found = token_attentions(one.score, one.x, one.target, "attention rollout")
+        return found, rollout([a.double().mean(dim=1) for a in found.layers], self.residual)
+
 
 @dataclass(frozen=True)
 class Chefer(BaseMethod):
@@ -69,8 +79,9 @@ class Chefer(BaseMethod):
     R = I, and for each layer R <- R + E_h[(grad A * A)^+] R, with A its attention, the gradient
     that of f, the positive part before the mean over heads.  The map is the row of the class token,
     without the columns of prefix tokens, or the mean of the rows of the patches where the head
-    averages them, shared out over the elements of each patch.  Magnitudes, specific to the class;
-    entries sum to nothing in particular.  Cost: one gradient for each sample.
+    averages them, shared out over the elements of each patch; of texts the rows that the output
+    reads, as for rollout.  Magnitudes, specific to the class; entries sum to nothing in particular.
+    Cost: one gradient for each sample.
 
     Source: Chefer, Gur and Wolf 2021, "Generic attention-model explainability for interpreting
     bi-modal and encoder-decoder transformers" (ICCV), eq. 5 and 6.
@@ -83,20 +94,23 @@ class Chefer(BaseMethod):
     looks_inside = True
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Attribute, (N, *F); raises `NotDefinedError` for all but vision transformers."""
+        """Attribute, (N, *F); raises `NotDefinedError` for all but transformers."""
+        if is_text(batch.score):
+            return by_text(batch, self._of_text)
 
         def of(part: slice) -> Tensor:
             one = batch.select(part)
             with torch.enable_grad():
                 found = attentions(one.score, one.x, one.target, "Chefer's relevance")
-                gradients = torch.autograd.grad(
-                    found.score.sum(), found.layers, materialize_grads=True
-                )
-            pairs = zip(found.layers, gradients, strict=True)
-            layers = [(a.detach() * g).double().relu().mean(dim=1) for a, g in pairs]
+                layers = weighted(found.score, found.layers)
             return enlarged(found.read(relevance(layers)), one.x, "nearest").to(one.x.dtype)
 
         return torch.cat(list(batch.score.in_chunks(len(batch), of)))
+
+    def _of_text(self, one: Batch) -> tuple[TokenAttentions, Tensor]:
+        with torch.enable_grad():
+            found = token_attentions(one.score, one.x, one.target, "Chefer's relevance")
+            return found, relevance(weighted(found.score, found.layers))
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,37 @@ class CpLrp(BaseMethod):
             return gradient * one.x
 
         return torch.cat(list(batch.score.in_chunks(len(batch), of)))
+
+
+def by_text(batch: Batch, of: Callable[[Batch], tuple[TokenAttentions, Tensor]]) -> Tensor:
+    """Maps (N, *F) of texts, one by one, since they have different numbers of tokens.
+
+    Args:
+        batch: Texts.
+        of: Maps a batch of one text to its attention and the matrix (1, T, T) that is read.
+    """
+
+    def one_by_one(part: slice) -> Tensor:
+        maps = []
+        for i in range(part.start, part.stop):
+            one = batch.select(slice(i, i + 1))
+            found, matrix = of(one)
+            maps.append(found.spread(found.read(matrix), one.x, one.score.model.width))
+        return torch.cat(maps)
+
+    return torch.cat(list(batch.score.in_chunks(len(batch), one_by_one)))
+
+
+def weighted(score: Tensor, layers: Sequence[Tensor]) -> list[Tensor]:
+    """Positive part of attention times its gradient, averaged over heads, (N, T, T) each.
+
+    Args:
+        score: f, (N,).
+        layers: Attention (N, heads, T, T) of each layer, on which f depends.
+    """
+    gradients = torch.autograd.grad(score.sum(), layers, materialize_grads=True)
+    pairs = zip(layers, gradients, strict=True)
+    return [(a.detach() * g).double().relu().mean(dim=1) for a, g in pairs]
 
 
 def rollout(layers: Sequence[Tensor], residual: float = 0.5) -> Tensor:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class HuggingFaceText(TokenModel):
         super().__init__(module.get_input_embeddings().weight.shape[1])
         self.module = module
         self.first = hf_encoder.first_position(module)
-        self.reads_last = _reads_last(module)
+        self.readout = _readout(module)
 
     @property
     def table(self) -> Tensor:
@@ -55,7 +55,7 @@ class HuggingFaceText(TokenModel):
             NotDefinedError: Nothing is left of a text.
         """
         check_left(visible)
-        if not self.reads_last:
+        if self.readout != "last":
             return outputs(called(self.module, embeddings, visible, self.first))
         module: Any = self.module
         states = called(module.base_model, embeddings, visible, self.first).last_hidden_state
@@ -187,11 +187,13 @@ def check_left(visible: Tensor) -> None:
         )
 
 
-def _reads_last(module: Any) -> bool:
-    """Whether a head reads the last token: the decoders of transformers, which call it `score`."""
-    return isinstance(getattr(module, "score", None), nn.Linear) and (
-        getattr(module, "base_model", module) is not module
-    )
+def _readout(module: Any) -> Literal["first", "last", "mean"]:
+    """What a head reads: decoders of transformers, which call it `score`, their last token."""
+    decoder = getattr(module, "base_model", module) is not module
+    if decoder and isinstance(getattr(module, "score", None), nn.Linear):
+        return "last"
+    pooling = getattr(getattr(module, "config", None), "classifier_pooling", "cls")
+    return "mean" if pooling == "mean" else "first"
 
 
 def _place(path: str | None) -> tuple[Path, str, str]:
