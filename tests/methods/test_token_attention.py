@@ -62,7 +62,7 @@ def test_two_layers_by_hand(readout):
     for i in range(2):
         assert found[i].sum(dim=1)[:3].tolist() == pytest.approx(expected.tolist())
     assert found[:, 3:].abs().max() == found[..., 2].abs().max() == 0
-    assert found[0, 0].tolist() == pytest.approx([expected[0] / 2, expected[0] / 2, 0])
+    assert found[0, 0].tolist() == pytest.approx([float(expected[0]) / 2] * 2 + [0])
 
 
 @pytest.mark.parametrize("readout", list(READ))
