@@ -96,6 +96,7 @@ def restrict(batch: Batch, i: int) -> Batch:
         features=restrict_features(batch.features, batch, i),
         active=None,
         replacements={name: part.gather(fill[own]) for name, fill in batch.replacements.items()},
+        still=None if batch.still is None else part.gather(batch.still[None])[0],
     )
 
 
@@ -172,6 +173,7 @@ class Lifted:
             baseline=self.part.restore(batch.baseline),
             features=self.features,
             replacements={n: self.part.restore(fill) for n, fill in batch.replacements.items()},
+            still=self._still(batch),
         )
         given = [(name, value, value.clone()) for name, value in _tensors(full)]
         maps = self.method(full)
@@ -180,6 +182,13 @@ class Lifted:
                 raise InputError(f"the method wrote into the inputs (batch.{name}).")
         check_map(maps, full.x)
         return self.part.gather(maps)
+
+    def _still(self, batch: Batch) -> Tensor:
+        """What noise leaves alone in whole samples: marks, and what takes no part, (*F)."""
+        moving = torch.ones_like(batch.x[:1])
+        if batch.still is not None:
+            moving = moving.masked_fill(batch.still, 0.0)
+        return self.part.place(moving)[0] == 0
 
 
 def _tensors(batch: Batch) -> list[tuple[str, Tensor]]:

@@ -41,6 +41,9 @@ class Batch:
             tokens, constant columns) keep their value and are never removed or counted, see
             `igbench.core.active`.  None where all take part.
         replacements: What may stand in place of removed features, by name, (N, *F) each.
+        still: (*F) boolean, true where noise leaves an element alone: marks that are no quantity,
+            see `igbench.core.dataset.Data`, and for methods also what takes no part.  None where
+            noise may move all.
     """
 
     score: Score
@@ -53,6 +56,7 @@ class Batch:
     repeat: int = 0
     active: Tensor | None = None
     replacements: Mapping[str, Tensor] = field(default_factory=dict)
+    still: Tensor | None = None
 
     @property
     def metric_seed(self) -> int:

@@ -57,6 +57,9 @@ class Data:
             that are never explained; None where nothing is known.
         replacements: What may stand in place of removed features, by name: from a sample (*F) to
             (*F); for texts see `igbench.core.tokens.replacements`.
+        still: (*F) boolean, true where an element is a mark and no quantity, such as whether a
+            token is there: `replacements` may change it, noise and baselines never do.  None where
+            all are quantities.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Data:
     feature_gaps: Callable[[int], Sequence[str]] | None = None
     feature_rarity: Callable[[int], Sequence[float]] | None = None
     replacements: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    still: Tensor | None = None
 
     def features_of(self, index: int) -> str | Tensor:
         """Default features of a sample: their name, or the feature number of each element (*F)."""

@@ -122,6 +122,28 @@ def removals(
     return lambda draw: remove(x, fill, masks[draw], features)
 
 
+def drawn(
+    make: Callable[[torch.Size], Tensor], shape: Sequence[int], still: Tensor | None
+) -> Tensor:
+    """Random numbers for the elements of a sample that noise may move, 0 for the others, (*F).
+
+    Numbers of the others are not drawn, so that those of the rest do not depend on padding.
+
+    Args:
+        make: Draws numbers of a shape.
+        shape: *F.
+        still: (*F) boolean, true where noise leaves an element alone, see `Batch.still`.
+
+    >>> drawn(torch.ones, (3,), torch.tensor([False, True, False])).tolist()
+    [1.0, 0.0, 1.0]
+    """
+    if still is None:
+        return make(torch.Size(shape))
+    moving = ~still.cpu()
+    numbers = make(torch.Size([int(moving.sum())]))
+    return numbers.new_zeros(shape).masked_scatter_(moving, numbers)
+
+
 def ranks(count: int, draws: int, seed: int, purpose: str, sample_id: str) -> Tensor:
     """D random orders of G features, as the rank 0..G-1 of every feature, (D, G).
 

@@ -202,10 +202,11 @@ def texts_data(
     others = Texts(tuple(references), model.text, unit, length)
     if references and all(bool(encoded.special.all()) for encoded in others.encoded):
         raise InputError(f"the references of the data {name!r} have no token to explain.")
+    columns = model.text.width + 1 + model.text.context
     return Data(
         name=name,
         kind="text",
-        shape=(length, model.text.width + 1 + model.text.context),
+        shape=(length, columns),
         sample_ids=tuple(sample_ids),
         labels=tuple(labels),
         load=own.load,
@@ -219,4 +220,7 @@ def texts_data(
         feature_gaps=own.gaps,
         feature_rarity=Rarity(others, own.names) if references else None,
         replacements=replacements(model.text),
+        still=torch.zeros(length, columns, dtype=torch.bool).index_fill_(
+            1, torch.tensor([model.text.width]), True
+        ),
     )

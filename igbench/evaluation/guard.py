@@ -26,7 +26,7 @@ from igbench.core.watch import Modules, same_bits
 from igbench.errors import InputError
 
 T = TypeVar("T")
-FIELDS = ("x", "baseline", "target", "features", "active")
+FIELDS = ("x", "baseline", "target", "features", "active", "still")
 """What a batch holds in tensors, beside its replacements."""
 
 MOST_OBJECTS, DEPTH = 2000, 8

@@ -314,7 +314,7 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
         cells = [p[key] for p in parts]
         joined[key] = Cell(
             concatenate([c.measurement for c in cells]),
-            [r for c in cells for r in c.reasons],
+            [r for c in cells for r in _reasons(c)],
             Spent(
                 sum(c.spent.forward for c in cells),
                 sum(c.spent.backward for c in cells),
@@ -322,6 +322,16 @@ def _joined(parts: list[dict[tuple[str, str], Cell]]) -> dict[tuple[str, str], C
             ),
         )
     return joined
+
+
+def _reasons(cell: Cell) -> list[Reason]:
+    """Why each sample of a cell has no value: its own reason, where others have another."""
+    finite = torch.isfinite(cell.measurement.value).tolist()
+    own = cell.measurement.reason
+    return [
+        _undefined(own) if own and not (reason or known) else reason
+        for reason, known in zip(cell.reasons, finite, strict=True)
+    ]
 
 
 def describe(error: BaseException) -> Reason:

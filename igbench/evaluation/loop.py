@@ -149,6 +149,7 @@ class _Loop:
                 name: torch.stack([fill(x[0].clone()) for _, _, x, _ in loaded])
                 for name, fill in e.data.replacements.items()
             },
+            still=None if e.data.still is None else e.data.still.to(e.device),
         ), samples
 
     def _active(self, i: int) -> Tensor | None:
@@ -197,6 +198,8 @@ class _Loop:
         baseline = e.baseline(x.clone(), [sample["sample_id"]], e.data, e.seed)
         if active is not None:
             baseline = torch.where(active, baseline, x)
+        if e.data.still is not None:
+            baseline = torch.where(e.data.still.to(e.device), x, baseline)
         check_baseline_differs(x, baseline, [sample["sample_id"]])
         if i < e.keep_maps and (features := kept.described(e.data, i, x[0], active)):
             sample["features"] = features

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from igbench.core import rng
+from igbench.core import perturb, rng
 from igbench.core.score import Score
 from igbench.errors import InputError, check_positive, check_references, check_same_shape
 from igbench.integration.integrate import draws_of_one, take
@@ -99,6 +99,7 @@ def gradient_shap(
     draws: int = 200,
     noise: float = 0.0,
     seed: int = 0,
+    still: Tensor | None = None,
 ) -> Tensor:
     """GradientSHAP (Lundberg and Lee 2017), (N, *F) in the dtype of `x`.
 
@@ -116,6 +117,7 @@ def gradient_shap(
         draws: Gradients for each sample.
         noise: Standard deviation of the noise, in units of the input; 0 for none.
         seed: Seed of the draws.
+        still: (*F) boolean, true where noise leaves an element alone, see `Batch.still`.
 
     Raises:
         InputError: Shapes that differ, no draws, or noise below zero.
@@ -144,7 +146,7 @@ def gradient_shap(
             ends = one.expand(len(draw), *one.shape)
             if noise:
                 ends = torch.stack(
-                    [_jittered(one, noise, seed, name, number) for number in draw.tolist()]
+                    [_jittered(one, noise, seed, name, number, still) for number in draw.tolist()]
                 )
             at = column(a[draw].to(ends.dtype), ends)
             return torch.lerp(start.expand_as(ends), ends, at), ends - start
@@ -154,11 +156,22 @@ def gradient_shap(
     return torch.stack(maps).to(x.dtype)
 
 
-def _jittered(x: Tensor, noise: float, seed: int, sample_id: str, draw: int) -> Tensor:
+def _jittered(
+    x: Tensor, noise: float, seed: int, sample_id: str, draw: int, still: Tensor | None
+) -> Tensor:
     """One sample (*F) plus normal noise of an absolute size, keyed by sample and draw."""
     g = rng.generator(seed, "gradient shap noise", sample_id, draw)
-    e = torch.randn(x.shape, generator=g, dtype=F64)
-    return (x.detach().double() + noise * e.to(x.device)).to(x.dtype)
+    e = _normal(x, g, still)
+    return (x.detach().double() + noise * e).to(x.dtype)
+
+
+def _normal(x: Tensor, g: torch.Generator, still: Tensor | None) -> Tensor:
+    """Normal numbers for a sample (*F) float64, 0 where noise leaves an element alone."""
+
+    def make(shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=g, dtype=F64)
+
+    return perturb.drawn(make, x.shape, still).to(x.device)
 
 
 def smooth_integrated_gradients(
@@ -173,6 +186,7 @@ def smooth_integrated_gradients(
     rule: str = "gauss_legendre",
     n_steps: int = 20,
     seed: int = 0,
+    still: Tensor | None = None,
 ) -> Tensor:
     """Integrated Gradients averaged over noisy copies of the input, (N, *F) in the dtype of `x`.
 
@@ -191,6 +205,7 @@ def smooth_integrated_gradients(
         rule: Quadrature rule, see `igbench.integration.quadrature`.
         n_steps: Gradients for each copy.
         seed: Seed of the noise.
+        still: (*F) boolean, true where noise leaves an element alone, see `Batch.still`.
 
     Raises:
         InputError: Unknown rule, shapes that differ, counts or noise that are not above zero.
@@ -207,7 +222,7 @@ def smooth_integrated_gradients(
         ) -> tuple[Tensor, Tensor]:
             copies, which = (draw // n_steps).unique(return_inverse=True)
             noisy = torch.stack(
-                [noisy_copy(one, noise, seed, name, int(c)) for c in copies.tolist()]
+                [noisy_copy(one, noise, seed, name, int(c), still) for c in copies.tolist()]
             )[which]
             a, w = nodes[draw % n_steps], weights[draw % n_steps]
             points = torch.lerp(start.expand_as(noisy), noisy, column(a.to(noisy.dtype), noisy))
@@ -240,6 +255,7 @@ def noisy_gradients(
     draws: int = 50,
     noise: float = 0.15,
     seed: int = 0,
+    still: Tensor | None = None,
 ) -> Moments:
     """Mean and variance of the gradient at noisy copies of the input (Smilkov et al. 2017).
 
@@ -254,12 +270,15 @@ def noisy_gradients(
         draws: Noisy copies of each sample.
         noise: Standard deviation, as a share of max - min of each sample.
         seed: Seed of the noise.
+        still: (*F) boolean, true where noise leaves an element alone, see `Batch.still`.
     """
     means, variances = [], []
     for i, sample_id in enumerate(sample_ids):
 
         def build(draw: Tensor, one: Tensor = x[i], name: str = sample_id) -> Tensor:
-            return torch.stack([noisy_copy(one, noise, seed, name, d) for d in draw.tolist()])
+            return torch.stack(
+                [noisy_copy(one, noise, seed, name, d, still) for d in draw.tolist()]
+            )
 
         own_target = take(target, slice(i, i + 1))
         first: Tensor | None = None
@@ -275,12 +294,23 @@ def noisy_gradients(
     return Moments(torch.stack(means), torch.stack(variances))
 
 
-def noisy_copy(x: Tensor, noise: float, seed: int, sample_id: str, draw: int) -> Tensor:
-    """One sample (*F) plus normal noise of `noise` times its range, keyed by sample and draw."""
+def noisy_copy(
+    x: Tensor, noise: float, seed: int, sample_id: str, draw: int, still: Tensor | None = None
+) -> Tensor:
+    """One sample (*F) plus normal noise of `noise` times its range, keyed by sample and draw.
+
+    Args:
+        x: (*F).
+        noise: Standard deviation, as a share of max - min of the elements that may move.
+        seed: Seed of the noise.
+        sample_id: Sample of the noise.
+        draw: Number of the copy.
+        still: (*F) boolean, true where noise leaves an element alone.
+    """
     g = rng.generator(seed, "smooth integrated gradients", sample_id, draw)
-    e = torch.randn(x.shape, generator=g, dtype=F64)
-    exact = x.detach().double()
-    return (exact + noise * (exact.max() - exact.min()) * e.to(x.device)).to(x.dtype)
+    e, exact = _normal(x, g, still), x.detach().double()
+    low, high = (exact if still is None else exact[~still]).aminmax()
+    return (exact + noise * (high - low) * e).to(x.dtype)
 
 
 def weighted_gradients(

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from igbench.core import rng
+from igbench.core import perturb, rng
 from igbench.core.batch import Batch
 from igbench.errors import NotDefinedError
 from igbench.methods.base import BaseMethod
@@ -31,7 +31,9 @@ class Random(BaseMethod):
         """Attribute, (N, *F)."""
         shape = batch.x.shape[1:]
         return rng.per_sample(
-            lambda g: torch.randn(shape, generator=g, dtype=torch.float64),
+            lambda g: perturb.drawn(
+                lambda size: torch.randn(size, generator=g, dtype=torch.float64), shape, batch.still
+            ),
             batch.seed,
             "method.random",
             batch.sample_ids,

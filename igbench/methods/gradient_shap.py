@@ -64,4 +64,5 @@ class GradientShap(BaseMethod):
             draws=self.draws,
             noise=self.noise,
             seed=batch.seed,
+            still=batch.still,
         )

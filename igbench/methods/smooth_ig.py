@@ -55,4 +55,5 @@ class SmoothIG(BaseMethod):
             rule=self.rule,
             n_steps=self.n_steps,
             seed=batch.seed,
+            still=batch.still,
         )

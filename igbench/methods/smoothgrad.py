@@ -33,6 +33,7 @@ class _Noisy(BaseMethod):
             draws=self.draws,
             noise=self.noise,
             seed=batch.seed,
+            still=batch.still,
         )
 
 

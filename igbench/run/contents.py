@@ -55,7 +55,7 @@ def of_data(data: Data) -> Contents:
     files = [_files(data, i) for i in range(len(data))]
     pool = list(held(data.reference, data.reference_labels, data.black, data.white))
     words = (data.feature_names, data.feature_values, data.feature_gaps)
-    own = (data.groups, *words, *data.replacements.values())
+    own = (data.groups, data.still, *words, *data.replacements.values())
     rest = list(held(data.load, data.mask, data.active, data.display, *own))
     named = _paths(pool) if data.files else _paths([*pool, *rest])
     known = hashes(
