@@ -35,6 +35,10 @@ UNORDERED_FAMILIES: dict[Family, str] = {
 """Families whose metrics do not depend on the true contributions, and the reason."""
 NOT_ORDERED: dict[str, str] = {
     "completeness": "it tests only the sum of a map, and any map can be scaled to the right sum",
+    **dict.fromkeys(
+        ("soft_comprehensiveness", "soft_sufficiency"),
+        "what is kept depends on how even a map is, so that an even one can be ahead of the truth",
+    ),
     **dict.fromkeys(("aic", "sic"), "they need photographs that the model is sure of"),
 }
 """Metrics of other families that have no order, and the reason."""

@@ -16,8 +16,8 @@ FREE = {
     "infidelity": {"perturbation", "draws", "sides", "normalize"},
     "sensitivity_n": {"n", "subsets", "features"},
     "faithfulness_correlation": {"n", "subsets", "features"},
-    "max_sensitivity": {"radius", "draws", "ball", "noise"},
-    "avg_sensitivity": {"radius", "draws", "ball", "noise"},
+    "max_sensitivity": {"radius", "draws", "ball", "noise", "scale", "neighbours"},
+    "avg_sensitivity": {"radius", "draws", "ball", "noise", "scale", "neighbours"},
     "deletion": {"step", "occluder", "scalar", "features", "tie_orders"},
     "insertion": {"step", "occluder", "scalar", "features", "tie_orders"},
     **{

@@ -45,6 +45,8 @@ def with_small_units(cfg, name: str) -> Metric:
     keep |= dict.fromkeys(("dummy", "faithfulness_estimate"), ("features",))
     keep |= dict.fromkeys(("log_odds", "tau_loo"), ("features",))
     keep |= {"monotonicity_correlation": ("features", "draws")}
+    if name == "naopc":  # of all subsets
+        return replace(own, features="patch:4")
     return replace(own, **{k: SMALL[k] for k in keep.get(name, ())})
 
 

@@ -29,6 +29,7 @@ IMAGE, VECTOR, SERIES = (1, 16, 16), (30,), (2, 15)
 QUARTERS = torch.arange(256).view(IMAGE) // 4
 """Features of four neighbours in a row."""
 
+NEAR = ("avg_sensitivity", "local_lipschitz", "max_sensitivity")
 FEW = {"arguments": {"nr_runs": 5, "normalise": False}}
 CHANGED: dict[str, dict[str, Any]] = {
     "a": {"a": 3.0},
@@ -66,6 +67,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "dummy.mode": {"mode": "detect"},
     "n": {"n": 0.5},
     "n_reference": {"n_reference": 16},
+    "neighbours": {"neighbours": 3},
     "noise": {"noise": "extremes"},
     "road.noise": {"noise": 0.5},
     "smooth_mprt.noise": {"noise": 0.5},
@@ -84,9 +86,11 @@ CHANGED: dict[str, dict[str, Any]] = {
     "local_lipschitz.relative": {"relative": True},
     "repeats": {"repeats": 3},
     "rounding": {"rounding": "floor"},
+    "log_odds.rounding": {"rounding": "floor", "share": 0.3},
     "rewrite": {"rewrite": "split"},
     "scalar": {"scalar": "logit"},
-    "scale": {"scale": 0.5, "perturbation": "gaussian"},
+    "scale": {"scale": "input"},
+    "infidelity.scale": {"scale": 0.5, "perturbation": "gaussian"},
     "seeds": {"seeds": 1},
     "share": {"share": 0.25},
     "shift": {"shift": 0.1},
@@ -115,6 +119,8 @@ MEASURES_THE_SAME = {
     *(f"aic.{name}" for name in ("thresholds", "start", "least", "absolute", "repeats")),
     "implementation_invariance.rewrite",  # the method notices neither
     "seed_variance.seeds",  # the method draws nothing
+    *(f"{name}.scale" for name in (*NEAR, "max_sensitivity_n")),  # no texts
+    *(f"{name}.neighbours" for name in NEAR),
     "naopc.most",  # the features are fewer
     "difference_from_exact.most",
     "quantus_faithfulness_correlation.fill",  # black is the baseline here
@@ -360,6 +366,8 @@ def test_features_as_a_tensor(name):
     node = {**configured(name), "features": numbers}
     if name == "infidelity":
         node["perturbation"] = "subset"
+    if name.startswith("soft_"):
+        node["normalise"] = False
     metric = build.construct(node, name, data=DATA)
     hash(metric.sharing_key)
     assert metric.spec.unit == f"custom:{count}"

@@ -233,7 +233,8 @@ class Dummy(BaseMetric):
     def _draws(self, batch: Batch, i: int, features: Features) -> tuple[Tensor, Tensor]:
         """Mixtures of x and noise, and noise to replace single features, (D, *F) both."""
         x = batch.x[i]
-        low, high = torch.stack([x, batch.baseline[i]]).aminmax()
+        still = torch.zeros_like(x, dtype=torch.bool) if batch.still is None else batch.still
+        low, high = torch.stack([x, batch.baseline[i]])[:, ~still].aminmax()
         mixtures, noise = [x], []
         for d in range(self.draws):
             g = rng.generator(batch.metric_seed, "dummy", batch.sample_ids[i], d)
@@ -241,6 +242,7 @@ class Dummy(BaseMetric):
                 low + (high - low) * torch.rand(x.shape, generator=g, dtype=torch.float64).to(x)
                 for _ in range(2)
             )
+            first, second = x.where(still, first), x.where(still, second)
             coin = torch.rand(1, features.count, generator=g, dtype=torch.float32) < 0.5
             if d:
                 mixtures.append(

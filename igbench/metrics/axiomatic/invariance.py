@@ -268,11 +268,14 @@ class InputInvariance(BaseMetric):
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: None
     ) -> dict[str, Measurement]:
         """The gap of every attribution."""
+        shift: float | Tensor = self.shift
+        if batch.still is not None:  # marks are no quantity that one can shift
+            shift = torch.full_like(batch.x[0], self.shift).masked_fill(batch.still, 0)
         changed = replace(
             batch,
-            score=Moved(batch.score, self.shift),
-            x=batch.x + self.shift,
-            baseline=batch.baseline + (self.shift if self.shift_baseline else 0.0),
+            score=Moved(batch.score, shift),
+            x=batch.x + shift,
+            baseline=batch.baseline + (shift if self.shift_baseline else 0.0),
         )
         result = {}
         for name, attribution in attributions.items():
@@ -287,10 +290,10 @@ class Moved(Wrapped):
 
     Args:
         score: f.
-        shift: m.
+        shift: m, a number or (*F).
     """
 
-    def __init__(self, score: Score, shift: float) -> None:
+    def __init__(self, score: Score, shift: float | Tensor) -> None:
         super().__init__(score)
         self.shift = shift
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from igbench.core import rng
+from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score, Wrapped
 from igbench.errors import InputError, check_positive
@@ -82,7 +82,7 @@ class Linearity(BaseMetric):
         found = []
         for own in repeated(batch, self.repeats):
             g = rng.generator(own.metric_seed, "linearity", "")
-            found.append(torch.randn(batch.x.shape[1:], generator=g, dtype=torch.float64))
+            found.append(perturb.drawn(_normal(g), batch.x.shape[1:], batch.still))
         return [v.to(batch.x) for v in found]
 
     def measure(
@@ -118,6 +118,10 @@ class Linearity(BaseMetric):
         both = explained(name, own, replace(batch.select(slice(i, i + 1)), score=score))
         parts = self.a * own.values.double() + b * of_g[i : i + 1].double()
         return l1(both.double() - parts) / (abs(self.a) * size_f + b * size_g)
+
+
+def _normal(g: torch.Generator) -> Callable[[torch.Size], Tensor]:
+    return lambda shape: torch.randn(shape, generator=g, dtype=torch.float64)
 
 
 class Combined(Wrapped):

@@ -158,7 +158,8 @@ class Infidelity(BaseMetric):
         assert not isinstance(self.draws, str)
         g = rng.generator(batch.metric_seed, "infidelity", batch.sample_ids[i])
         shape = (self.draws, *batch.x.shape[1:])
-        return self.scale * torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
+        noise = self.scale * torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
+        return noise if batch.still is None else noise.masked_fill(batch.still, 0)
 
     def _masks(self, batch: Batch, i: int) -> tuple[Tensor, Features]:
         shape = tuple(batch.x.shape[1:])

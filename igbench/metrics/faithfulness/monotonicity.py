@@ -130,8 +130,11 @@ class MonotonicityCorrelation(BaseMetric):
             low, high = (torch.full_like(x, v) for v in self.span)
         else:
             axes = tuple(range(1, x.dim())) if x.dim() > 1 else (0,)
-            low, high = x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)
-        return low + (high - low) * unit
+            marks = torch.zeros_like(x, dtype=torch.bool) if batch.still is None else batch.still
+            low = x.masked_fill(marks, math.inf).amin(dim=axes, keepdim=True)
+            high = x.masked_fill(marks, -math.inf).amax(dim=axes, keepdim=True)
+        fills = low + (high - low) * unit
+        return fills if batch.still is None else torch.where(batch.still, x, fills)
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor

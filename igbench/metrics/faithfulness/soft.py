@@ -186,7 +186,9 @@ class SoftComprehensiveness(Soft):
     occluder.  With d = max(0, f(x) - f(x~)) and d0 = f(x) - f(nothing), the value is the mean of d
     / d0 over draws; without `normalise`, the mean of f(x) - f(x~).  All methods use the same draws.
 
-    The authors' released wrapper draws once, and also masks special tokens and positions.
+    How much is kept depends on how even the map is, and not on its order alone: compare methods
+    whose maps are alike in that.  The authors' released wrapper draws once, and also masks special
+    tokens and positions.
 
     Higher is better, in [0, inf); without `normalise` in the units of f.  Undefined for flat maps,
     and where removing everything does not lower the output.  Cost: 2 model rows for each sample,
@@ -248,8 +250,9 @@ class SoftSufficiency(Soft):
     / d0) over draws; without `normalise`, the mean of f(x) - f(x~), where lower is better.  All
     methods use the same draws.
 
-    The authors' released wrapper for BERT keeps with the odds 1 - a_i, against the paper, draws
-    once, and also masks special tokens and positions.
+    How much is kept depends on how even the map is, and not on its order alone: compare methods
+    whose maps are alike in that.  The authors' released wrapper for BERT keeps with the odds 1 -
+    a_i, against the paper, draws once, and also masks special tokens and positions.
 
     Higher is better, in [0, 1]; without `normalise` lower is better, in the units of f.  Undefined
     for flat maps, and where removing everything does not lower the output.  Cost: 2 model rows for

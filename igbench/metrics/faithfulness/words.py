@@ -241,6 +241,6 @@ def tau_b(a: Tensor, b: Tensor) -> float:
     """
     from scipy.stats import kendalltau  # a third of a second that other metrics need not wait for
 
-    if not bool(a.isfinite().all() & b.isfinite().all()):
+    if len(a) < 2 or not bool(a.isfinite().all() & b.isfinite().all()):
         return math.nan
     return float(kendalltau(a.cpu().numpy(), b.cpu().numpy(), variant="b").statistic)

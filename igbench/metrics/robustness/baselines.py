@@ -147,7 +147,7 @@ class BaselineSensitivity(BaseMetric):
         Raises:
             InputError: A baseline that the data cannot make.
         """
-        data = bare(batch) if self.data is None else self.data
+        data = replace(bare(batch) if self.data is None else self.data, still=batch.still)
         return [
             [
                 references.named(name)(batch.x, batch.sample_ids, data, own.metric_seed)

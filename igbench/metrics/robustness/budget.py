@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -55,11 +55,13 @@ class MaxSensitivityN(BaseMetric):
     Args:
         n: Sizes of the sets: whole numbers, or fractions of G below 1.
         mode: "noise" or "ablate".
-        radius: Radius r of the L_inf ball, in units of the model's input.
+        radius: Radius r of the L_inf ball, in units of `scale`.
         draws: Number D of sets (and of noises) for each sample and n.
         noise: "uniform" or "extremes", see `MaxSensitivity`.
         features: Unit that changes, see `igbench.core.features.resolve`; None for the unit of the
             data (pixels of images, elements otherwise, by default).
+        scale: Unit of the radius: "input", 1 in units of the model's input; or "row", the median
+            norm of the word embeddings of a model of texts.  None: "row" for texts.
 
     Raises:
         InputError: Sizes that are not above zero or above G, unknown mode or noise, fewer than one
@@ -90,6 +92,9 @@ class MaxSensitivityN(BaseMetric):
     reference = "Yeh et al. 2019, definition 3.1, with |delta|_0 <= n"
     range = (0, math.inf)
     undefined = NO_SCALE
+    image_defaults: ClassVar[Mapping[str, Any]] = {"scale": "input"}
+    other_defaults: ClassVar[Mapping[str, Any]] = {"scale": "input"}
+    kind_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"text": {"scale": "row"}}
 
     n: float | Sequence[float] = (0.01, 0.1, 0.5)
     mode: Literal["noise", "ablate"] = "noise"
@@ -97,6 +102,7 @@ class MaxSensitivityN(BaseMetric):
     draws: int = 10
     noise: Literal["uniform", "extremes"] = "uniform"
     features: str | Tensor | None = None
+    scale: Literal["input", "row"] | None = None
 
     @property
     def title(self) -> str:
@@ -114,7 +120,7 @@ class MaxSensitivityN(BaseMetric):
         self._neighbourhood()
 
     def _neighbourhood(self) -> Neighbourhood:
-        return Neighbourhood(self.radius, self.draws, "linf", self.noise)
+        return Neighbourhood(self.radius, self.draws, "linf", self.noise, self.scale)
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: None

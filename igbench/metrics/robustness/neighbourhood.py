@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from igbench.core import rng
+from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.outputs import repeat_target
 from igbench.core.returned import check_map
 from igbench.errors import check_choice, check_positive
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.reexplain import method_of
+from igbench.metrics.robustness.embeddings import median_norm, swaps
 
 NO_SCALE = "the map is zero or not finite, or so is that of a changed input"
 
@@ -30,16 +32,21 @@ class Neighbourhood(BaseMetric):
     `noise`.
 
     Args:
-        radius: Radius r of the ball, in units of the model's input.
+        radius: Radius r of the ball, in units of `scale`.
         draws: Number D of changed inputs for each sample.
         ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
         noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
             equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
-            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.  Or
+            "synonym" for texts: one token becomes one of its nearest, both drawn at random.
+        scale: Unit of the radius: "input", 1 in units of the model's input; or "row", the median
+            norm of the word embeddings of a model of texts.  None: "row" for texts.
+        neighbours: Number of nearest embeddings among which "synonym" draws.
 
     Raises:
         InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
             or no method to explain with.
+        NotDefinedError: "row" or "synonym" with a model that has no word embeddings.
     """
 
     family = "robustness"
@@ -48,33 +55,55 @@ class Neighbourhood(BaseMetric):
     range = (0, math.inf)
     unit = "element"
     undefined = NO_SCALE
+    image_defaults: ClassVar[Mapping[str, Any]] = {"scale": "input"}
+    other_defaults: ClassVar[Mapping[str, Any]] = {"scale": "input"}
+    kind_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"text": {"scale": "row"}}
 
     radius: float = 0.02
     draws: int = 10
     ball: Literal["linf", "l2"] = "linf"
-    noise: Literal["uniform", "extremes"] = "uniform"
+    noise: Literal["uniform", "extremes", "synonym"] = "uniform"
+    scale: Literal["input", "row"] | None = None
+    neighbours: int = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("radius", self.radius)
         check_positive("draws", self.draws)
         check_choice("ball", self.ball, ("linf", "l2"))
-        check_choice("noise", self.noise, ("uniform", "extremes"))
+        check_choice("noise", self.noise, ("uniform", "extremes", "synonym"))
+        check_positive("neighbours", self.neighbours)
 
     @property
     def sharing_key(self) -> object:
         """Metrics with the same neighbours share the maps of these."""
-        return Neighbourhood(self.radius, self.draws, self.ball, self.noise)
+        return self._plain()
+
+    def _plain(self) -> Neighbourhood:
+        return Neighbourhood(
+            self.radius, self.draws, self.ball, self.noise, self.scale, self.neighbours
+        )
 
     def observe(self, batch: Batch) -> Responses:
         """Empty store of changes; neighbours are explained on first use, once for each method."""
-        return Responses(batch, Neighbourhood(self.radius, self.draws, self.ball, self.noise))
+        return Responses(batch, self._plain())
 
     def deltas(self, batch: Batch, i: int) -> Tensor:
-        """Changes of one sample, (D, *F) in the dtype of the input."""
+        """Changes of one sample, (D, *F) in the dtype of the input; marks stay as they are.
+
+        Raises:
+            NotDefinedError: The model has no word embeddings, and they are asked for.
+        """
         g = rng.generator(batch.metric_seed, "neighbours", batch.sample_ids[i])
+        if self.noise == "synonym":
+            return swaps(batch, i, self.draws, self.neighbours, g)
+        unit = median_norm(batch) if self.scale == "row" else 1.0
         shape = batch.x.shape[1:]
-        return torch.stack([self._delta(shape, g) for _ in range(self.draws)]).to(batch.x)
+        made = [
+            perturb.drawn(lambda size: self._delta(size, g), shape, batch.still)
+            for _ in range(self.draws)
+        ]
+        return (unit * torch.stack(made)).to(batch.x)
 
     def _delta(self, shape: torch.Size, g: torch.Generator) -> Tensor:
         if self.ball == "linf":
@@ -87,7 +116,10 @@ class Neighbourhood(BaseMetric):
 
     def describe(self) -> str:
         """Short description of the neighbourhood, for titles."""
-        return f"{self.ball} ball, r = {self.radius:g}, {self.draws} draws, {self.noise}"
+        if self.noise == "synonym":
+            return f"one token to one of its {self.neighbours} nearest, {self.draws} draws"
+        unit = " of the median norm of embeddings" if self.scale == "row" else ""
+        return f"{self.ball} ball, r = {self.radius:g}{unit}, {self.draws} draws, {self.noise}"
 
 
 @dataclass(frozen=True)

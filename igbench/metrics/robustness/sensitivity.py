@@ -27,16 +27,21 @@ class MaxSensitivity(Neighbourhood):
     Source: Yeh et al. 2019, definition 3.1.
 
     Args:
-        radius: Radius r of the ball, in units of the model's input.
+        radius: Radius r of the ball, in units of `scale`.
         draws: Number D of changed inputs for each sample.
         ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
         noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
             equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
-            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.  Or
+            "synonym" for texts: one token becomes one of its nearest, both drawn at random.
+        scale: Unit of the radius: "input", 1 in units of the model's input; or "row", the median
+            norm of the word embeddings of a model of texts.  None: "row" for texts.
+        neighbours: Number of nearest embeddings among which "synonym" draws.
 
     Raises:
         InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
             or no method to explain with.
+        NotDefinedError: "row" or "synonym" with a model that has no word embeddings.
 
     Example:
         phi = 2 x changes by 2 |delta|, and |delta| / |x| is r at the corners of the ball around x =
@@ -84,16 +89,21 @@ class AvgSensitivity(Neighbourhood):
     Source: Yeh et al. 2019, definition 3.1; Bhatt, Weller and Moura 2020, definition 2.
 
     Args:
-        radius: Radius r of the ball, in units of the model's input.
+        radius: Radius r of the ball, in units of `scale`.
         draws: Number D of changed inputs for each sample.
         ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
         noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
             equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
-            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.  Or
+            "synonym" for texts: one token becomes one of its nearest, both drawn at random.
+        scale: Unit of the radius: "input", 1 in units of the model's input; or "row", the median
+            norm of the word embeddings of a model of texts.  None: "row" for texts.
+        neighbours: Number of nearest embeddings among which "synonym" draws.
 
     Raises:
         InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
             or no method to explain with.
+        NotDefinedError: "row" or "synonym" with a model that has no word embeddings.
 
     Example:
         phi = 2 x changes by 2 |delta|, and |delta| / |x| is r at the corners of the ball around x =
@@ -144,17 +154,22 @@ class LocalLipschitz(Neighbourhood):
     Source: Alvarez-Melis and Jaakkola 2018, On the robustness of interpretability methods, eq. 2.
 
     Args:
-        radius: Radius r of the ball, in units of the model's input.
+        radius: Radius r of the ball, in units of `scale`.
         draws: Number D of changed inputs for each sample.
         ball: "linf" (every element changes by at most r) or "l2" (Euclidean norm of at most r).
         noise: "uniform" in the ball, or "extremes": its corners (every element by +r or -r, with
             equal odds) or, for "l2", its surface.  Where a map is locally affine its largest change
-            is at an extreme point, so "extremes" is the tighter bound for the same cost.
+            is at an extreme point, so "extremes" is the tighter bound for the same cost.  Or
+            "synonym" for texts: one token becomes one of its nearest, both drawn at random.
+        scale: Unit of the radius: "input", 1 in units of the model's input; or "row", the median
+            norm of the word embeddings of a model of texts.  None: "row" for texts.
+        neighbours: Number of nearest embeddings among which "synonym" draws.
         relative: Divide by |phi(x)|_2 too.
 
     Raises:
         InputError: A radius or a number of draws that is not above zero, an unknown ball or noise,
             or no method to explain with.
+        NotDefinedError: "row" or "synonym" with a model that has no word embeddings.
 
     Example:
         phi = 2 x changes by 2 |delta|.
