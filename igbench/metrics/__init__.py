@@ -49,6 +49,9 @@ from igbench.metrics.faithfulness.words import (
     LogOdds,
     TauLoo,
 )
+from igbench.metrics.lexicon import (
+    LexiconAgreement,
+)
 from igbench.metrics.localisation import (
     LocalisationAuc,
     PointingGame,
@@ -106,6 +109,7 @@ infidelity = as_function(Infidelity)
 input_invariance = as_function(InputInvariance)
 insertion = as_function(Insertion)
 iou_f1 = as_function(IouF1)
+lexicon_agreement = as_function(LexiconAgreement)
 linearity = as_function(Linearity)
 local_lipschitz = as_function(LocalLipschitz)
 localisation_auc = as_function(LocalisationAuc)
@@ -169,6 +173,7 @@ __all__ = [
     "InputInvariance",
     "Insertion",
     "IouF1",
+    "LexiconAgreement",
     "Linearity",
     "LocalLipschitz",
     "LocalisationAuc",
@@ -232,6 +237,7 @@ __all__ = [
     "input_invariance",
     "insertion",
     "iou_f1",
+    "lexicon_agreement",
     "linearity",
     "local_lipschitz",
     "localisation_auc",

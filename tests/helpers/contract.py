@@ -30,7 +30,9 @@ FOREIGN = {"shap": {"partition_shap", "shap_deep", "shap_gradient", "shap_kernel
 """Methods of libraries that may not be installed, by the library; `tests/peers` has their tests."""
 MISSING = {name for library, own in FOREIGN.items() if find_spec(library) is None for name in own}
 METHODS = [name for name in compose.choices("method") if name not in MISSING]
-METRICS = compose.choices("metric")
+OF_WORDS = {"lexicon_agreement"}
+"""Metrics of words; `tests/metrics/test_lexicon.py` has their tests."""
+METRICS = [name for name in compose.choices("metric") if name not in OF_WORDS]
 GLOBAL = MethodSpec("global", "", "global", signed=True)
 PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "guided_grad_cam", "ig_exact"}
 """Methods for networks without smooth activations."""

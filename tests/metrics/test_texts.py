@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from tests.helpers import numbers, words
 from tests.helpers.contract import class_of
 
 NAMES = compose.choices("metric")
+if find_spec("vaderSentiment") is None:
+    NAMES.remove("lexicon_agreement")
 QUANTUS = [n for n in NAMES if n.startswith("quantus_")]
 MARKED = [n for n in NAMES if class_of(n).family == "localisation"]
 TEXT = "good movie bad"
@@ -43,6 +46,7 @@ KNOWN = {
     "infidelity": 0.0,
     "input_invariance": 9 / 10.5,  # each token moves by (1, 1), worth 3
     "insertion": 2.75,
+    "lexicon_agreement": 1.0,  # good 1.9, bad -2.5
     "linearity": 0.0,
     "log_odds": math.log1p(math.exp(-0.5)) - math.log1p(math.exp(3.5)),
     "naopc": 1.0,
