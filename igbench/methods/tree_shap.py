@@ -122,9 +122,9 @@ def _check_sum(found: float, value: float) -> None:
     """Raise unless the trees add up to what the model returns."""
     if not abs(found - value) <= CLOSE * max(1.0, abs(value)):
         raise NotDefinedError(
-            f"the trees add up to {found:.4g} where the model returns {value:.4g}, so TreeSHAP "
-            "explains something else; use output=logit with the margin of boosted trees, or the "
-            "probability of a forest."
+            f"the trees add up to {found:.4g} where the model returns {value:.4g}: that is another "
+            "output (use output=logit with the margin of boosted trees or the probability of a "
+            "forest), or the row is on a threshold, which shap rounds to float32."
         )
 
 

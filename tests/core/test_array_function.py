@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
 import igbench
 import igbench.metrics
@@ -17,7 +18,14 @@ from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.evaluation.experiment import WITHOUT_GRADIENT
 from igbench.integration.integrate import input_gradient
-from igbench.methods import CallableMethod, Captum, IntegratedGradients, Random
+from igbench.methods import (
+    CallableMethod,
+    Captum,
+    ExactShapley,
+    IntegratedGradients,
+    Random,
+    explain,
+)
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(40, 3))
@@ -151,3 +159,45 @@ def test_probabilities_are_their_own_probability():
     )
     assert ArrayFunction(LOGISTIC.predict_proba).estimator is LOGISTIC
     assert ArrayFunction(lambda rows: rows).estimator is None
+
+
+LOOKING_INSIDE = {
+    *("mprt", "smooth_mprt", "efficient_mprt", "implementation_invariance", "convergence_error"),
+}
+"""Metrics that need weights or gradients."""
+
+
+@pytest.mark.slow
+def test_no_metric_fails_on_a_model_without_gradients():
+    """A linear model and the AND of two columns: a value, or the reason why there is none."""
+    four = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    tree = DecisionTreeClassifier(random_state=0).fit(four, [0, 0, 0, 1])
+    images = {"localisation_auc", "pointing_game", "relevance_mass", "relevance_rank"}
+    names = [n for n in compose.choices("metric") if n not in images and "quantus" not in n]
+    for model, x in ((LOGISTIC.decision_function, ROWS[:2]), (tree.predict_proba, four[3:])):
+        found = igbench.evaluate(model, x, methods=["kernel_shap"], metrics=names, batch_size=512)
+        frame = found.frame.set_index("metric")
+        assert set(frame["status"]) == {"ok", "undefined"}
+        assert set(frame["status"][list(LOOKING_INSIDE)]) == {"undefined"}
+        assert (frame["value"][["completeness", "difference_from_exact"]] < 1e-6).all()
+        assert frame["reason"][["convergence_error"]].unique().tolist() == [
+            "the model has no gradients, so there is no integral of them."
+        ]
+
+
+def test_the_maps_of_trees_are_steps():
+    """AND at (1, 1): half each; a change that crosses no threshold changes nothing."""
+    four = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    tree = DecisionTreeClassifier(random_state=0).fit(four, [0, 0, 0, 1])
+    x = torch.tensor([[1.0, 1.0]]).double()
+    found = igbench.evaluate(
+        tree.predict_proba,
+        x,
+        methods=["exact_shapley", "feature_ablation"],
+        metrics=["max_sensitivity", "completeness"],
+        target=1,
+    )
+    phi = explain(ExactShapley(), ArrayFunction(tree.predict_proba), x, target=1)
+    assert phi.tolist() == [[0.5, 0.5]]
+    assert found.table().loc["exact_shapley", "max_sensitivity"] == 0
+    assert found.table()["completeness"].tolist() == [0, 0.5]

@@ -33,7 +33,7 @@ CLASSES = (ROWS[:, 0] * ROWS[:, 1] > 0).astype(int) + (ROWS[:, 2] > 1)
 
 
 def values(method: TreeShap, **more: object) -> list[float]:
-    found = explain(method, AND.predict_proba, ONE, target=1, **more)
+    found = explain(method, ArrayFunction(AND.predict_proba), ONE, target=1, **more)
     return found[0].tolist()
 
 
@@ -49,7 +49,7 @@ def test_an_and_of_two_binary_columns():
 def test_a_forest_against_the_exact_game(target):
     forest = RandomForestClassifier(5, random_state=0).fit(ROWS, CLASSES)
     found, truth = (
-        explain(m, forest.predict_proba, X, target=target, baselines=START)
+        explain(m, ArrayFunction(forest.predict_proba), X, target=target, baselines=START)
         for m in (TreeShap(), ExactShapley())
     )
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-6)
@@ -86,14 +86,14 @@ def test_models_that_are_no_trees_are_refused_in_one_line():
         explain(TreeShap(), nn.Linear(4, 1).eval(), X.float())
     logistic = LogisticRegression().fit(ROWS, CLASSES)
     with pytest.raises(InputError, match=r"does not know a LogisticRegression \(.*use kernel_shap"):
-        explain(TreeShap(), logistic.predict_proba, X, target=0)
+        explain(TreeShap(), ArrayFunction(logistic.predict_proba), X, target=0)
 
 
 def test_another_output_than_that_of_the_trees_is_refused():
     boosted = GradientBoostingClassifier(n_estimators=2, random_state=0).fit(ROWS, CLASSES > 0)
-    with pytest.raises(InputError, match=r"the trees add up to .* explains something else"):
-        explain(TreeShap(), boosted.predict_proba, X, target=1)
+    with pytest.raises(InputError, match=r"the trees add up to .* that is another output"):
+        explain(TreeShap(), ArrayFunction(boosted.predict_proba), X, target=1)
     with pytest.raises(InputError, match="game=path takes no references"):
         TreeShap("path", references=3)
     with pytest.raises(InputError, match="needs samples that are never evaluated"):
-        explain(TreeShap(references=3), AND.predict_proba, ONE, target=1)
+        explain(TreeShap(references=3), ArrayFunction(AND.predict_proba), ONE, target=1)
