@@ -4,7 +4,8 @@
 problem on these alone: x and x' restricted to its A active elements, (1, A), and f as a function of
 them, with the other elements at their values in x.  Metrics see that problem and nothing else, so
 each gives the number that it gives for a model that never had the other elements.  Methods see the
-whole sample and the function that does not depend on the others.
+whole sample, without the padding behind a text, and the function that does not depend on the
+others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from igbench.core.inference import InferenceOptions
 from igbench.core.outputs import Output
 from igbench.core.returned import check_map
 from igbench.core.score import Score, Wrapped
+from igbench.core.tokens import DELETED
 from igbench.core.watch import same_bits
 from igbench.errors import InputError
 from igbench.schema import MethodSpec
@@ -138,11 +140,19 @@ def restrict_maps(
 
 
 def lift(method: Method, batch: Batch, i: int) -> Lifted:
-    """The method for problems on the active elements of sample `i`, see `restrict`."""
-    features = batch.features
+    """The method for problems on the active elements of sample `i`, see `restrict`.
+
+    The padding behind a text is cut off: what a method draws, and what it takes for the range of
+    the sample, would hang on the longest text of the data otherwise.
+    """
+    features, part = batch.features, elements(batch, i)
     if isinstance(features, Tensor) and features.dim() == batch.x.dim():
         features = features[i]
-    return Lifted(method, elements(batch, i), features)
+        own = (features >= 0).reshape(len(features), -1).any(dim=1).to(part.x.device)
+        padding = ~own & (part.x == DELETED).reshape(len(features), -1).any(dim=1)
+        length = int((~padding).nonzero().max()) + 1
+        features, part = features[:length], replace(part, x=part.x[:length])
+    return Lifted(method, part, features)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,15 @@ def packed(embeddings: Tensor, length: int, context: Tensor | None = None) -> Te
     return found
 
 
+def cut(pool: Tensor, x: Tensor) -> Tensor:
+    """Reference texts (R, L, ...) as long as texts (N, l, ...), where these are shorter.
+
+    >>> cut(torch.ones(4, 9, 3), torch.ones(1, 5, 3)).shape
+    torch.Size([4, 5, 3])
+    """
+    return pool[:, : x.shape[1]] if pool.shape[2:] == x.shape[2:] else pool
+
+
 def replaced(x: Tensor, row: Tensor) -> Tensor:
     """A text with one embedding (E,) in place of each, (L, E + 1 + C).
 

@@ -101,24 +101,22 @@ class Texts:
         return tuple(text[a:b] for a, b in zip(ends, starts, strict=True))
 
     def references(self, length: int) -> Tensor:
-        """Samples full of tokens, (R, length, E + 1 + C): the texts, one behind the other.
+        """Samples full of tokens, (R, length, E + 1 + C): each of the texts and those behind it.
 
         Every place holds a token of a text, so that the line from such a sample to a text of any
-        length passes through word embeddings alone.
+        length passes through word embeddings alone; and longer samples begin as shorter ones.
 
         Args:
             length: Tokens of a sample.
         """
-        rows: list[Tensor] = []
-        ids = torch.empty(0, dtype=torch.int64)
-        while len(rows) < POOL:  # texts are taken anew where they do not suffice
-            for own in self.encoded:
-                ids = torch.cat([ids, own.ids[~own.special]])
-                while len(ids) >= length and len(rows) < POOL:
-                    rows.append(ids[:length])
-                    ids = ids[length:]
-                if len(rows) == POOL:
-                    break
+        texts = [own.ids[~own.special] for own in self.encoded if not bool(own.special.all())]
+        rows = []
+        for first in range(POOL):
+            ids, number = texts[first % len(texts)], first
+            while len(ids) < length:  # texts are taken anew where they do not suffice
+                number += 1
+                ids = torch.cat([ids, texts[number % len(texts)]])
+            rows.append(ids[:length])
         context = torch.zeros(length, self.encoder.context)
         return torch.stack([packed(self.encoder.embed(r).detach(), length, context) for r in rows])
 
@@ -200,7 +198,7 @@ def texts_data(
             "%d of %d texts are cut off: the model takes %d tokens", cut, len(texts), length
         )
     others = Texts(tuple(references), model.text, unit, length)
-    if references and all(bool(encoded.special.all()) for encoded in others.encoded):
+    if references and all(bool(model.text.encode(text).special.all()) for text in references):
         raise InputError(f"the references of the data {name!r} have no token to explain.")
     columns = model.text.width + 1 + model.text.context
     return Data(

@@ -52,9 +52,10 @@ from igbench.methods.cam import (
     ScoreCam,
 )
 from igbench.methods.captum import Captum
-from igbench.methods.controls import Edges, Random
+from igbench.methods.controls import Edges, Length, Position, Random, Rare
 from igbench.methods.custom import CallableMethod
 from igbench.methods.deep_lift import DeepLift, DeepShap
+from igbench.methods.dig import DiscretizedIG
 from igbench.methods.expected_gradients import ExpectedGradients
 from igbench.methods.feature_ablation import FeatureAblation
 from igbench.methods.gradient import InputXGradient, Saliency
@@ -73,6 +74,7 @@ from igbench.methods.path_ig import PathIG
 from igbench.methods.rise import Rise
 from igbench.methods.shap import Shap
 from igbench.methods.shapley import ExactShapley, KernelShap, ShapleySampling
+from igbench.methods.sig import SequentialIG
 from igbench.methods.smooth_ig import SmoothIG
 from igbench.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from igbench.methods.tree_shap import TreeShap
@@ -94,6 +96,7 @@ __all__ = [
     "Deconvolution",
     "DeepLift",
     "DeepShap",
+    "DiscretizedIG",
     "Edges",
     "ExactIntegratedGradients",
     "ExactShapley",
@@ -111,13 +114,17 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "LayerCam",
+    "Length",
     "Lime",
     "Occlusion",
     "PathIG",
+    "Position",
     "Random",
+    "Rare",
     "Rise",
     "Saliency",
     "ScoreCam",
+    "SequentialIG",
     "Shap",
     "ShapleySampling",
     "SmoothGrad",

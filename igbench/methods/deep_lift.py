@@ -13,6 +13,7 @@ from igbench.core.batch import Batch
 from igbench.core.outputs import repeat_target
 from igbench.errors import NotDefinedError, check_references, check_whole
 from igbench.methods.base import BaseMethod
+from igbench.methods.expected_gradients import references_for
 from igbench.propagation.rescale import check_sum, contributions
 
 
@@ -92,7 +93,7 @@ class DeepShap(BaseMethod):
                 "deep_shap needs samples that are never evaluated, and the data keep none; set a "
                 "smaller limit, or give DeepShap(pool=...) from Python."
             )
-        pool = self.pool().to(batch.x)
+        pool = references_for(batch, self.pool).to(batch.x)
         check_references(pool, batch.x)
         maps = [self._one(batch, i, pool) for i in range(len(batch))]
         return torch.stack(maps).to(batch.x.dtype)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.core.tokens import cut
 from igbench.errors import NotDefinedError, check_whole
 from igbench.integration.expected import expected_gradients
 from igbench.methods.base import BaseMethod
@@ -63,10 +64,15 @@ class ExpectedGradients(BaseMethod):
         return expected_gradients(
             batch.score,
             batch.x,
-            self.pool(),
+            references_for(batch, self.pool),
             batch.target,
             sample_ids=batch.sample_ids,
             references=self.references,
             alphas=self.alphas,
             seed=batch.seed,
         )
+
+
+def references_for(batch: Batch, pool: Callable[[], Tensor]) -> Tensor:
+    """References (R, *F) for the samples of a batch; those of texts are cut to its length."""
+    return cut(pool(), batch.x) if isinstance(batch.features, Tensor) else pool()

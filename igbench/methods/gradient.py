@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.core.features import on, resolve, spread, total
 from igbench.integration.integrate import gradients, take
 from igbench.methods.base import BaseMethod
+from igbench.schema import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,19 @@ class Saliency(BaseMethod):
     Entries are magnitudes of sensitivities, and sum to nothing in particular.  Cost: one gradient
     for each sample.
 
+    Args:
+        norm: What the entries of a feature sum to: the "l1" norm of its gradient, with entries
+            |g_i|, or the "l2" norm, with entries g_i^2 / ||g||.  For words, the length of the
+            gradient by their embeddings.
+
     Source: Simonyan, Vedaldi and Zisserman 2013, "Deep inside convolutional networks", section 3.
 
     >>> from igbench.methods import explain
     >>> explain(Saliency(), lambda x: 2 * x[:, 0] - x[:, 1], [[1.0, 3.0]]).tolist()
     [[2.0, 1.0]]
     """
+
+    norm: Literal["l1", "l2"] = "l1"
 
     label = "Saliency (absolute gradient)"
     reference = "Simonyan, Vedaldi, Zisserman 2013, section 3"
@@ -33,7 +43,29 @@ class Saliency(BaseMethod):
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
-        return gradients_of(batch).abs()
+        found = gradients_of(batch)
+        if self.norm == "l1":
+            return found.abs()
+        return torch.stack([_share_of_length(found[i], batch, i) for i in range(len(batch))])
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The definition, whose title names the norm where it is not that of single entries."""
+        found = super().spec
+        return found if self.norm == "l1" else replace(found, title="Saliency (length of gradient)")
+
+
+def _share_of_length(gradient: Tensor, batch: Batch, i: int) -> Tensor:
+    """g_j^2 / ||g|| of one sample, (*F): the norm is over the feature of j."""
+    unit = batch.features
+    if isinstance(unit, Tensor):
+        numbers = unit[i] if unit.dim() == batch.x.dim() else unit
+        unit = numbers.where(numbers >= 0, numbers.max() + 1)  # one more for all that has none
+    own = resolve(unit, tuple(gradient.shape))
+    square = gradient.double().square()
+    length = total(square[None], own).sqrt()
+    shares = square / spread(length, on(own, square.device))[0].clamp(min=1e-300)
+    return shares.to(gradient)
 
 
 @dataclass(frozen=True)

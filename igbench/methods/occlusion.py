@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from igbench.core.batch import Batch
+from igbench.core.features import spread, total
+from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
+from igbench.methods.coalitions import game
 from igbench.surrogates.windows import Windows, check_sizes, windows_of
 
 
@@ -23,6 +26,10 @@ class Occlusion(BaseMethod):
     functions, and to nothing in particular for others.  With strides that do not divide it, so they
     do only where contributions are equal.  Elements that lie in whole windows alone rank as in
     `captum.attr.Occlusion`, whose map is |W| times as large.
+
+    Where samples have features of their own, such as the words of a text, a window is a span of
+    that many neighbouring features, and each shares its part out evenly over its elements.  One
+    feature by default.
 
     Cost: 1 + windows forwards for each sample, 226 for 224 x 224 pixels by default.  Windows
     without an element that differs from x' are not evaluated.
@@ -56,14 +63,47 @@ class Occlusion(BaseMethod):
                 check_sizes(what, given)
 
     def check_fit(self, model: object, shape: tuple[int, ...]) -> None:
-        """Raise if the windows do not fit the samples."""
+        """Raise if the windows do not fit the samples; of spans that depends on the sample."""
         windows_of(shape, self.window, self.stride)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F); raises `InputError` where the window does not fit the samples."""
+        if isinstance(batch.features, Tensor):
+            return torch.stack([self._of_spans(batch, i) for i in range(len(batch))])
         windows = windows_of(batch.x.shape[1:], self.window, self.stride)
         maps = [_of_one(batch, i, windows) for i in range(len(batch))]
         return torch.stack(maps).to(batch.x)
+
+    def _of_spans(self, batch: Batch, i: int) -> Tensor:
+        """The map of a sample whose features are numbered, (*F)."""
+        own, numbers = game(None, batch, i), torch.as_tensor(batch.features)
+        count = int(numbers[i].max() if numbers.dim() == batch.x.dim() else numbers.max()) + 1
+        window, stride = _span("window", self.window), _span("stride", self.stride)
+        if count > 1 and (window or 1) >= count:
+            raise NotDefinedError(
+                f"occlusion: a span of {window} features hides all {count} of the sample, so no "
+                "part of it can be told from another; set method.occlusion.window to less."
+            )
+        spans, live = windows_of((count,), window, stride), own.live.to(batch.x.device)
+
+        def removed(draw: Tensor) -> Tensor:  # the first is the sample itself
+            return (spans.inside(draw - 1) & (draw > 0)[:, None])[:, live]
+
+        values = own.values_without(1 + spans.grid[0], removed)
+        each = torch.zeros(own.features.count, dtype=torch.float64)  # one may be for no feature
+        each[:count] = spans.share(values[0] - values[1:])
+        sizes = total(own.part[None], own.features)[0].clamp(min=1)
+        return (spread((each / sizes)[None], own.features)[0] * own.part).to(batch.x)
+
+
+def _span(what: str, given: int | Sequence[int] | None) -> int | None:
+    """Features of a window or a stride."""
+    if isinstance(given, Sequence):
+        raise InputError(
+            f"occlusion: {what}={list(given)} has a number for each axis, and the samples have "
+            "features in a row, such as words; give one number."
+        )
+    return given
 
 
 def _of_one(batch: Batch, i: int, windows: Windows) -> Tensor:

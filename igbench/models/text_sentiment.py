@@ -84,6 +84,7 @@ class SentimentNet(TokenModel):
 
     def __init__(self, words: int, recipe: Recipe) -> None:
         super().__init__(recipe.width)
+        self.reach = recipe.kernel // 2
         self.embedding = nn.Embedding(words, recipe.width)
         self.conv = nn.Conv1d(recipe.width, recipe.channels, recipe.kernel)
         self.relu = nn.ReLU()
@@ -101,9 +102,8 @@ class SentimentNet(TokenModel):
     def pooled(self, embeddings: Tensor, visible: Tensor) -> Tensor:
         """Means over the visible tokens, (n, channels); zero where there are none."""
         seen = visible[:, None].to(embeddings)
-        reach = self.conv.kernel_size[0]
         # Zeros around the text; one token more than its length needs, so that it may be empty.
-        around = nn.functional.pad(embeddings.transpose(1, 2) * seen, (reach // 2, reach // 2 + 1))
+        around = nn.functional.pad(embeddings.transpose(1, 2) * seen, (self.reach, self.reach + 1))
         found = self.relu(self.conv(around))[..., : seen.shape[-1]] * seen
         return found.sum(dim=2) / seen.sum(dim=2).clamp(min=1)
 

@@ -131,6 +131,7 @@ def test_methods_in_the_catalogue_that_need_none():
         *("attention_rollout", "best_found", "edges", "exact_shapley", "feature_ablation"),
         *("kernel_shap", "lime", "occlusion", "partition_shap", "random", "rise", "score_cam"),
         *("shap_kernel", "shapley_sampling", "tree_shap", "tree_shap_path"),
+        *("leave_one_out", "length", "position", "rare"),
     }
     assert set(WITHOUT_GRADIENT) <= found
 

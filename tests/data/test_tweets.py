@@ -49,7 +49,9 @@ def test_references_are_full_of_tokens():
     assert pool.shape == (POOL, *data.shape)
     good, bad = [2.0, 1.0, 0.0], [-1.0, -2.0, 0.0]
     assert pool[0].tolist() == [good, good, bad, good]
-    assert pool[1].tolist() == [good, bad, good, good]
+    assert pool[1].tolist() == [bad, good, good, bad]
+    short = words.data("good", "bad movie", references=["good good", "", "bad"]).reference()
+    assert torch.equal(short, pool[:, :3])
 
 
 def test_rare_words_are_known_by_the_references():

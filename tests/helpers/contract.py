@@ -22,6 +22,7 @@ from igbench.integration.integrate import input_gradient
 from igbench.metrics.base import BaseMetric
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
+from tests.helpers import words
 from tests.helpers.toy import toy_model
 
 TREES = {"tree_shap", "tree_shap_path"}
@@ -38,11 +39,22 @@ PIECEWISE_LINEAR = {"deconvolution", "guided_backprop", "guided_grad_cam", "ig_e
 """Methods for networks without smooth activations."""
 TRANSFORMERS = {"attention_rollout", "chefer", "cp_lrp"}
 """Methods for vision transformers."""
+TEXTS = {"dig", "length", "rare"}
+"""Methods for texts."""
 DATA = replace(
     digits(toy_model(tuple("0123456789"), None), limit=5),
     sample_ids=("a", "b", "c", "d", "e"),
     mask=lambda i: torch.arange(64).view(8, 8) % (i + 2) == 0,
 )
+
+
+SENTENCES = replace(
+    words.data(
+        "good movie bad", "bad movie movie", "not bad movie", "good good not", "movie good good",
+        references=["good movie", "not bad bad"],
+    ),
+    sample_ids=("a", "b", "c", "d", "e"),
+)  # fmt: skip
 
 
 def composed() -> dict[str, Any]:
@@ -58,6 +70,7 @@ def composed() -> dict[str, Any]:
             "method.rise.samples=100",
             "method.gradient_shap.draws=20",
             "method.exact_shapley.features=patch:4",
+            *("method.leave_one_out.occluder=zero", "method.sig.features=patch:4"),
             "method.kernel_shap.features=patch:2",
             "method.shapley_sampling.features=patch:2",
             "method.kernel_shap.evaluations=10n",
@@ -77,7 +90,8 @@ def class_of(name: str) -> type[BaseMetric]:
 
 
 def method(config: dict[str, Any], name: str) -> Method:
-    return build.construct(config["method"][name], f"method.{name}", data=DATA, pool=DATA.reference)
+    data = SENTENCES if name in TEXTS else DATA
+    return build.construct(config["method"][name], f"method.{name}", data=data, pool=data.reference)
 
 
 def metric(config: dict[str, Any], name: str) -> Metric:
@@ -109,8 +123,27 @@ class FlatForest:
         return found
 
 
+def sentences() -> Batch:
+    """Five texts of three words each."""
+    data = SENTENCES
+    x = torch.stack([data.load(i) for i in range(5)]).double()
+    start = torch.stack([data.replacements["mask"](one) for one in x])
+    start[:, 0] = x[:, 0]
+    return Batch(
+        Score(words.Bag().eval(), batch_size=7),
+        x,
+        start,
+        None,
+        data.sample_ids,
+        data.features_of(0),
+        5,
+    )
+
+
 def batch_for(name: str) -> Batch:
     """The small batch on a model that a method is defined for."""
+    if name in TEXTS:
+        return sentences()
     found = batch(smooth=name not in PIECEWISE_LINEAR)
     if name in TREES:
         rows = np.random.default_rng(2).random((40, 64))

@@ -218,4 +218,5 @@ def copies(batch: Batch, i: int, inputs: Tensor) -> Batch:
         baseline=batch.baseline[i : i + 1].expand_as(inputs),
         target=repeat_target(batch.target_of(i), len(inputs)),
         sample_ids=(batch.sample_ids[i],) * len(inputs),
+        replacements={n: f[i : i + 1].expand_as(inputs) for n, f in batch.replacements.items()},
     )
