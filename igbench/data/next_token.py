@@ -8,7 +8,8 @@ from typing import Literal
 from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
-from igbench.data.prompts import Prompt, PromptUnit, prompts_data
+from igbench.data.prompts import Prompt, prompts_data
+from igbench.data.texts import PromptUnit
 from igbench.data.tweets import load_split
 from igbench.errors import InputError, check_positive
 

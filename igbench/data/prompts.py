@@ -18,9 +18,8 @@ from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.core.prompts import CONTEXT, PromptEncoder, scoring
 from igbench.core.tokens import Encoded, packed, replacements, word_numbers
+from igbench.data.texts import PromptUnit, Texts
 from igbench.errors import InputError, SampleError, check_choice
-
-PromptUnit = Literal["token", "word", "segment"]
 
 
 @dataclass(frozen=True)
@@ -90,33 +89,31 @@ class _Item:
 
 
 @dataclass(frozen=True)
-class _Prompts:
-    """Prompts in the tokens of one model.
+class _Prompts(Texts):
+    """Prompts, their continuations behind them, in the tokens of one model.
 
     Attributes:
         items: One for each sample.
-        encoder: Of the model.
-        unit: What one feature is.
-        length: Tokens of every packed text.
     """
 
     items: tuple[_Item, ...]
-    encoder: PromptEncoder
-    unit: PromptUnit
-    length: int
 
     @cached_property
-    def encoded(self) -> tuple[tuple[Encoded, Encoded], ...]:
-        """The tokens of every prompt, and those of its continuation."""
+    def parts(self) -> tuple[tuple[Encoded, Encoded], ...]:
+        """The tokens of every prompt, and those of its continuation up to the last scored one."""
+        encoder = cast(PromptEncoder, self.encoder)
         return tuple(
-            (self.encoder.encode(i.prompt.text), self.encoder.continuation(i.prompt.continuation))
+            (
+                encoder.encode(i.prompt.text),
+                _until(encoder.continuation(i.prompt.continuation), i.end),
+            )
             for i in self.items
         )
 
-    def size(self, index: int) -> int:
-        """Tokens of one sample."""
-        own, after = self.encoded[index]
-        return len(own.ids) + len(after.ids[: self.items[index].end])
+    @cached_property
+    def encoded(self) -> tuple[Encoded, ...]:
+        """The tokens of every prompt with its continuation."""
+        return tuple(_joined(own, after) for own, after in self.parts)
 
     def load(self, index: int) -> Tensor:
         """A packed prompt with its continuation, (length, E + 3).
@@ -125,75 +122,77 @@ class _Prompts:
             SampleError: The prompt has no feature, nothing is scored, it is too long, or the foil
                 has another number of tokens.
         """
-        item, (own, after) = self.items[index], self.encoded[index]
-        tokens = after.ids[item.start : item.end]
+        item, (own, after), whole = self.items[index], self.parts[index], self.encoded[index]
+        tokens = after.ids[item.start :]
         if max(self.numbers(index)) < 0:
             raise SampleError("the prompt has no token to explain")
         if not len(tokens):
             raise SampleError("the continuation has no token to score")
-        if own.truncated or self.size(index) > (self.encoder.longest or self.size(index)):
+        longest = cast(PromptEncoder, self.encoder).longest
+        if len(whole.ids) > (longest or len(whole.ids)):
             raise SampleError(
-                f"prompt and continuation have {self.size(index) + own.truncated} tokens; the "
-                f"model takes {self.encoder.longest}"
+                f"prompt and continuation have {len(whole.ids)} tokens; the model takes {longest}"
             )
-        ids = torch.cat([own.ids, after.ids[: item.end]])
-        context = scoring(len(ids), len(own.ids) + item.start, tokens, self._foils(index))
-        return packed(self.encoder.embed(ids).detach(), self.length, context)
+        context = scoring(
+            len(whole.ids), len(own.ids) + item.start, tokens, self._foils(item, tokens)
+        )
+        return packed(self.encoder.embed(whole.ids).detach(), self.length, context)
 
-    def _foils(self, index: int) -> Tensor | None:
-        item = self.items[index]
+    def _foils(self, item: _Item, tokens: Tensor) -> Tensor | None:
         if not item.prompt.foil:
             return None
-        tokens = self.encoded[index][1].ids
-        foils = self.encoder.continuation(item.prompt.foil).ids
-        only_first = item.start == 0 and item.end == 1
-        if (not len(foils)) or (len(foils) != len(tokens) and not only_first):
+        encoder = cast(PromptEncoder, self.encoder)
+        foils = encoder.continuation(item.prompt.foil).ids[: item.end]
+        count = item.start + len(tokens)
+        if len(foils) != count:
             raise SampleError(
-                f"the continuation has {len(tokens)} tokens and the foil {len(foils)}; they are "
+                f"the continuation has {count} tokens and the foil {len(foils)}; they are "
                 "compared token by token: score the first alone, or choose a foil of equal length"
             )
-        found = foils[item.start : item.end]
-        if bool((found == tokens[item.start : item.end]).all()):
+        if bool((foils[item.start :] == tokens).all()):
             raise SampleError("the continuation and its foil do not differ where they are scored")
-        return found
+        return foils[item.start :]
 
     def numbers(self, index: int) -> list[int]:
         """The feature of each token of a sample; -1 for the first token and the continuation."""
-        item, (own, after) = self.items[index], self.encoded[index]
+        item, (own, after) = self.items[index], self.parts[index]
+        special = own.special.tolist()
         if self.unit == "word":
             found = word_numbers(own.text, own.spans, own.special)
         elif self.unit == "segment":
-            found = [
-                -1 if special else _within(span, item.prompt.segments)
-                for span, special in zip(own.spans, own.special.tolist(), strict=True)
-            ]
+            segments = item.prompt.segments
+            pairs = zip(own.spans, special, strict=True)
+            found = [-1 if left_out else _within(span, segments) for span, left_out in pairs]
         else:
-            places = iter(range(len(own.ids)))
-            found = [-1 if special else next(places) for special in own.special.tolist()]
+            places = iter(range(len(special)))
+            found = [-1 if left_out else next(places) for left_out in special]
         count = max(found, default=-1) + 1
-        for place in range(len(after.ids[: item.end])):
-            found.append(count + place if item.given and place < item.start else -1)
-        return found
+        given = item.start if item.given else 0
+        return [*found, *(count + t if t < given else -1 for t in range(len(after.ids)))]
 
-    def groups(self, index: int) -> Tensor:
-        """Feature number of every element, (length, E + 3); -1 where it takes no part."""
-        numbers, width = self.numbers(index), self.encoder.width + 1
-        found = torch.full((self.length, width + CONTEXT), -1)
-        found[: len(numbers), :width] = torch.tensor(numbers)[:, None]
-        return found
+    def gaps(self, index: int) -> tuple[str, ...]:
+        """The texts before, between and after the features; what is scored comes last."""
+        foil = self.items[index].prompt.foil
+        found = super().gaps(index)
+        return (*found[:-1], f"{found[-1]} [not{foil}]") if foil else found
 
-    def names(self, index: int) -> tuple[str, ...]:
-        """The text of each feature."""
-        own, after = self.encoded[index]
-        numbers = self.numbers(index)
-        found: dict[int, tuple[int, int]] = {}
-        for number, (start, end) in zip(numbers, own.spans, strict=False):
-            if number >= 0:
-                first, last = found.get(number, (start, end))
-                found[number] = (min(first, start), max(last, end))
-        names = [own.text[a:b].strip() for _, (a, b) in sorted(found.items())]
-        given = [n >= 0 for n in numbers[len(own.ids) :]]
-        return (*names, *(p.strip() for p, g in zip(after.pieces(), given, strict=False) if g))
+
+def _until(own: Encoded, end: int | None) -> Encoded:
+    """The first tokens of a text."""
+    spans = own.spans[:end]
+    text = own.text[: max((b for _, b in spans), default=0)]
+    return Encoded(text, own.ids[:end], own.special[:end], spans)
+
+
+def _joined(own: Encoded, after: Encoded) -> Encoded:
+    """A prompt and what follows as one text, whose second part is no feature."""
+    start = len(own.text)
+    return Encoded(
+        own.text + after.text,
+        torch.cat([own.ids, after.ids]),
+        torch.cat([own.special, torch.ones_like(after.special)]),
+        (*own.spans, *((a + start, b + start) for a, b in after.spans)),
+    )
 
 
 def _within(span: tuple[int, int], segments: Sequence[tuple[int, int]]) -> int:
@@ -242,7 +241,8 @@ def prompts_data(
     if given and score != "each":
         raise InputError("given=true needs score=each: other scores have no earlier tokens.")
     encoder = cast(PromptEncoder, model.text)
-    items, ids = [], []
+    items: list[_Item] = []
+    ids: list[str] = []
     for prompt, sample_id in zip(prompts, sample_ids, strict=True):
         if score == "each":
             count = len(encoder.continuation(prompt.continuation).ids)
@@ -251,8 +251,9 @@ def prompts_data(
         else:
             items.append(_Item(prompt, 0, 1 if score == "first" else None, False))
             ids.append(sample_id)
-    own = _Prompts(tuple(items), encoder, unit, 0)
-    own = _Prompts(own.items, encoder, unit, max(own.size(i) for i in range(len(items))))
+    texts = tuple(item.prompt.text for item in items)
+    length = max(len(e.ids) for e in _Prompts(texts, encoder, unit, 0, tuple(items)).encoded)
+    own = _Prompts(texts, encoder, unit, length, tuple(items))
     return Data(
         name=name,
         kind="text",
@@ -267,5 +268,6 @@ def prompts_data(
         source=source,
         groups=own.groups,
         feature_names=own.names,
+        feature_gaps=own.gaps,
         replacements=replacements(encoder),
     )

@@ -21,6 +21,7 @@ from igbench.errors import InputError, SampleError, check_choice
 log = logging.getLogger(__name__)
 
 Unit = Literal["token", "word"]
+PromptUnit = Literal["token", "word", "segment"]
 
 POOL = 64
 """References that are made of texts that are never explained."""
@@ -39,7 +40,7 @@ class Texts:
 
     texts: tuple[str, ...]
     encoder: TextEncoder
-    unit: Unit
+    unit: PromptUnit
     length: int
 
     @cached_property

@@ -24,7 +24,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 48, "initializer_range": 0.3},
     "llama": {
         "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-        "num_key_value_heads": 1, "num_attention_heads": 2, "max_position_embeddings": 48, "initializer_range": 0.3,
+        "num_key_value_heads": 1,
+        "num_attention_heads": 2, "max_position_embeddings": 48, "initializer_range": 0.3,
     },
 }  # fmt: skip
 PROMPTS = (
