@@ -20,8 +20,10 @@ from igbench.core.score import Score
 from igbench.data.digits import digits
 from igbench.data.imagenet import imagenet
 from igbench.data.mosaic import mosaic_digits
+from igbench.data.next_token import next_token
 from igbench.data.photograph_grids import photograph_grids
 from igbench.data.photographs import photographs
+from igbench.data.prompt_files import prompts
 from igbench.data.table_file import table_file
 from igbench.data.tweets import tweets
 from igbench.errors import InputError, NotDefinedError
@@ -30,11 +32,14 @@ from igbench.metrics.base import BaseMetric
 from igbench.models.digits_resnet import digits_resnet
 from igbench.models.efficientnet_lite import efficientnet_lite
 from igbench.models.exported import exported
+from igbench.models.hf_causal import hf_causal
 from igbench.models.hf_image import hf_image
 from igbench.models.imagenet_models import imagenet_model
 from igbench.models.lightgbm_model import lightgbm_model
 from igbench.models.onnx_model import onnx_model
 from igbench.models.sklearn_model import sklearn_model
+from igbench.models.smollm2 import smollm2
+from igbench.models.text_gpt import text_gpt
 from igbench.models.text_sentiment import text_sentiment
 from igbench.models.timm_models import timm_model
 from igbench.models.torch_module import torch_module
@@ -186,6 +191,7 @@ FACTORIES = (
     efficientnet_lite, exported, hf_image, imagenet_model, timm_model, torch_module,
     torchvision_model, sklearn_model, lightgbm_model, onnx_model, table_file,
     text_sentiment, tweets,
+    next_token, prompts, hf_causal, smollm2, text_gpt,
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from igbench.core.tokens import Encoded
 from igbench.errors import InputError, SampleError, one_line
 from igbench.models import hf_encoder, hf_image, labels
 from igbench.models import weights as weights_files
-from igbench.models.causal import CausalEncoder, CausalModel, behind
+from igbench.models.causal import CausalEncoder, CausalModel
 
 MARK = "\ufdd0"
 """A character that no text has, to find where a chat template puts one."""
@@ -86,14 +86,11 @@ class ChatEncoder(CausalEncoder):
         inside = [start <= a < end for a, _ in spans]
         if any(i in self.reserved for i, own in zip(found.ids, inside, strict=True) if own):
             raise SampleError("the prompt spells out a special token of the chat template")
-        return behind(
-            self.first,
-            Encoded(
-                whole,
-                torch.tensor(found.ids),
-                ~torch.tensor(inside, dtype=torch.bool),
-                tuple(s if own else (0, 0) for s, own in zip(spans, inside, strict=True)),
-            ),
+        return Encoded(
+            whole,
+            torch.tensor(found.ids),
+            ~torch.tensor(inside, dtype=torch.bool),
+            tuple(s if own else (0, 0) for s, own in zip(spans, inside, strict=True)),
         )
 
 
@@ -118,7 +115,7 @@ def hf_causal(*, path: str | None = None, chat: bool = False, mean: bool = False
     folder = _folder(path)
     config = _config(folder)
     hf_image._check_safetensors(folder)
-    module, tokenizer = _loaded(folder)
+    module, tokenizer = load_folder(folder, "hf_causal")
     kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
     notes = [f"converted from {str(kind).removeprefix('torch.')} to float32" for kind in kinds]
     return language_model(
@@ -132,7 +129,14 @@ def hf_causal(*, path: str | None = None, chat: bool = False, mean: bool = False
 
 
 def language_model(
-    module: nn.Module, tokenizer: Any, *, name: str, source: str, chat: bool, mean: bool
+    module: nn.Module,
+    tokenizer: Any,
+    *,
+    name: str,
+    source: str,
+    chat: bool = False,
+    mean: bool = False,
+    first: str | None = None,
 ) -> Model:
     """A language model of transformers as an igbench model.
 
@@ -143,6 +147,8 @@ def language_model(
         source: Origin of the weights, in words.
         chat: Whether prompts are put into the chat template.
         mean: See `igbench.models.causal.CausalModel`.
+        first: The special token in front of every prompt; None for the tokenizer's first token, or
+            else its last one.  Chat templates bring their own.
 
     Raises:
         InputError: The tokenizer has no token to begin with, or no chat template.
@@ -155,34 +161,32 @@ def language_model(
         cam_layer="",
         weights_hash=weights_files.state_hash(decoder),
         source=source,
-        text=_encoder(decoder, tokenizer, name, chat),
+        text=_encoder(decoder, tokenizer, name, chat, first),
     )
 
 
-def _encoder(decoder: HuggingFaceDecoder, tokenizer: Any, name: str, chat: bool) -> CausalEncoder:
-    """The tokenizer, with the first token that the model knows: BOS, or else EOS."""
-    first = tokenizer.bos_token_id
-    if first is None:
-        first = tokenizer.eos_token_id
-    if first is None:
+def _encoder(
+    decoder: HuggingFaceDecoder, tokenizer: Any, name: str, chat: bool, first: str | None
+) -> CausalEncoder:
+    own = {
+        "longest": hf_encoder.longest(tokenizer, decoder.model),
+        "context": CONTEXT,
+    }
+    if chat:
+        if not tokenizer.chat_template:
+            raise InputError(
+                f"the tokenizer of {name!r} has no chat template; use model.chat=false."
+            )
+        plain = hf_encoder.encoder(tokenizer, decoder.table, **own)
+        return ChatEncoder(**vars(plain), template=Template(tokenizer))
+    front = first or tokenizer.bos_token or tokenizer.eos_token
+    if front is None:
         raise InputError(
             f"the tokenizer of {name!r} has neither a first nor a last special token, which every "
             "prompt begins with; set tokenizer.bos_token and save it again."
         )
-    plain = vars(
-        hf_encoder.encoder(
-            tokenizer,
-            decoder.table,
-            longest=hf_encoder.longest(tokenizer, decoder.model),
-            first=first,
-            context=CONTEXT,
-        )
-    )
-    if not chat:
-        return CausalEncoder(**plain)
-    if not tokenizer.chat_template:
-        raise InputError(f"the tokenizer of {name!r} has no chat template; use model.chat=false.")
-    return ChatEncoder(**plain, template=Template(tokenizer))
+    number = tokenizer.convert_tokens_to_ids(front)
+    return CausalEncoder(**vars(hf_encoder.encoder(tokenizer, decoder.table, first=number, **own)))
 
 
 class Template:
@@ -261,11 +265,28 @@ def _config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def _loaded(folder: Path) -> tuple[nn.Module, Any]:
-    """Module and tokenizer; weights that are missing or of another shape would be random."""
-    if find_spec("transformers") is None:
-        raise InputError("model=hf_causal needs transformers; run `pip install 'igbench[hf]'`.")
-    transformers = importlib.import_module("transformers")
+def needed(package: str, what: str, extra: str) -> Any:
+    """A package of an extra.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    if find_spec(package) is None:
+        raise InputError(f"model={what} needs {package}; run `pip install 'igbench[{extra}]'`.")
+    return importlib.import_module(package)
+
+
+def load_folder(folder: Path, what: str) -> tuple[nn.Module, Any]:
+    """Module and tokenizer; weights that are missing or of another shape would be random.
+
+    Args:
+        folder: Where they were saved.
+        what: Name of the model in conf/model.
+
+    Raises:
+        InputError: They cannot be loaded, or weights and settings do not fit.
+    """
+    transformers = needed("transformers", what, "hf")
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         with weights_files.untouched_rng():

@@ -14,6 +14,7 @@ CONF = Path(__file__).parents[2] / "conf"
 FILES = [
     *(f"model/{path.stem}" for path in sorted((CONF / "model").glob("*.yaml"))),
     *("data/photographs", "data/digits", "data/imagenet", "data/table_file"),
+    *("data/next_token", "data/prompts"),
 ]
 
 
