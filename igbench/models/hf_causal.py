@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from igbench import files
+from igbench.core import callers
 from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.core.prompts import CONTEXT
 from igbench.core.tokens import Encoded
-from igbench.errors import InputError, SampleError, one_line
-from igbench.models import hf_encoder, hf_image, labels
+from igbench.errors import InputError, SampleError
+from igbench.models import hf_encoder, hf_folder, hf_text
 from igbench.models import weights as weights_files
 from igbench.models.causal import CausalEncoder, CausalModel
 
@@ -38,7 +35,7 @@ class HuggingFaceDecoder(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
-        self.selects = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.known = frozenset(inspect.signature(model.forward).parameters)
 
     @property
     def table(self) -> Tensor:
@@ -49,14 +46,17 @@ class HuggingFaceDecoder(nn.Module):
     def forward(self, embeddings: Tensor, visible: Tensor, keep: Tensor) -> Tensor:
         """Logits (n, k, V)."""
         n, length, _ = embeddings.shape
+        more = {
+            "position_ids": torch.arange(length, device=embeddings.device).expand(n, -1),
+            "use_cache": False,
+            "logits_to_keep": keep,
+        }
         logits: Tensor = self.model(
             inputs_embeds=embeddings,
             attention_mask=visible.long(),
-            position_ids=torch.arange(length, device=embeddings.device).expand(n, -1),
-            use_cache=False,
-            **({"logits_to_keep": keep} if self.selects else {}),
+            **{name: value for name, value in more.items() if name in self.known},
         ).logits
-        return logits if self.selects else logits[:, keep]
+        return logits if "logits_to_keep" in self.known else logits[:, keep]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,14 +112,14 @@ def hf_causal(*, path: str | None = None, chat: bool = False, mean: bool = False
         InputError: The folder is incomplete, holds another kind of model, or needs code of its
             own; the tokenizer has no token to begin with; transformers is not installed.
     """
-    folder = _folder(path)
-    config = _config(folder)
-    hf_image._check_safetensors(folder)
-    module, tokenizer = load_folder(folder, "hf_causal")
-    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
-    notes = [f"converted from {str(kind).removeprefix('torch.')} to float32" for kind in kinds]
+    folder = hf_folder.folder(path, "hf_causal", "tokenizer")
+    config = hf_folder.settings(folder / "config.json", "tokenizer")
+    hf_folder.check_kind(folder, config, "ForCausalLM", "LMHeadModel")
+    hf_folder.check_safetensors(folder)
+    found, tokenizer = load_folder(folder, "hf_causal")
+    module, notes = hf_folder.widened(found)
     return language_model(
-        module.float(),
+        module,
         tokenizer,
         name=folder.name,
         source="; ".join([f"Hugging Face {config['architectures'][0]}, folder {folder}", *notes]),
@@ -138,10 +138,10 @@ def language_model(
     mean: bool = False,
     first: str | None = None,
 ) -> Model:
-    """A language model of transformers as an igbench model.
+    """A language model of transformers as an igbench model; model and tokenizer stay as they are.
 
     Args:
-        module: The model, which is put into eval mode and frozen.
+        module: The model, in eval mode.
         tokenizer: A fast tokenizer of transformers.
         name: Name in every table.
         source: Origin of the weights, in words.
@@ -151,9 +151,10 @@ def language_model(
             else its last one.  Chat templates bring their own.
 
     Raises:
-        InputError: The tokenizer has no token to begin with, or no chat template.
+        InputError: The model is in training mode; the tokenizer has no token to begin with, or no
+            chat template.
     """
-    decoder = HuggingFaceDecoder(weights_files.ready(module))
+    decoder = HuggingFaceDecoder(callers.private(module))
     return Model(
         name=name,
         module=CausalModel(decoder, mean=mean).eval(),
@@ -229,81 +230,16 @@ class Template:
         return self.front, self.back
 
 
-def _folder(path: str | None) -> Path:
-    if not path:
-        raise InputError(
-            "model=hf_causal needs the folder of a model; set model.path=DIR, where "
-            "model.save_pretrained(DIR) and tokenizer.save_pretrained(DIR) wrote it."
-        )
-    folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
-        raise InputError(
-            f"model.path={path} is not a folder on this machine; nothing is downloaded: save the "
-            "model there with save_pretrained."
-        )
-    return folder
-
-
-def _config(folder: Path) -> Mapping[str, Any]:
-    """`config.json` of a language model that needs no code of its own."""
-    file = folder / "config.json"
-    try:
-        config = json.loads(files.text(file, labels.MOST))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{str(file)!r} cannot be read: {one_line(error)}; save model and tokenizer there with "
-            "save_pretrained."
-        ) from error
-    if not isinstance(config, dict) or "auto_map" in config:
-        raise InputError(
-            f"the model in {str(folder)!r} needs code of its own (auto_map in config.json), which "
-            "is not run; build an igbench.models.causal.CausalModel of it in Python."
-        )
-    kind = str((config.get("architectures") or ["nothing"])[0])
-    if not kind.endswith(("ForCausalLM", "LMHeadModel")):
-        raise InputError(f"{str(folder)!r} holds {kind}, not a language model (ForCausalLM).")
-    return config
-
-
-def needed(package: str, what: str, extra: str) -> Any:
-    """A package of an extra.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    if find_spec(package) is None:
-        raise InputError(f"model={what} needs {package}; run `pip install 'igbench[{extra}]'`.")
-    return importlib.import_module(package)
-
-
-def load_folder(folder: Path, what: str) -> tuple[nn.Module, Any]:
-    """Module and tokenizer; weights that are missing or of another shape would be random.
+def load_folder(place: Path, what: str) -> tuple[Any, Any]:
+    """Module and tokenizer of a folder, ready to be explained.
 
     Args:
-        folder: Where they were saved.
+        place: The folder.
         what: Name of the model in conf/model.
 
     Raises:
         InputError: They cannot be loaded, or weights and settings do not fit.
     """
-    transformers = needed("transformers", what, "hf")
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with weights_files.untouched_rng():
-            module, found = transformers.AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                attn_implementation="eager",
-                output_loading_info=True,
-                **local,
-            )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **local)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, TypeError) as error:
-        raise InputError(f"{str(folder)!r} cannot be loaded: {one_line(error)}.") from error
-    for key in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        for name in sorted(str(name) for name in found.get(key) or ()):
-            raise InputError(
-                f"the weights in {str(folder)!r} do not fit config.json: {name} is among the "
-                f"{key.replace('_', ' ')}, and would be random or left out."
-            )
-    return module, tokenizer
+    with hf_folder.without_progress():
+        module = hf_folder.loaded(place, "AutoModelForCausalLM", what)
+    return weights_files.ready(module), hf_text.tokenizer(place)

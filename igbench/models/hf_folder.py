@@ -106,13 +106,13 @@ def settings(file: Path, saved: str) -> dict[str, Any]:
     return found
 
 
-def check_kind(place: Path, config: Mapping[str, Any], kind: str) -> None:
+def check_kind(place: Path, config: Mapping[str, Any], *endings: str) -> None:
     """Raise unless a folder holds a model of a kind that runs without code of its own.
 
     Args:
         place: The folder.
         config: Its config.json.
-        kind: Last part of the name of the class, such as "ForImageClassification".
+        endings: Last parts of the names of the classes, such as "ForImageClassification".
 
     Raises:
         InputError: Another model, or code that would have to be run.
@@ -124,9 +124,9 @@ def check_kind(place: Path, config: Mapping[str, Any], kind: str) -> None:
             "MODULE.FUNCTION."
         )
     kinds = config.get("architectures") or ["nothing"]
-    if not str(kinds[0]).endswith(kind):
+    if not str(kinds[0]).endswith(endings):
         raise InputError(
-            f"{str(place)!r} holds {kinds[0]}, not a model {kind}; use "
+            f"{str(place)!r} holds {kinds[0]}, not a model {endings[0]}; use "
             "model=torch_module model.factory=MODULE.FUNCTION for a module that returns (N, K)."
         )
 
@@ -153,14 +153,14 @@ def check_safetensors(place: Path) -> None:
     )
 
 
-def needed(package: str, what: str) -> Any:
-    """A package of the extra `hf`.
+def needed(package: str, what: str, extra: str = "hf") -> Any:
+    """A package of an extra.
 
     Raises:
         InputError: It is not installed.
     """
     if find_spec(package) is None:
-        raise InputError(f"model={what} needs {package}; run `pip install 'igbench[hf]'`.")
+        raise InputError(f"model={what} needs {package}; run `pip install 'igbench[{extra}]'`.")
     return importlib.import_module(package)
 
 

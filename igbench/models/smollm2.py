@@ -17,7 +17,8 @@ from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.errors import InputError, one_line
 from igbench.models import weights
-from igbench.models.hf_causal import language_model, load_folder, needed
+from igbench.models.hf_causal import language_model, load_folder
+from igbench.models.hf_folder import needed, without_progress
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def _fresh(parent: Path) -> Iterator[Path]:
 def _convert(file: Path, place: Path) -> None:
     transformers: Any = needed("transformers", "smollm2", "lm")
     given = {"gguf_file": file.name, "local_files_only": True}
-    with weights.untouched_rng():
+    with weights.untouched_rng(), without_progress():
         packed = transformers.AutoModelForCausalLM.from_pretrained(str(file.parent), **given)
         config = packed.config.to_dict()
         config.pop("quantization_config", None)  # a model that has one refuses to be saved

@@ -176,7 +176,7 @@ def test_folders_are_loaded_and_others_are_refused(tmp_path, kind, model):
     config = json.loads((folder / "config.json").read_text())
     for change, why in (
         ({"auto_map": {"AutoModel": "code.Model"}}, "needs code of its own"),
-        ({"architectures": ["BertModel"]}, "not a language model"),
+        ({"architectures": ["BertModel"]}, "holds BertModel, not a model ForCausalLM"),
         ({"vocab_size": 7}, r"do not fit|cannot be loaded"),
     ):
         (folder / "config.json").write_text(json.dumps(config | change))
