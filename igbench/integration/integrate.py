@@ -33,8 +33,8 @@ class Nodes:
         sample: (Q,) number of the sample, rising.
         a: (Q,) float64 position in [0, 1].
         weights: (R, Q) float64.
-        slope_weights: (Q,) float64; each is multiplied by the slope at its node, and the sum is a
-            further integral, the last one.
+        slope_weights: (S, Q) float64; each is multiplied by the slope at its node, and the sums are
+            S further integrals, the last ones.
     """
 
     sample: Tensor
@@ -48,7 +48,7 @@ class Sweep:
     """Integrals, values and slopes from the gradients at some nodes.
 
     Attributes:
-        integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k); one more with slope
+        integrals: (R, N, *F) float64, sum_k w_rk grad f(p(a_k)) * p'(a_k); S more with slope
             weights.
         values: (Q,) float64, f(p(a_k)), a by-product of the gradients.
         slopes: (Q,) float64, the derivative of f along the path.
@@ -141,7 +141,8 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
         sample = nodes.sample[part]
         return path.points(sample, nodes.a[part]), take(target, sample)
 
-    sets = len(nodes.weights) + (nodes.slope_weights is not None)
+    sets = len(nodes.weights)
+    sets += 0 if nodes.slope_weights is None else len(nodes.slope_weights)
     total = torch.zeros(sets, len(displacement), displacement[0].numel(), dtype=F64, device=device)
     values, slopes = (torch.empty(q, dtype=F64, device=device) for _ in range(2))
     step = displacement.flatten(1).double()
@@ -159,8 +160,8 @@ def sweep(score: Score, path: Path, target: Tensor | None, nodes: Nodes) -> Swee
             slopes[part][mine].copy_(along)
             weights = nodes.weights[:, part][:, mine]
             if nodes.slope_weights is not None:
-                steep = nodes.slope_weights[part][mine] * along
-                weights = torch.cat([weights, steep[None]])
+                steep = nodes.slope_weights[:, part][:, mine] * along
+                weights = torch.cat([weights, steep])
             total[:, i] += weights @ wide[mine]
     if constant:
         total *= step

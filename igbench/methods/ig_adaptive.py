@@ -18,13 +18,15 @@ log = logging.getLogger(__name__)
 class AdaptiveIntegratedGradients(BaseMethod):
     """Integrated Gradients refined until each sample is within a tolerance.
 
-    Levels of 9, 17, 33, ... nodes, crowded near the baseline, until the relative completeness gap
-    and the relative change since the last level are both at most `tolerance`; see
-    `igbench.integration.adaptive`.  Entries sum to f(x) - f(x') up to the tolerance.  Cost: 17 to
-    `max_steps` gradients for each sample.  Samples that do not get there are named in the log.
+    17 nodes, crowded near the baseline, and more where two levels of Simpson's rule differ most,
+    until the relative completeness gap and an estimate of the relative L1 error of the map are both
+    at most `tolerance`; see `igbench.integration.adaptive`.  The error is that of the sums per
+    feature where the data number their features, as the words of a text, and of the elements
+    otherwise.  Entries sum to f(x) - f(x') up to the tolerance.  Cost: 17 to `max_steps` gradients
+    for each sample.  Samples that do not get there are named in the log.
 
     Args:
-        tolerance: Bound on the relative completeness gap and on the change of the attribution.
+        tolerance: Bound on the relative completeness gap and on the error of the attribution.
         max_steps: Bound on the gradients of a sample.
         constrain: Adjust the weights of the nodes to completeness.
 
@@ -58,15 +60,16 @@ class AdaptiveIntegratedGradients(BaseMethod):
             tolerance=self.tolerance,
             max_steps=self.max_steps,
             constrain=self.constrain,
+            features=batch.features if isinstance(batch.features, Tensor) else None,
         )
         for i in (~found.converged).nonzero()[:, 0].tolist():
             log.warning(
                 "%s: Integrated Gradients has not converged to %g after %d gradients "
-                "(gap %.3g, change %.3g); raise max_steps or tolerance",
+                "(gap %.3g, error %.3g); raise max_steps or tolerance",
                 batch.sample_ids[i],
                 self.tolerance,
                 int(found.gradients[i]),
                 float(found.gap[i]),
-                float(found.change[i]),
+                float(found.error[i]),
             )
         return found.attribution
