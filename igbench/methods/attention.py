@@ -11,6 +11,7 @@ from torch import Tensor
 from igbench.core.attention import Conservative, attentions
 from igbench.core.batch import Batch
 from igbench.core.token_attention import TokenAttentions, is_text, token_attentions
+from igbench.core.tokens import TokenModel
 from igbench.errors import InputError, NotDefinedError
 from igbench.methods.base import BaseMethod
 from igbench.methods.cam import enlarged
@@ -155,13 +156,16 @@ def by_text(batch: Batch, of: Callable[[Batch], tuple[TokenAttentions, Tensor]])
         batch: Texts.
         of: Maps a batch of one text to its attention and the matrix (1, T, T) that is read.
     """
+    model = batch.score.model
+    assert isinstance(model, TokenModel)
+    width = model.width
 
     def one_by_one(part: slice) -> Tensor:
         maps = []
         for i in range(part.start, part.stop):
             one = batch.select(slice(i, i + 1))
             found, matrix = of(one)
-            maps.append(found.spread(found.read(matrix), one.x, one.score.model.width))
+            maps.append(found.spread(found.read(matrix), one.x, width))
         return torch.cat(maps)
 
     return torch.cat(list(batch.score.in_chunks(len(batch), one_by_one)))

@@ -238,6 +238,6 @@ def content_hash(place: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted({file for pattern in DECIDING for file in place.glob(pattern)}):
         with files.opened(file) as stream:
-            own = hashlib.file_digest(stream, "sha256").hexdigest()
+            own = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
         digest.update(f"{file.name}\x1f{own}\x1f".encode())
     return digest.hexdigest()

@@ -46,7 +46,7 @@ class HuggingFaceText(TokenModel):
     @property
     def table(self) -> Tensor:
         """All word embeddings (V, E)."""
-        return self.module.get_input_embeddings().weight  # type: ignore[no-any-return, operator]
+        return self.module.get_input_embeddings().weight
 
     def run(self, embeddings: Tensor, visible: Tensor, context: Tensor) -> Tensor:
         """Outputs (n, K) of embeddings (n, l, E), of which some are visible, (n, l).
@@ -62,7 +62,7 @@ class HuggingFaceText(TokenModel):
         places = torch.arange(visible.shape[1], device=visible.device)
         last = (places * visible).argmax(dim=1)
         found = states[torch.arange(len(states), device=states.device), last]
-        return module.score(found)  # type: ignore[no-any-return]
+        return module.score(found)
 
 
 @checked
@@ -171,7 +171,7 @@ def called(module: Any, embeddings: Tensor, visible: Tensor, first: int = 0) -> 
 
 def outputs(found: Any) -> Tensor:
     """The logits (n, K) of what a classifier returns."""
-    return found.logits if hasattr(found, "logits") else found[0]  # type: ignore[no-any-return]
+    return found.logits if hasattr(found, "logits") else found[0]
 
 
 def check_left(visible: Tensor) -> None:

@@ -57,9 +57,14 @@ class Head(nn.Module):
         self.fc = nn.Linear(width, len(CLASSES))
         self.register_buffer("accuracy", torch.zeros((), dtype=torch.float64))
 
+    @property
+    def right(self) -> float:
+        """Share of the held-out sentences whose class it names right, in [0, 1]."""
+        return float(self.get_buffer("accuracy"))
+
     def forward(self, x: Tensor) -> Tensor:
         """Class scores."""
-        return self.fc(x)  # type: ignore[no-any-return]
+        return self.fc(x)
 
 
 class MiniLM(TokenModel):
@@ -80,7 +85,7 @@ class MiniLM(TokenModel):
     @property
     def table(self) -> Tensor:
         """All word embeddings (V, E)."""
-        return self.encoder.get_input_embeddings().weight  # type: ignore[no-any-return, operator]
+        return self.encoder.get_input_embeddings().weight
 
     def pooled(self, embeddings: Tensor, visible: Tensor) -> Tensor:
         """Means of the last states over the visible tokens, (n, H)."""
@@ -90,7 +95,7 @@ class MiniLM(TokenModel):
 
     def run(self, embeddings: Tensor, visible: Tensor, context: Tensor) -> Tensor:
         """Class scores (n, 2) of embeddings (n, l, E), of which some are visible, (n, l)."""
-        return self.head(self.pooled(embeddings, visible))  # type: ignore[no-any-return]
+        return self.head(self.pooled(embeddings, visible))
 
 
 @checked
@@ -110,17 +115,18 @@ def text_minilm(*, cache_dir: str | None = None) -> Model:
     (NeurIPS).
     """
     place = _place()
+    config = hf_folder.settings(place / "config.json", "tokenizer")
     with hf_folder.without_progress():
         encoder = weights.ready(hf_folder.loaded(place, "AutoModel", "text_minilm"))
     tokenizer = hf_text.tokenizer(place)
-    module = MiniLM(encoder, _head(encoder.config.hidden_size))
+    module = MiniLM(encoder, _head(int(config["hidden_size"])))
     longest = hf_encoder.longest(tokenizer, encoder)
     text = hf_encoder.encoder(tokenizer, module.table, longest=longest)
     recipe = Recipe()
     digest = recipe.digest(hf_folder.content_hash(place))
     path = weights.cache_folder(cache_dir) / f"text_minilm-{digest}.safetensors"
     module.head = _cached(path, module) or _trained(module, text, recipe, path)
-    right = float(module.head.accuracy)
+    right = module.head.right
     logger.info("text_minilm: accuracy %.4f on held-out sentences", right)
     return Model(
         name="text_minilm",
@@ -171,7 +177,7 @@ def train(
         head.fc.weight.copy_(torch.stack([-half, half]))
         head.fc.bias.copy_(torch.tensor([-bias, bias]))
         right = head(held_out).argmax(dim=1) == torch.tensor(list(own))
-        head.accuracy.copy_(right.double().mean())  # type: ignore[operator]
+        head.get_buffer("accuracy").copy_(right.double().mean())
     return head
 
 
@@ -210,7 +216,7 @@ def _cached(path: Path, module: MiniLM) -> Head | None:
     except InputError as error:
         logger.warning("training text_minilm again: %s", error)
         return None
-    if not float(head.accuracy) >= LEAST_ACCURACY:
+    if not head.right >= LEAST_ACCURACY:
         logger.warning("training text_minilm again: %r holds other weights", str(path))
         return None
     return head

@@ -15,7 +15,7 @@ FAMILIES = ("bert", "distilbert", "roberta", "deberta", "gpt2", "llama")
 @cache
 def tokenizer(family: str) -> Any:
     """The tokenizer that a family has."""
-    kinds = {
+    kinds: dict[str, Any] = {
         "roberta": lambda: tokenizers_of.byte_bpe(True),
         "gpt2": tokenizers_of.byte_bpe,
         "llama": tokenizers_of.unigram,
