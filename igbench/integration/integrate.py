@@ -12,7 +12,7 @@ from torch import Tensor
 
 from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
-from igbench.errors import InputError
+from igbench.errors import InputError, NotDefinedError
 from igbench.integration.paths import Line, Path
 from igbench.integration.quadrature import nodes_and_weights
 
@@ -64,7 +64,12 @@ def value_and_gradient(score: Score, x: Tensor, target: Tensor | None) -> tuple[
 
     Raises:
         InputError: The score does not depend on the input in a differentiable way.
+        NotDefinedError: The model says that it has no gradients.
     """
+    if not score.differentiable:
+        raise NotDefinedError(
+            "the model is evaluated alone, so its output has no gradient with respect to its input."
+        )
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         out = score(x, target)

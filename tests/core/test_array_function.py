@@ -11,8 +11,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 import igbench
 import igbench.metrics
-from igbench.config import compose
-from igbench.config.build import construct
+from igbench.config import compose, folders
+from igbench.config.build import construct, locate
 from igbench.core.model import ArrayFunction
 from igbench.core.score import Score
 from igbench.errors import InputError
@@ -164,6 +164,7 @@ def test_probabilities_are_their_own_probability():
 
 LOOKING_INSIDE = {
     *("mprt", "smooth_mprt", "efficient_mprt", "implementation_invariance", "convergence_error"),
+    *("rrs", "feature_agreement", "rank_correlation"),
 }
 """Metrics that need weights or gradients."""
 
@@ -173,8 +174,12 @@ def test_no_metric_fails_on_a_model_without_gradients():
     """A linear model and the AND of two columns: a value, or the reason why there is none."""
     four = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     tree = DecisionTreeClassifier(random_state=0).fit(four, [0, 0, 0, 1])
-    images = {"localisation_auc", "pointing_game", "relevance_mass", "relevance_rank"}
-    names = [n for n in compose.choices("metric") if n not in images and "quantus" not in n]
+    targets = {n: folders.node("metric", n)["_target_"] for n in compose.choices("metric")}
+    names = [
+        n
+        for n, target in targets.items()
+        if "quantus" not in n and locate(target, n).family != "localisation"
+    ]
     for model, x in ((LOGISTIC.decision_function, ROWS[:2]), (tree.predict_proba, four[3:])):
         found = igbench.evaluate(model, x, methods=["kernel_shap"], metrics=names, batch_size=512)
         frame = found.frame.set_index("metric")
@@ -182,7 +187,7 @@ def test_no_metric_fails_on_a_model_without_gradients():
         assert set(frame["status"][list(LOOKING_INSIDE)]) == {"undefined"}
         assert (frame["value"][["completeness", "difference_from_exact"]] < 1e-6).all()
         assert frame["reason"][["convergence_error"]].unique().tolist() == [
-            "the model has no gradients, so there is no integral of them."
+            "the model is evaluated alone, so its output has no gradient with respect to its input."
         ]
 
 
@@ -201,4 +206,4 @@ def test_the_maps_of_trees_are_steps():
     phi = explain(ExactShapley(), ArrayFunction(tree.predict_proba), x, target=1)
     assert phi.tolist() == [[0.5, 0.5]]
     assert found.table().loc["exact_shapley", "max_sensitivity"] == 0
-    assert found.table()["completeness"].tolist() == [0, 0.5]
+    assert found.table()["completeness"].tolist() == [0, 1]

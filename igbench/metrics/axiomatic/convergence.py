@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from igbench.core.batch import Attribution, Batch, Measurement
-from igbench.errors import NotDefinedError, check_positive
+from igbench.errors import check_positive
 from igbench.integration.integrate import path_integrals
 from igbench.integration.paths import Line
 from igbench.integration.quadrature import nodes_and_weights
@@ -82,13 +82,7 @@ class ConvergenceError(BaseMetric):
         return (ConvergenceError, self.n_reference)
 
     def observe(self, batch: Batch) -> Tensor:
-        """The reference, (N, *F) float64.
-
-        Raises:
-            NotDefinedError: The model has no gradients to integrate.
-        """
-        if not batch.score.differentiable:
-            raise NotDefinedError("the model has no gradients, so there is no integral of them.")
+        """The reference, (N, *F) float64."""
         nodes, weights = nodes_and_weights("log_middle", self.n_reference)
         path = Line(batch.x, batch.baseline)
         found = path_integrals(batch.score, path, batch.target, nodes, np.asarray(weights)[None])
