@@ -42,6 +42,7 @@ class DiscretizedIG(BaseMethod):
 
     label = "Discretised IG ({strategy}, {anchors} words, {rule})"
     reference = "Sanyal, Ren 2021"
+    looks_inside = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench import evaluate, methods
+from igbench.core.batch import Batch
 from igbench.core.model import Model
 from igbench.core.score import Score
 from igbench.core.tokens import TokenModel
@@ -54,6 +55,13 @@ def maps(text: str, module: nn.Module | None = None, baseline: object = "zero", 
     bad = found.frame[found.frame.status == "failed"]
     assert bad.empty, bad.reason.tolist()
     return {name: found.results.maps[name]["text-0"].tolist() for name in chosen}
+
+
+def explain_words(method) -> Tensor:
+    """The map of a text of four words that are features, with no evaluation around it."""
+    x = words.data("good movie bad good").load(0)[None]
+    numbers = torch.tensor([-1, 0, 1, 2, 3])[:, None].expand(x.shape[1:])
+    return method(Batch(Score(words.Bag().eval()), x, 0 * x, None, ("a",), numbers))
 
 
 def only(found) -> tuple[str, str]:
@@ -236,13 +244,7 @@ def test_spans_that_do_not_fit():
     assert status == "undefined"
     assert "a span of 3 features hides all 3 of the sample" in reason
     with pytest.raises(InputError, match="give one number"):
-        methods.Occlusion(window=(1, 2))._of_spans(batch(), 0)
-
-
-def batch():
-    from tests.helpers.contract import sentences
-
-    return sentences()
+        explain_words(methods.Occlusion(window=(1, 2)))
 
 
 # -- controls ----------------------------------------------------------------------------------
