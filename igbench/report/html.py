@@ -73,6 +73,11 @@ SAMPLES = {
         "lowers it, violet is a magnitude without a sign; each map is scaled by its largest |a|. "
         "The attribution of a window is divided over its points.",
     ),
+    "token_matrix": (
+        "Tokens of a prompt against the tokens that follow",
+        "Each row is the map of one scored token. Red raises its score, blue lowers it, grey "
+        "tokens are not there yet.",
+    ),
 }
 """Titles and captions of figures of samples, which stand among the maps."""
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from matplotlib.figure import Figure
 
-from igbench.report import samples, series, styles, table_rows, text_figure, text_words
+from igbench.report import (
+    samples,
+    series,
+    styles,
+    table_rows,
+    text_figure,
+    text_words,
+    token_matrix,
+)
 from igbench.report.html import Text
 from igbench.report.samples import Sample
 from igbench.schema import RANDOM_WEIGHTS, Records, Run
@@ -42,7 +50,10 @@ def pictures(records: Records) -> Pictures:
     if not named:
         return Pictures()
     if samples.kind(run) == "text":
-        return _texts(run, named)
+        found_texts = _texts(run, named)
+        return replace(
+            found_texts, figures={**found_texts.figures, **token_matrix.figures(records)}
+        )
     return Pictures(table_rows.figures(run, named))
 
 

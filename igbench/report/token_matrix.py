@@ -16,11 +16,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from igbench.errors import printable
-from igbench.report import styles
+from igbench.report import samples, styles
 from igbench.schema import Records
 
-SHOWN = 4
-"""Matrices in a report, at most."""
+SHOWN = 3
+"""Prompts with a matrix in a report, at most."""
 EMPTY = "#e6e6e6"
 """Colour of tokens that are not there yet."""
 
@@ -58,22 +58,39 @@ def matrices(records: Records, method: str) -> list[TokenMatrix]:
         if place and kept and int(place[2]) == len(groups.get(place[1], [])):
             groups.setdefault(place[1], []).append(sample)
     return [
-        _matrix(prompt, samples, records.maps[method])
-        for prompt, samples in groups.items()
-        if len(samples) > 1
+        _matrix(prompt, tokens, records.maps[method])
+        for prompt, tokens in groups.items()
+        if len(tokens) > 1
     ]
 
 
+def figures(records: Records) -> dict[str, Figure]:
+    """Matrices of the first prompts for the first method of a run, by the names of their files.
+
+    None where tokens are not samples of their own.
+
+    Args:
+        records: A run.
+    """
+    run = records.run
+    chosen = next((m for m in styles.method_names(run) if records.maps.get(m)), None)
+    found = matrices(records, chosen) if chosen else []
+    return {
+        f"token_matrix_{i + 1}": figure(one, str(chosen), signed=samples.signed(run, str(chosen)))
+        for i, one in enumerate(found[:SHOWN])
+    }
+
+
 def _matrix(
-    prompt: str, samples: Sequence[Mapping[str, Any]], maps: Mapping[str, np.ndarray]
+    prompt: str, tokens: Sequence[Mapping[str, Any]], maps: Mapping[str, np.ndarray]
 ) -> TokenMatrix:
-    names = tuple(samples[-1]["features"]["names"])
-    values = np.full((len(samples), len(names)), np.nan)
-    for row, sample in zip(values, samples, strict=True):
+    names = tuple(tokens[-1]["features"]["names"])
+    values = np.full((len(tokens), len(names)), np.nan)
+    for row, sample in zip(values, tokens, strict=True):
         own = np.asarray(maps[sample["sample_id"]], dtype=float)
         row[: len(own)] = own
-    texts = [_text(sample["features"]) for sample in samples]
-    before = [texts[0][: -len(_tail(samples[0]))], *texts[:-1]]
+    texts = [_text(sample["features"]) for sample in tokens]
+    before = [texts[0][: len(texts[0]) - len(_tail(tokens[0]))], *texts[:-1]]
     rows = tuple(text[len(b) :].strip() for text, b in zip(texts, before, strict=True))
     return TokenMatrix(prompt, values, rows, names)
 
