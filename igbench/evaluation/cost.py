@@ -77,10 +77,15 @@ def prices(experiment: Experiment, estimate: Estimate) -> dict[str, float]:
     return estimate.per_sample() | {REPORT: report_seconds(experiment)}
 
 
+DRAWN = 8
+"""Samples that a report draws one by one, at most."""
+
+
 def report_seconds(experiment: Experiment) -> float:
     """Seconds to draw the report of a run, roughly; most of it goes into figures."""
     methods, metrics = len(experiment.methods), len(experiment.metrics)
-    shown = min(experiment.keep_maps, len(experiment.data)) if kept.shows(experiment.data) else 0
+    most = min(experiment.keep_maps, len(experiment.data), DRAWN)
+    shown = most if kept.shows(experiment.data) else 0
     counts = {
         "page": 1,
         "method": methods,

@@ -27,8 +27,8 @@ LEAST = 3
 """Rows from which on a figure of all rows says something."""
 RAISES, LOWERS, MAGNITUDE = "#b2182b", "#2166ac", "#6a51a3"
 """Bars: the colours of maps of images at three quarters of their limit."""
-VALUES = "cividis"
-"""Colours of values of features, which grow brighter in grey too."""
+VALUES = "viridis"
+"""Colours of values of features, which grow brighter in grey too and are never grey."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,15 @@ class Rows:
 def rows(run: Run, chosen: Sequence[Sample]) -> Rows:
     """Rows as arrays, with columns sorted by the mean of |a| over rows and methods.
 
-    Methods count alike: each is divided by its largest mean.
+    Methods count alike: each is divided by its largest mean.  Controls do not count, unless there
+    is nothing else.
     """
     names = chosen[0].names
     methods = [m for m in styles.method_names(run) if any(m in s.maps for s in chosen)]
     missing = np.full(len(names), np.nan)
     maps = {m: np.array([s.maps.get(m, missing) for s in chosen], dtype=float) for m in methods}
-    score = np.sum([_relative(importance(a)) for a in maps.values()], axis=0)
+    telling = [m for m in maps if styles.role(run, m) != "control"] or list(maps)
+    score = np.sum([_relative(importance(maps[m])) for m in telling], axis=0)
     order = sorted(range(len(names)), key=lambda i: -score[i])
     most = COLUMNS if len(names) > COLUMNS + 1 else len(names)
     values = tuple(s.values for s in chosen)

@@ -39,6 +39,15 @@ def test_columns_are_sorted_by_mean_size_with_methods_alike():
     assert table_rows.rows(TWO, [replace(chosen[0], maps=huge)]).order == (0, 2, 4, 1, 3)
 
 
+def test_controls_do_not_decide_the_order():
+    of = run("ig", "random")
+    huge = {"ig": WEIGHTS, "random": np.array([0, 0, 0, 1e6, 0])}
+    assert table_rows.rows(of, [replace(sample(0, of), maps=huge)]).order == (2, 4, 0, 1, 3)
+    alone = run("random")
+    own = replace(sample(0, alone), maps={"random": huge["random"]})
+    assert table_rows.rows(alone, [own]).order == (3, 0, 1, 2, 4)
+
+
 def test_many_columns_are_added_up():
     many = Sample("a", "a", 1.0, tuple(map(str, range(30))), maps={"ig": np.arange(30.0)})
     own = table_rows.rows(run("ig"), [many])
