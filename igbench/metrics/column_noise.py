@@ -10,7 +10,14 @@ from torch import Tensor
 from igbench.core.features import Features
 
 
-def noisy(x: Tensor, features: Features, scale: float, draws: int, g: torch.Generator) -> Tensor:
+def noisy(
+    x: Tensor,
+    features: Features,
+    scale: float,
+    draws: int,
+    g: torch.Generator,
+    still: Tensor | None = None,
+) -> Tensor:
     """Versions of one sample with noise everywhere, (D, *F).
 
     Every number gets normal noise N(0, scale^2).  A category, a numbered feature of several
@@ -23,6 +30,7 @@ def noisy(x: Tensor, features: Features, scale: float, draws: int, g: torch.Gene
         scale: Standard deviation of the noise, in units of the model's input.
         draws: D.
         g: Generator; what it draws depends on the shape and the number of features alone.
+        still: (*F) boolean, true where noise leaves an element alone, see `Batch.still`.
 
     >>> from igbench.core.features import resolve
     >>> x, unit = torch.tensor([0.5, 0.0, 1.0]), resolve(torch.tensor([0, 1, 1]), (3,))
@@ -32,11 +40,15 @@ def noisy(x: Tensor, features: Features, scale: float, draws: int, g: torch.Gene
     """
     shape = (draws, *x.shape)
     normal = torch.randn(shape, generator=g, dtype=torch.float64)
+    if still is not None:
+        normal = normal.masked_fill(still.cpu(), 0)
     moves = torch.rand(draws, features.count, generator=g, dtype=torch.float64)
     choices = torch.rand(draws, features.count, generator=g, dtype=torch.float64)
     found = (x.detach().cpu().double() + scale * normal).flatten(1)
     clean = x.detach().cpu().double().flatten()
     for group, own in categories(clean, features):
+        if still is not None and bool(still.cpu().flatten()[own].any()):
+            continue  # a word whose numbers look like a category
         size, now = len(own), int(clean[own].argmax())
         other = (choices[:, group] * (size - 1)).long()
         other = other + (other >= now)

@@ -243,7 +243,7 @@ class Auprc(Masked):
         from sklearn.metrics import auc, precision_recall_curve  # slow to import
 
         precision, recall, _ = precision_recall_curve(mask.cpu().numpy(), relevance.cpu().numpy())
-        return float(auc(recall, precision))
+        return min(1.0, float(auc(recall, precision)))  # rounding of a sum
 
 
 @dataclass(frozen=True)
@@ -288,4 +288,5 @@ class AveragePrecision(Masked):
         """Average precision of one sample."""
         from sklearn.metrics import average_precision_score  # slow to import
 
-        return float(average_precision_score(mask.cpu().numpy(), relevance.cpu().numpy()))
+        found = average_precision_score(mask.cpu().numpy(), relevance.cpu().numpy())
+        return min(1.0, float(found))  # rounding of a sum

@@ -107,6 +107,7 @@ class PredictionGap(BaseMetric):
                 self.scale,
                 self.draws,
                 rng.generator(batch.metric_seed, "prediction gap", batch.sample_ids[i]),
+                batch.still,
             )
             for i in range(len(batch))
         ]

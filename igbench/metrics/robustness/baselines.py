@@ -147,12 +147,14 @@ class BaselineSensitivity(BaseMetric):
         Raises:
             InputError: A baseline that the data cannot make.
         """
-        data = replace(bare(batch) if self.data is None else self.data, still=batch.still)
+        data = bare(batch) if self.data is None else self.data
+
+        def of(name: str, seed: int) -> Tensor:
+            made = references.named(name)(batch.x, batch.sample_ids, data, seed)
+            return made if batch.still is None else batch.x.where(batch.still, made)
+
         return [
-            [
-                references.named(name)(batch.x, batch.sample_ids, data, own.metric_seed)
-                for name in self._among(batch)
-            ]
+            [of(name, own.metric_seed) for name in self._among(batch)]
             for own in repeated(batch, self.repeats)
         ]
 

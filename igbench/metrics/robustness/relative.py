@@ -97,7 +97,7 @@ class RelativeStability(BaseMetric):
         inputs, same = [], []
         for i in range(len(batch)):
             g = rng.generator(batch.metric_seed, "relative stability", batch.sample_ids[i])
-            own = noisy(batch.x[i], unit, self.scale, self.draws, g)
+            own = noisy(batch.x[i], unit, self.scale, self.draws, g, batch.still)
             inputs.append(own)
             outputs = outputs_of(batch, torch.cat([batch.x[i : i + 1], own]))
             moved = (own != batch.x[i]).flatten(1).any(dim=1)
