@@ -163,7 +163,8 @@ def evaluate(
         layer: Name of the layer for Grad-CAM and its kin; by default the last with spatial axes.
         preprocess: For folders of images: from an image of Pillow to a tensor.
         masks: Marks of people, for localisation metrics: S masks (H, W) of 0 and 1, None where
-            there is none; for a folder of images a folder of black and white `SAMPLE_ID.png`.
+            there is none; one mark for each word, (G,), for texts; for a folder of images a folder
+            of black and white `SAMPLE_ID.png`.
         limit: Number of samples, the first ones; all by default.  Up to 16 of the others become the
             pool that baselines and methods may use.
         seed: Seed of everything random.
