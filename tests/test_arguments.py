@@ -17,6 +17,8 @@ from igbench.core.batch import Attribution, Batch
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.core.score import Score
+from igbench.data.adult import adult
+from igbench.data.breast_cancer import breast_cancer
 from igbench.data.digits import digits
 from igbench.data.imagenet import imagenet
 from igbench.data.mosaic import mosaic_digits
@@ -39,6 +41,7 @@ from igbench.models.lightgbm_model import lightgbm_model
 from igbench.models.onnx_model import onnx_model
 from igbench.models.sklearn_model import sklearn_model
 from igbench.models.smollm2 import smollm2
+from igbench.models.tabular import tabular_adult, tabular_breast_cancer
 from igbench.models.text_gpt import text_gpt
 from igbench.models.text_sentiment import text_sentiment
 from igbench.models.timm_models import timm_model
@@ -83,7 +86,10 @@ SMALL = {
 }
 """Smaller numbers than the defaults, where they are not what is tried."""
 
-LATER = {"function", "curve", "pool", "masks", "data", "arguments", "init", "noise_tunnel"}
+LATER = {
+    "function", "curve", "pool", "masks", "data", "arguments", "init", "noise_tunnel",
+    "coefficients",
+}  # fmt: skip
 """Arguments that are code or data of the user's, or another library's: a call shows what they are.
 """
 CALLED = {"among": "baseline", "attribution": "captum.attr", "baselines": "baseline"}
@@ -192,6 +198,7 @@ FACTORIES = (
     torchvision_model, sklearn_model, lightgbm_model, onnx_model, table_file,
     text_sentiment, tweets,
     next_token, prompts, hf_causal, smollm2, text_gpt,
+    adult, breast_cancer, tabular_adult, tabular_breast_cancer,
 )  # fmt: skip
 
 

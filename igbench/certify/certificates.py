@@ -13,6 +13,7 @@ from torch import Tensor
 from igbench.certify.cases import NO_CLOSED_FORM, Case
 from igbench.certify.cases_faithfulness import FAITHFULNESS_CASES
 from igbench.certify.cases_robustness import OTHER_CASES
+from igbench.certify.cases_tables import TABLE_CASES
 from igbench.config import build, folders
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score
@@ -20,7 +21,7 @@ from igbench.errors import InputError, check_choice
 from igbench.metrics.base import BaseMetric
 from igbench.schema import MethodSpec
 
-CASES: tuple[Case, ...] = (*FAITHFULNESS_CASES, *OTHER_CASES)
+CASES: tuple[Case, ...] = (*FAITHFULNESS_CASES, *OTHER_CASES, *TABLE_CASES)
 STANDARD_ERRORS = 5
 """Tolerance of Monte Carlo values in standard errors: one false alarm in 2 million."""
 

@@ -30,7 +30,7 @@ UNORDERED_FAMILIES: dict[Family, str] = {
     "complexity": "they measure how simple a map is, right or wrong",
     "localisation": "they measure the agreement with annotations",
     "randomisation": "they measure how a method reacts to a change, right or wrong",
-    "agreement": "they compare methods, without a better or worse",
+    "agreement": "they compare maps with each other, or with coefficients that are known",
 }
 """Families whose metrics do not depend on the true contributions, and the reason."""
 NOT_ORDERED: dict[str, str] = {

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
-from scipy.stats import rankdata
+from scipy.stats import kendalltau, rankdata
 from torch import Tensor
 
 from igbench.core import callers
@@ -24,7 +23,6 @@ from igbench.errors import InputError, check_finite
 from igbench.integration.integrate import input_gradient
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.faithfulness.removal import ranks_something
-from igbench.metrics.monte_carlo import averaged
 
 NOT_LINEAR = (
     "the model is not linear between the baseline and the sample, so it has no coefficients; "
@@ -57,8 +55,6 @@ class Coefficients(BaseMetric):
     reference = "Agarwal et al. 2022, OpenXAI"
     undefined = FLAT
 
-    orders: ClassVar[int] = 1
-
     coefficients: Tensor | None = None
     features: str | Tensor | None = None
 
@@ -85,6 +81,7 @@ class Coefficients(BaseMetric):
 
     def observe(self, batch: Batch) -> Tensor:
         """Coefficients of the explained output, (N, *F) float64; NaN where there are none."""
+        self.features_of(batch)  # features that do not fit are what is wrong first
         if self.coefficients is not None:
             return _of_samples(self.coefficients, batch).to(batch.x.device)
         return _of_model(batch)
@@ -102,19 +99,19 @@ class Coefficients(BaseMetric):
             truth = contributions if attribution.spec.kind == "global" else observation
             own = feature_units.total(attribution.values, features)
             true = feature_units.total(truth, features)
-            rows = [self._of_sample(batch, i, own[i], true[i]) for i in range(len(batch))]
-            result[name] = averaged(torch.stack(rows, dim=1).to(batch.x.device), reason)
+            pairs = torch.stack([own, true], dim=1).cpu()
+            values = [self._of_sample(pair) for pair in pairs]
+            found = torch.tensor(values, dtype=torch.float64, device=batch.x.device)
+            result[name] = Measurement(found, reason=reason)
         return result
 
-    def _of_sample(self, batch: Batch, i: int, own: Tensor, true: Tensor) -> Tensor:
-        """The agreement of one sample in each order of ties, (R,)."""
-        pair = torch.stack([own, true]).cpu()
+    def _of_sample(self, pair: Tensor) -> float:
         if not all(ranks_something(row.abs()) for row in pair):
-            return torch.full((self.orders,), math.nan, dtype=torch.float64)
-        return self.agreement(pair, batch.metric_seed, batch.sample_ids[i])
+            return math.nan
+        return self.agreement(pair)
 
-    def agreement(self, pair: Tensor, seed: int, sample_id: str) -> Tensor:
-        """The agreement of values with true ones, (2, G), in each order of ties, (R,)."""
+    def agreement(self, pair: Tensor) -> float:
+        """The agreement of values with true ones, (2, G) float64 on the CPU."""
         raise NotImplementedError
 
 
@@ -158,10 +155,10 @@ class RankCorrelation(Coefficients):
     ranks = True
     range = (-1, 1)
 
-    def agreement(self, pair: Tensor, seed: int, sample_id: str) -> Tensor:
-        """The correlation, (1,): ties need no order."""
+    def agreement(self, pair: Tensor) -> float:
+        """The correlation of the ranks."""
         ranks = torch.from_numpy(rankdata(pair.abs().numpy(), method="dense", axis=1)).double()
-        return torch.corrcoef(ranks)[0, 1].clamp(-1, 1)[None]
+        return float(torch.corrcoef(ranks)[0, 1].clamp(-1, 1))
 
 
 @dataclass(frozen=True)
@@ -204,12 +201,26 @@ class PairwiseRankAgreement(Coefficients):
     ranks = True
     range = (0, 1)
 
-    def agreement(self, pair: Tensor, seed: int, sample_id: str) -> Tensor:
-        """The share of pairs, (1,): ties need no order."""
+    def agreement(self, pair: Tensor) -> float:
+        """The share of pairs, from Kendall's tau-b, which takes G log G steps.
+
+        With P pairs in the same and Q in opposite order, tau-b = (P - Q) / sqrt(A B), where A and
+        B pairs are not tied on either side.
+        """
         own, true = pair.abs()
-        i, j = torch.triu_indices(len(own), len(own), 1)
-        same = (own[i] - own[j]).sign() == (true[i] - true[j]).sign()
-        return same.double().mean()[None]
+        count = len(own)
+        pairs = count * (count - 1) // 2
+        tied = [_tied_pairs(values) for values in (own[None], true[None], pair.abs())]
+        untied = math.sqrt((pairs - tied[0]) * (pairs - tied[1]))
+        difference = round(float(kendalltau(own.numpy(), true.numpy()).statistic) * untied)
+        either = pairs - tied[0] - tied[1] + tied[2]
+        return ((difference + either) / 2 + tied[2]) / pairs
+
+
+def _tied_pairs(values: Tensor) -> int:
+    """Number of pairs of equal columns of values (n, G)."""
+    counts = values.unique(dim=1, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
 
 
 def _of_samples(coefficients: Tensor, batch: Batch) -> Tensor:

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from igbench.core import features as feature_units
-from igbench.core import perturb
-from igbench.errors import check_positive
 from igbench.metrics.coefficients import Coefficients
 
 
@@ -25,7 +23,6 @@ class TopAgreement(Coefficients):
             it is linear between x' and x.
         features: What counts as one feature, see `igbench.core.features.resolve`; None for the unit
             of the data.
-        tie_orders: Number R of random orders of tied features.
 
     Raises:
         InputError: Shares that are not above zero, or coefficients that do not fit the samples.
@@ -35,16 +32,9 @@ class TopAgreement(Coefficients):
     range = (0, 1)
 
     fractions: Sequence[float] = (0.25,)
-    tie_orders: int = 2
-
-    @property
-    def orders(self) -> int:  # type: ignore[override]
-        """Number R of orders."""
-        return self.tie_orders
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("tie_orders", self.tie_orders)
         object.__setattr__(self, "fractions", feature_units.check_shares(self.fractions))
 
     @property
@@ -53,28 +43,54 @@ class TopAgreement(Coefficients):
         shares = ", ".join(f"{k:g}" for k in self.fractions)
         return f"{self.name.replace('_', ' ').capitalize()} (top {shares} of the features)"
 
-    def agreement(self, pair: Tensor, seed: int, sample_id: str) -> Tensor:
-        """The mean agreement over the shares in each order of ties, (R,)."""
-        count = pair.shape[1]
-        counts = feature_units.counts_of(self.fractions, count, rounding="ceil")
-        ranks, places = perturb.rankings(pair.abs(), seed, sample_id, self.tie_orders, counts)
-        signs = pair.sign()
-        same_sign = signs[0] == signs[1]
-        found = []
-        for order in places:
-            own, true = ranks[order]
-            parts = [self.common(own, true, k) & self.counts_sign(same_sign) for k in counts]
-            shares = [float(part.sum()) / k for part, k in zip(parts, counts, strict=True)]
-            found.append(sum(shares) / len(shares))
-        return torch.tensor(found, dtype=torch.float64)
+    def agreement(self, pair: Tensor) -> float:
+        """The mean agreement over the shares."""
+        counts = feature_units.counts_of(self.fractions, pair.shape[1], rounding="ceil")
+        weight = self.weight(pair[0].sign() == pair[1].sign()).double()
+        blocks = Block.of(pair[0].abs()), Block.of(pair[1].abs())
+        shares = [float((self.common(*blocks, k) * weight).sum()) / k for k in counts]
+        return sum(shares) / len(shares)
 
-    def common(self, own: Tensor, true: Tensor, k: int) -> Tensor:
-        """Which features count as common for ranks (G,), (G,) boolean."""
-        return (own < k) & (true < k)
+    def common(self, own: Block, true: Block, k: int) -> Tensor:
+        """Chance that each feature is common to the top k, (G,)."""
+        return own.among(k) * true.among(k)
 
-    def counts_sign(self, same_sign: Tensor) -> Tensor:
+    def weight(self, same_sign: Tensor) -> Tensor:
         """Which features may count, for those of the same sign (G,)."""
         return torch.ones_like(same_sign)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Places of features by falling value, where those of equal values share theirs.
+
+    Attributes:
+        first: (G,) the first place that a feature may have, from 0.
+        size: (G,) number of features of its value.
+    """
+
+    first: Tensor
+    size: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Block:
+        """The places for values (G,).
+
+        >>> Block.of(torch.tensor([5.0, 7.0, 5.0])).first.tolist()
+        [1, 0, 1]
+        """
+        _, which, counts = values.neg().unique(return_inverse=True, return_counts=True)
+        return cls((counts.cumsum(0) - counts)[which], counts[which])
+
+    def among(self, k: int) -> Tensor:
+        """Chance that each feature is among the first k in a random order of equal values, (G,)."""
+        return ((k - self.first) / self.size.double()).clamp(0, 1)
+
+    def same_place(self, other: Block, k: int) -> Tensor:
+        """Chance that each feature has one place among the first k in two such orders, (G,)."""
+        start = torch.maximum(self.first, other.first)
+        end = torch.minimum(self.first + self.size, other.first + other.size).clamp(max=k)
+        return (end - start).clamp(min=0) / (self.size * other.size).double()
 
 
 @dataclass(frozen=True)
@@ -83,12 +99,12 @@ class FeatureAgreement(TopAgreement):
 
     The largest of |phi| are compared with the largest of the truth: |w_i| for local maps,
     |w_i (x_i - x'_i)| for global ones, both summed over the elements of a feature.  OpenXAI
-    compares either with |w|.  Ties go in a random order, the same for both.
+    compares either with |w|.  Ties go in random orders, and the value is the mean
+    over all of these.
 
     Higher is better, in [0, 1].  Undefined for flat maps and coefficients, and for models that are
-    not linear where no coefficients are given.  The standard error is that of the orders of ties.
-    Cost: 5 gradients for each sample without given coefficients, shared by all methods, and
-    otherwise none.
+    not linear where no coefficients are given.  Cost: 5 gradients for
+    each sample without given coefficients, shared by all methods, and otherwise none.
 
     Source: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning", in
     OpenXAI (Agarwal et al. 2022, NeurIPS).
@@ -100,7 +116,6 @@ class FeatureAgreement(TopAgreement):
             it is linear between x' and x.
         features: What counts as one feature, see `igbench.core.features.resolve`; None for the unit
             of the data.
-        tie_orders: Number R of random orders of tied features.
 
     Raises:
         InputError: Shares that are not above zero, or coefficients that do not fit the samples.
@@ -126,12 +141,12 @@ class RankAgreement(TopAgreement):
 
     The largest of |phi| are compared with the largest of the truth: |w_i| for local maps,
     |w_i (x_i - x'_i)| for global ones, both summed over the elements of a feature.  OpenXAI
-    compares either with |w|.  Ties go in a random order, the same for both.
+    compares either with |w|.  Ties go in random orders, and the value is the mean
+    over all of these.
 
     Higher is better, in [0, 1].  Undefined for flat maps and coefficients, and for models that are
-    not linear where no coefficients are given.  The standard error is that of the orders of ties.
-    Cost: 5 gradients for each sample without given coefficients, shared by all methods, and
-    otherwise none.
+    not linear where no coefficients are given.  Cost: 5 gradients for
+    each sample without given coefficients, shared by all methods, and otherwise none.
 
     Source: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning", in
     OpenXAI (Agarwal et al. 2022, NeurIPS).
@@ -143,7 +158,6 @@ class RankAgreement(TopAgreement):
             it is linear between x' and x.
         features: What counts as one feature, see `igbench.core.features.resolve`; None for the unit
             of the data.
-        tie_orders: Number R of random orders of tied features.
 
     Raises:
         InputError: Shares that are not above zero, or coefficients that do not fit the samples.
@@ -162,9 +176,9 @@ class RankAgreement(TopAgreement):
     name = "rank_agreement"
     explains = "Are the largest features in the order of the coefficients?"
 
-    def common(self, own: Tensor, true: Tensor, k: int) -> Tensor:
-        """Features at the same place among the first k."""
-        return (own == true) & (true < k)
+    def common(self, own: Block, true: Block, k: int) -> Tensor:
+        """Chance that each feature has the same place among the first k, (G,)."""
+        return own.same_place(true, k)
 
 
 @dataclass(frozen=True)
@@ -173,12 +187,12 @@ class SignAgreement(TopAgreement):
 
     The largest of |phi| are compared with the largest of the truth: |w_i| for local maps,
     |w_i (x_i - x'_i)| for global ones, both summed over the elements of a feature.  OpenXAI
-    compares either with |w|.  Ties go in a random order, the same for both.
+    compares either with |w|.  Ties go in random orders, and the value is the mean
+    over all of these.
 
     Higher is better, in [0, 1].  Undefined for flat maps and coefficients, and for models that are
-    not linear where no coefficients are given.  The standard error is that of the orders of ties.
-    Cost: 5 gradients for each sample without given coefficients, shared by all methods, and
-    otherwise none.
+    not linear where no coefficients are given.  Cost: 5 gradients for
+    each sample without given coefficients, shared by all methods, and otherwise none.
 
     Source: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning", in
     OpenXAI (Agarwal et al. 2022, NeurIPS).
@@ -190,7 +204,6 @@ class SignAgreement(TopAgreement):
             it is linear between x' and x.
         features: What counts as one feature, see `igbench.core.features.resolve`; None for the unit
             of the data.
-        tie_orders: Number R of random orders of tied features.
 
     Raises:
         InputError: Shares that are not above zero, or coefficients that do not fit the samples.
@@ -211,7 +224,7 @@ class SignAgreement(TopAgreement):
     needs = "signed"
     ranks = False
 
-    def counts_sign(self, same_sign: Tensor) -> Tensor:
+    def weight(self, same_sign: Tensor) -> Tensor:
         """Those of the same sign."""
         return same_sign
 
@@ -222,12 +235,12 @@ class SignedRankAgreement(TopAgreement):
 
     The largest of |phi| are compared with the largest of the truth: |w_i| for local maps,
     |w_i (x_i - x'_i)| for global ones, both summed over the elements of a feature.  OpenXAI
-    compares either with |w|.  Ties go in a random order, the same for both.
+    compares either with |w|.  Ties go in random orders, and the value is the mean
+    over all of these.
 
     Higher is better, in [0, 1].  Undefined for flat maps and coefficients, and for models that are
-    not linear where no coefficients are given.  The standard error is that of the orders of ties.
-    Cost: 5 gradients for each sample without given coefficients, shared by all methods, and
-    otherwise none.
+    not linear where no coefficients are given.  Cost: 5 gradients for
+    each sample without given coefficients, shared by all methods, and otherwise none.
 
     Source: Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning", in
     OpenXAI (Agarwal et al. 2022, NeurIPS).
@@ -239,7 +252,6 @@ class SignedRankAgreement(TopAgreement):
             it is linear between x' and x.
         features: What counts as one feature, see `igbench.core.features.resolve`; None for the unit
             of the data.
-        tie_orders: Number R of random orders of tied features.
 
     Raises:
         InputError: Shares that are not above zero, or coefficients that do not fit the samples.
@@ -260,10 +272,10 @@ class SignedRankAgreement(TopAgreement):
     needs = "signed"
     ranks = False
 
-    def common(self, own: Tensor, true: Tensor, k: int) -> Tensor:
-        """Features at the same place among the first k."""
-        return (own == true) & (true < k)
+    def common(self, own: Block, true: Block, k: int) -> Tensor:
+        """Chance that each feature has the same place among the first k, (G,)."""
+        return own.same_place(true, k)
 
-    def counts_sign(self, same_sign: Tensor) -> Tensor:
+    def weight(self, same_sign: Tensor) -> Tensor:
         """Those of the same sign."""
         return same_sign

@@ -46,6 +46,8 @@ DATA = replace(
     sample_ids=("a", "b", "c", "d", "e"),
     mask=lambda i: torch.arange(64).view(8, 8) % (i + 2) == 0,
 )
+COEFFICIENTS = torch.arange(64.0).view(1, 8, 8).sin()
+"""Given to the metrics that compare with those of a linear model, which the small nets are not."""
 
 
 SENTENCES = replace(
@@ -95,7 +97,9 @@ def method(config: dict[str, Any], name: str) -> Method:
 
 
 def metric(config: dict[str, Any], name: str) -> Metric:
-    return build.construct(config["metric"][name], f"metric.{name}", data=DATA)
+    return build.construct(
+        config["metric"][name], f"metric.{name}", data=DATA, coefficients=COEFFICIENTS
+    )
 
 
 def batch(smooth: bool = True) -> Batch:

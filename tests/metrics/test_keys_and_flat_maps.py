@@ -23,6 +23,7 @@ DRAWN = {
     "baseline_sensitivity", "dummy", "random_logit", "smooth_mprt", "infidelity", "sensitivity_n",
     "faithfulness_correlation", "monotonicity_correlation", "road", "aic", "sic",
     "quantus_faithfulness_correlation", "soft_comprehensiveness", "soft_sufficiency",
+    "pgi", "pgu", "ris", "ros", "rrs",
 }  # fmt: skip
 """Metrics that draw for every sample; the certificates of `random_logit` have two classes."""
 DRAWN_ONCE = {"linearity", "mprt", "efficient_mprt"}
@@ -119,6 +120,8 @@ CURVES = {
     "insertion": {"insertion"},
     "max_sensitivity_n": {"max_sensitivity_n"},
     "mprt": {"mprt_top_down"},
+    "pgi": {"pgi"},
+    "pgu": {"pgu"},
     "pixel_flipping": {"pixel_flipping"},
     "road": {"road_morf", "road_lerf"},
     "sensitivity_n": {"sensitivity_n"},
@@ -162,10 +165,14 @@ class Always:
         return torch.full_like(b.x, self.number)
 
 
+COEFFICIENTS = {n for n in METRICS if hasattr(class_of(n), "coefficients")}
+"""Metrics that compare with coefficients, which the tests give for 8 x 8 pixels."""
 FLAT_UNDEFINED = {
     *("abpc", "aopc", "comprehensiveness", "deletion", "insertion", "pixel_flipping", "road"),
     *("srg", "sufficiency", "aic", "sic", "naopc", "log_odds", "tau_loo"),
     *("soft_comprehensiveness", "soft_sufficiency"),
+    *("pgi", "pgu"),
+    *COEFFICIENTS,
     *("faithfulness_correlation", "faithfulness_estimate", "monotonicity_correlation"),
     *("sensitivity_n", "quantus_faithfulness_correlation", "quantus_sparseness"),
     *("mprt", "smooth_mprt", "efficient_mprt", "random_logit", "baseline_sensitivity"),
@@ -174,6 +181,7 @@ FLAT_UNDEFINED = {
 ZERO_UNDEFINED = FLAT_UNDEFINED | {
     *("sparseness", "complexity", "effective_complexity"),
     *("max_sensitivity", "avg_sensitivity", "max_sensitivity_n", "local_lipschitz"),
+    *("ris", "ros", "rrs"),
     *("dummy", "linearity", "implementation_invariance", "input_invariance", "seed_variance"),
     *MASKED,
 }
@@ -183,7 +191,7 @@ FLAT_VALUES = {
     "complexity": math.log(64),
     "effective_complexity": 64.0,
     **dict.fromkeys(("max_sensitivity", "avg_sensitivity", "max_sensitivity_n"), 0.0),
-    "local_lipschitz": 0.0,
+    **dict.fromkeys(("local_lipschitz", "ris", "ros", "rrs"), 0.0),
     "dummy": 0.5,
     "linearity": 0.5,
     "implementation_invariance": 0.0,
@@ -279,7 +287,7 @@ def test_a_single_feature(config, name, number):
             found, torch.full_like(found, 1.0 if defined else math.nan), equal_nan=True, **CLOSE
         )
         return
-    if name in {"aic", "sic", "dummy", "road"}:
+    if name in {"aic", "sic", "dummy", "road"} | COEFFICIENTS:
         with pytest.raises(InputError) as caught:
             without_content(config, name, Always(number or 1.0), one)
         assert "\n" not in str(caught.value)

@@ -47,7 +47,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "fill": {"fill": "baseline"},
     "quantus_faithfulness_correlation.fill": {"fill": "quantus", **FEW},
     "quantus_sparseness.fill": {"fill": "quantus"},
-    "fractions": {"fractions": (0.25, 0.5)},
+    "form": {"form": "elementwise"},
+    "fractions": {"fractions": (0.2, 0.5)},
     "quantus_faithfulness_correlation.fractions": {"fractions": {"subset_size": 0.5}, **FEW},
     "quantus_faithfulness_correlation.reduce": {"reduce": "mean", **FEW},
     "quantus_faithfulness_correlation.repeats": {"repeats": 3, **FEW},
@@ -55,6 +56,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "init": {"init": "torch"},
     "k": {"k": 20},
     "overlap": {"overlap": 0.05},
+    "layer": {"layer": "3"},
     "least": {"least": 0.01, "normalise": False},
     "aic.least": {"least": -0.5, "normalise": False},  # the network is wrong on these: accuracy 0
     "most": {"most": 16},
@@ -91,6 +93,11 @@ CHANGED: dict[str, dict[str, Any]] = {
     "scalar": {"scalar": "logit"},
     "scale": {"scale": "input"},
     "infidelity.scale": {"scale": 0.5, "perturbation": "gaussian"},
+    "pgi.scale": {"scale": 0.5},
+    "pgu.scale": {"scale": 0.5},
+    "ris.scale": {"scale": 0.5},
+    "ros.scale": {"scale": 0.5},
+    "rrs.scale": {"scale": 0.5},
     "seeds": {"seeds": 1},
     "share": {"share": 0.25},
     "shift": {"shift": 0.1},
@@ -135,7 +142,7 @@ MEASURES_THE_SAME = {
 
 DESCRIPTIVE = {"metric", "title", "reference", "direction", "low", "high", "needs", "family"}
 """Fields of `Quantus` that name or describe a metric of Quantus."""
-GIVEN = {"data", "masks"}
+GIVEN = {"data", "masks", "coefficients"}
 """Parameters that are data, not choices."""
 
 FUNCTION = {"difference_from_ig": "difference"}
@@ -203,11 +210,20 @@ def data_of(shape: tuple[int, ...], mask: bool = True) -> Data:
     )
 
 
+def coefficients(shape: tuple[int, ...]) -> Tensor:
+    """For the metrics that compare with those of a linear model, which the network is not."""
+    return torch.arange(torch.Size(shape).numel(), dtype=torch.float64).view(shape).cos()
+
+
 X, Y, MAPS, DATA = inputs(IMAGE), torch.tensor([0, 1]), maps_of(inputs(IMAGE)), data_of(IMAGE)
 
 
-def own_data(target: Any) -> dict[str, Any]:
-    return {"data": DATA} if "data" in {f.name for f in fields(target)} else {}
+def own_data(target: Any, shape: tuple[int, ...] = IMAGE) -> dict[str, Any]:
+    known = {f.name for f in fields(target)}
+    data = DATA if shape == IMAGE else data_of(shape)
+    return {
+        k: v for k, v in {"data": data, "coefficients": coefficients(shape)}.items() if k in known
+    }
 
 
 def kind_of(arguments: Mapping[str, Any]) -> Any:
@@ -231,7 +247,9 @@ def by_function(name: str, arguments: Mapping[str, Any]) -> Any:
 def by_configuration(name: str, arguments: Mapping[str, Any]) -> Any:
     """As a run does it: build, fit to the shape of the data, observe, measure."""
     listed = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
-    metric = build.construct({**configured(name), **listed}, f"metric.{name}", data=DATA)
+    metric = build.construct(
+        {**configured(name), **listed}, f"metric.{name}", **own_data(class_of(name))
+    )
     metric = metric.for_shape(IMAGE)
     score, x = Score(net(IMAGE)), X.clone()
     batch = Batch(score, x, torch.zeros_like(x), Y, ("0", "1"), "pixel")
@@ -296,7 +314,8 @@ def test_a_parameter_on_the_command_line_is_that_of_the_function():
 
 def on_shape(name: str, shape: tuple[int, ...], **arguments: Any) -> Any:
     """A metric at its defaults, on samples of a shape."""
-    metric = build.construct(configured(name), f"metric.{name}", data=data_of(shape))
+    own = own_data(class_of(name), shape)
+    metric = build.construct(configured(name), f"metric.{name}", **own)
     given = {"method": method, **arguments}
     return metric(net(shape), inputs(shape), maps_of(inputs(shape)), target=Y, **given)["case"]
 
@@ -368,13 +387,14 @@ def test_features_as_a_tensor(name):
         node["perturbation"] = "subset"
     if name.startswith("soft_"):
         node["normalise"] = False
-    metric = build.construct(node, name, data=DATA)
+    own = own_data(class_of(name))
+    metric = build.construct(node, name, **own)
     hash(metric.sharing_key)
     assert metric.spec.unit == f"custom:{count}"
     found = metric(net(IMAGE), X, MAPS, target=Y, method=method)["case"]
     assert bool(found.value.isfinite().all()), found.reason
     named = {k: v for k, v in node.items() if k != "features"}
-    again = build.construct(named, name, data=DATA)(
+    again = build.construct(named, name, **own)(
         net(IMAGE), X, MAPS, target=Y, method=method, features=numbers
     )["case"]
     assert_same(again.value, found.value)

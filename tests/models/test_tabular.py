@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from igbench.data import breast_cancer
+from igbench.errors import InputError
 from igbench.models import tabular, weights
 from igbench.models.tabular import ADULT, BREAST_CANCER, Recipe
 from tests.helpers.toy import same_rng
@@ -56,6 +57,14 @@ def test_training_does_not_depend_on_the_rows_that_are_held_out() -> None:
     assert weights.state_hash(a) == weights.state_hash(b)
     for p in a.parameters():
         assert torch.equal(p * 2**18, (p * 2**18).round())
+
+
+def test_other_hidden_layers_are_another_model(tmp_path: Path, quick: Recipe) -> None:
+    linear = tabular.tabular_breast_cancer(hidden=[], cache_dir=str(tmp_path))
+    assert linear.name == "tabular_breast_cancer_linear"
+    assert [tuple(p.shape) for p in linear.module.parameters()] == [(2, 30), (2,)]
+    with pytest.raises(InputError, match="hidden=0 must be a whole number of at least 1"):
+        tabular.tabular_breast_cancer(hidden=[0], cache_dir=str(tmp_path))
 
 
 @pytest.mark.slow
