@@ -19,8 +19,8 @@ from igbench.core import features as feature_units
 from igbench.core.active import elements
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
-from igbench.errors import InputError, check_finite
-from igbench.integration.integrate import input_gradient
+from igbench.errors import InputError, NotDefinedError, check_finite
+from igbench.integration.integrate import input_gradient, take
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.faithfulness.removal import ranks_something
 
@@ -243,15 +243,24 @@ def _of_samples(coefficients: Tensor, batch: Batch) -> Tensor:
 
 
 def _of_model(batch: Batch) -> Tensor:
-    """Coefficients of a model that is linear between x' and x, (N, *F); NaN where it is not."""
-    gradients = torch.stack(
-        [
-            input_gradient(
-                batch.score, torch.lerp(batch.baseline, batch.x, t / (POINTS - 1)), batch.target
-            )
-            for t in range(POINTS)
-        ]
-    )
+    """Coefficients of a model that is linear between x' and x, (N, *F); NaN where it is not.
+
+    Raises:
+        NotDefinedError: It has no gradients.
+    """
+    if not batch.score.differentiable:
+        raise NotDefinedError(
+            "the model has no gradients, so its coefficients are unknown; give coefficients="
+        )
+
+    def at(t: int) -> Tensor:
+        x = torch.lerp(batch.baseline, batch.x, t / (POINTS - 1))
+        parts = batch.score.in_chunks(
+            len(x), lambda part: input_gradient(batch.score, x[part], take(batch.target, part))
+        )
+        return torch.cat(list(parts))
+
+    gradients = torch.stack([at(t) for t in range(POINTS)])
     far = (gradients - gradients[-1]).abs().flatten(2).amax(dim=(0, 2))
     size = gradients.abs().flatten(2).amax(dim=(0, 2))
     linear = far <= ROUNDINGS * torch.finfo(gradients.dtype).eps * size

@@ -180,3 +180,16 @@ def test_how_a_method_shares_a_column_out_over_its_elements_does_not_count():
     assert found["max_sensitivity"].tolist() == pytest.approx([0.06 / math.sqrt(13)] * 3, rel=1e-4)
     # Gini index of (2, 3): (-2 + 3) / (2 * 5).
     assert found["sparseness"].tolist() == pytest.approx([0.1] * 3, abs=1e-6)
+
+
+def test_values_are_interventional():
+    """Case D2: f = x1 at (1, 1), correlation .9: (1, 0), where conditional values are (.55, .45)."""
+    rows = [[1.0, 0.9], [-1.0, -0.9], [0.44, 1.0], [-0.44, -1.0]]
+    background = pd.DataFrame(rows, columns=["a", "b"])
+    encoder = TableEncoder.fit(background, scale="none")
+    data = table_data(encoder, pd.DataFrame({"a": [1.0], "b": [1.0]}), background=background)
+    found = evaluate(
+        lambda x: x[:, 0], data, methods={"shapley": methods.ExactShapley()},
+        metrics=["completeness"], baseline="feature_mean",
+    )  # fmt: skip
+    assert found.results.maps["shapley"]["sample-0"].tolist() == pytest.approx([1, 0], abs=1e-7)

@@ -11,6 +11,7 @@ from torch import nn
 
 from igbench import evaluate, methods, metrics
 from igbench.core.features import resolve
+from igbench.core.model import ArrayFunction
 from igbench.data.tables import TableEncoder, table_data
 from igbench.errors import InputError, NotDefinedError
 from igbench.metrics.column_noise import categories, noisy
@@ -150,6 +151,8 @@ class TestCoefficients:
         found = metrics.feature_agreement(product, row(1, 2, 3), row(1, 2, 3))
         assert bool(found.isnan())
         assert found.reason.startswith("the model is not linear between the baseline and")
+        with pytest.raises(NotDefinedError, match="has no gradients, so its coefficients"):
+            metrics.feature_agreement(ArrayFunction(lambda rows: rows.sum(axis=1)), ONES, PHI)
         flat = metrics.rank_correlation(linear(1, 1), row(1, 1), row(1, 2))
         assert bool(flat.isnan())
         assert flat.reason.endswith("or so are the coefficients")

@@ -177,8 +177,13 @@ class Changed:
 
 def outputs_of(batch: Batch, rows: Tensor) -> Tensor:
     """All outputs of the model, (n, K)."""
-    with torch.no_grad():
-        return batch.score.outputs(rows).reshape(len(rows), -1)
+
+    def some(part: slice) -> Tensor:
+        with torch.no_grad():
+            found = batch.score.outputs(rows[part])
+        return found.reshape(len(found), -1)
+
+    return torch.cat(list(batch.score.in_chunks(len(rows), some)))
 
 
 @dataclass(frozen=True)
