@@ -183,7 +183,7 @@ def test_how_a_method_shares_a_column_out_over_its_elements_does_not_count():
 
 
 def test_values_are_interventional():
-    """Case D2: f = x1 at (1, 1), correlation .9: (1, 0), where conditional values are (.55, .45)."""
+    """Case D2: f = x1 at (1, 1), correlation .9: (1, 0); conditional values are (.55, .45)."""
     rows = [[1.0, 0.9], [-1.0, -0.9], [0.44, 1.0], [-0.44, -1.0]]
     background = pd.DataFrame(rows, columns=["a", "b"])
     encoder = TableEncoder.fit(background, scale="none")

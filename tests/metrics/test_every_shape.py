@@ -164,9 +164,9 @@ def test_one_number_by_class_by_function_and_by_name(name, kind):
         return
     assert "failed" not in set(rows["status"]), rows["reason"].tolist()
     if "coefficients" in {f.name for f in fields(class_of(name))}:
-        assert {reason.partition(",")[0] for reason in rows["reason"]} == {
-            "the model is not linear between the baseline and the sample"
-        }
+        # It may be linear between x' and x where no unit turns on or off in between.
+        reasons = {reason.partition(",")[0] for reason in rows["reason"]} - {""}
+        assert reasons == {"the model is not linear between the baseline and the sample"}
     elif name not in ("aic", "sic"):  # of a network that is never sure there is no curve
         assert set(rows["status"]) == {"ok"}, rows["reason"].tolist()
     for way in ways:
