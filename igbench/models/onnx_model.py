@@ -104,12 +104,12 @@ def onnx_model(
         raise InputError(
             f"{path!r} leaves the shape of a row open, {list(shape)}; set 'model.input_shape=[F]'."
         )
-    found = _tried(path, run, shape)
-    single = found.ndim == 1 or found.shape[1] == 1
+    tried = _tried(path, run, shape)
+    single = tried.ndim == 1 or tried.shape[1] == 1
     return Model(
         name=content.path.stem,
         module=ArrayFunction(run, probabilities=probabilities),
-        class_names=labels.class_names(class_names, 1 if single else found.shape[1]),
+        class_names=labels.class_names(class_names, 1 if single else tried.shape[1]),
         cam_layer="",
         weights_hash=content.sha256,
         source=f"ONNX, file {content.path.name}; output {run.output}",
