@@ -51,5 +51,8 @@ def test_the_page_runs_as_it_is_written(folder):
     assert means["ig", "srg"] > means["random", "srg"]
     assert not records.scores["reason"].astype(bool).any()
     assert isinstance(records.scores, pd.DataFrame)
+    assert {f.name for f in (run.parent / "plots").glob("series_*.png")} == {
+        "series_1.png", "series_2.png",
+    }  # fmt: skip
     report = (run.parent / "report.html").read_text(encoding="utf-8")
-    assert "signal-000" in report
+    assert "Attributions of one series" in report

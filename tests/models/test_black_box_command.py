@@ -15,6 +15,7 @@ ROWS = np.random.default_rng(0).normal(size=(12, 3))
 WORDS = ["experiment=black_box", "method=[kernel_shap,random]", "metric=[completeness]", "limit=2"]
 
 
+@pytest.mark.slow
 def test_a_model_and_a_table_from_files(tmp_path, monkeypatch, capsys):
     skops = pytest.importorskip("skops.io")
     pd = pytest.importorskip("pandas")
