@@ -81,7 +81,7 @@ class Position(BaseMethod):
 
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute, (N, *F)."""
-        return torch.stack([_by_feature(batch, i, _falling) for i in range(len(batch))])
+        return torch.stack([_by_feature(batch, i, None) for i in range(len(batch))])
 
 
 @dataclass(frozen=True)
@@ -143,27 +143,26 @@ class Length(BaseMethod):
 def _of_data(batch: Batch, data: Data | None, values: Callable[[int], Sequence[float]]) -> Tensor:
     """Maps of numbers that the data know of the features of each sample."""
     ids = () if data is None else data.sample_ids
-    maps = []
-    for i, sample_id in enumerate(batch.sample_ids):
+    for sample_id in batch.sample_ids:
         if sample_id not in ids:
             raise NotDefinedError(f"the data know no sample {sample_id!r}.")
-        own = values(ids.index(sample_id))
-        maps.append(_by_feature(batch, i, lambda count, own=own: own))
-    return torch.stack(maps)
+    every = [values(ids.index(sample_id)) for sample_id in batch.sample_ids]
+    return torch.stack([_by_feature(batch, i, own) for i, own in enumerate(every)])
 
 
-def _falling(count: int) -> list[float]:
-    return [float(count - k) for k in range(count)]
+def _by_feature(batch: Batch, i: int, values: Sequence[float] | None) -> Tensor:
+    """A number for each of the G features of a sample, spread evenly over its elements, (*F).
 
-
-def _by_feature(batch: Batch, i: int, values: Callable[[int], Sequence[float]]) -> Tensor:
-    """A number for each of the G features of a sample, spread evenly over its elements, (*F)."""
+    None for G to 1.
+    """
     unit = players("element" if isinstance(batch.features, str) else None, batch, i)
-    numbers = torch.zeros(unit.count, dtype=torch.float64)
     count = unit.count
     if isinstance(batch.features, Tensor):
         own = batch.features[i] if batch.features.dim() == batch.x.dim() else batch.features
         count = int(own.max()) + 1  # one more is for elements without a feature
-    numbers[:count] = torch.tensor(values(count), dtype=torch.float64)
+    numbers = torch.zeros(unit.count, dtype=torch.float64)
+    numbers[:count] = torch.tensor(
+        range(count, 0, -1) if values is None else values, dtype=torch.float64
+    )
     sizes = total(torch.ones(1, *batch.x.shape[1:]), unit)[0]
     return spread((numbers / sizes)[None], unit)[0].to(batch.x)
