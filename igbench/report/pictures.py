@@ -80,7 +80,7 @@ def _few(found: Sequence[Sample]) -> Sequence[Sample]:
 
 
 def _html(lines: Mapping[str, Sequence[text_words.Word]]) -> str:
-    named = [(samples.method_label(m), own) for m, own in lines.items()]
+    named = [(text_words.label(m, own), own) for m, own in lines.items()]
     return text_words.lines_to_html(named)
 
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -19,7 +20,7 @@ from matplotlib.patches import Rectangle
 
 from igbench.errors import printable
 from igbench.report import heatmaps, samples, styles
-from igbench.report.text_words import JOINERS, SOFT, Word
+from igbench.report.text_words import JOINERS, SOFT, Word, label
 
 POINTS = 72
 """Points of an inch: figures of texts are laid out in points."""
@@ -179,7 +180,7 @@ def figure(
     room = wide - HEAD - 2 * MARGIN
     with styles.style():
         placed = {m: layout(found, room) for m, found in lines.items()}
-        heads = {m: textwrap.wrap(samples.method_label(m), 15) for m in lines}
+        heads = {m: textwrap.wrap(label(m, lines[m]), 16) for m in lines}
         rows = {m: max(len(heads[m]), 1 + max((p.line for p in placed[m]), default=0))
                 for m in lines}  # fmt: skip
         top = [title, *([note] if note else [])]
@@ -196,8 +197,8 @@ def figure(
         for m, words in placed.items():
             for i, part in enumerate(heads[m]):
                 _say(axes, MARGIN, y + i * LINE, part, color="#333333")
-            for one in words:
-                _draw(axes, one, MARGIN + HEAD, y)
+            for one, pads in zip(words, _pads(words), strict=True):
+                _draw(axes, one, MARGIN + HEAD, y, pads)
             y += rows[m] * LINE + 5
         _legend(axes, y + 4, wide, set(signed[m] for m in lines))
     return made
@@ -207,11 +208,22 @@ def _say(axes: Axes, x: float, y: float, text: str, **more: object) -> None:
     axes.text(x, y, text, fontsize=SIZE, va="baseline", parse_math=False, **more)  # type: ignore[arg-type]
 
 
-def _draw(axes: Axes, one: Placed, left: float, y: float) -> None:
+def _pads(words: Sequence[Placed]) -> list[tuple[float, float]]:
+    """Points by which the colour of each word sticks out, to the left and to the right."""
+    order = sorted(range(len(words)), key=lambda i: (words[i].line, words[i].x))
+    found = [(1.0, 1.0)] * len(words)
+    for i, j in pairwise(order):
+        if words[i].line == words[j].line:
+            pad = min(1.0, max(0.0, (words[j].x - words[i].x - words[i].width) / 2))
+            found[i], found[j] = (found[i][0], pad), (pad, found[j][1])
+    return found
+
+
+def _draw(axes: Axes, one: Placed, left: float, y: float, pads: tuple[float, float]) -> None:
     x, base, piece = left + one.x, y + one.line * LINE, one.piece
     if piece.fill:
-        axes.add_patch(Rectangle((x - 1, base - 9.5), one.width + 2, 12, facecolor=piece.fill,
-                                 linewidth=0))  # fmt: skip
+        start, wide = x - pads[0], one.width + sum(pads)
+        axes.add_patch(Rectangle((start, base - 9.5), wide, 12, facecolor=piece.fill, linewidth=0))
     if piece.line:
         dash = "-" if piece.line == "solid" else (0, (1, 1.2))
         axes.plot([x, x + one.width], [base + 3.6] * 2, color="#222222", linewidth=0.9,

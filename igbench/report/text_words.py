@@ -120,6 +120,17 @@ def _luminance(colour: str) -> float:
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
 
 
+def label(method: str, found: Sequence[Word]) -> str:
+    """Display name of a method, which says where it has no map of a text.
+
+    >>> label("ig", pieces(["a"], [1.0])), label("ig", pieces(["a"], [math.nan]))
+    ('IG', 'IG (no map)')
+    """
+    values = [piece.value for piece in found if piece.value is not None]
+    missing = values and not any(map(math.isfinite, values))
+    return samples.method_label(method) + (" (no map)" if missing else "")
+
+
 # -- HTML ------------------------------------------------------------------------------------
 
 
@@ -226,7 +237,7 @@ def to_latex(title: str, lines: Mapping[str, Sequence[Word]]) -> str:
         lines: Name of the method to the pieces of the text.
     """
     body = "".join(
-        f"\\medskip\\textbf{{{render.latex_escape(samples.method_label(name))}}}\\\\\n"
+        f"\\medskip\\textbf{{{render.latex_escape(label(name, found))}}}\\\\\n"
         f"{''.join(map(_latex, found))}\\par\n"
         for name, found in lines.items()
     )

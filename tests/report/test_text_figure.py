@@ -74,3 +74,16 @@ def test_figures_are_drawn_of_anything(tmp_path):
     assert png.stat().st_size > 5_000
     bare = text_figure.figure("t", {"ig": text_words.pieces([], [])}, {"ig": True})
     styles.save(bare, tmp_path / "bare", svg=False)
+
+
+def test_colours_of_words_without_a_space_between_them_do_not_overlap():
+    words = layout(text_words.pieces(["Well", ",", "so"], [1.0, -1.0, 1.0], gaps=["", "", " ", ""]),
+                   300)  # fmt: skip
+    assert text_figure._pads(words) == [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+
+
+def test_a_method_without_a_map_says_so():
+    empty = text_words.pieces(["a"], [float("nan")])
+    made = text_figure.figure("t", {"ig": empty}, {"ig": True})
+    assert "IG (no map)" in {t.get_text() for t in made.axes[0].texts}
+    assert r"\textbf{IG (no map)}" in text_words.to_latex("t", {"ig": empty})
