@@ -14,7 +14,7 @@ from igbench.core import features as feature_units
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.dataset import Data
 from igbench.data import lexicon
-from igbench.errors import InputError, NotDefinedError, check_choice
+from igbench.errors import InputError, NotDefinedError, check_choice, check_whole
 from igbench.metrics.base import BaseMetric
 from igbench.metrics.localisation import units
 from igbench.metrics.similarity import on_grid, rank_correlation
@@ -24,7 +24,7 @@ RatingsOf = Callable[[str], Tensor | None]
 
 @dataclass(frozen=True)
 class LexiconAgreement(BaseMetric):
-    """Lexicon agreement: do contributions of words have the sign, or the order, of their ratings?
+    """Lexicon agreement: share of words whose contributions have the sign of their ratings.
 
     Ratings are those of the lexicon of VADER (Hutto and Gilbert 2014), by ten people each, positive
     where a word is; they count the other way where the negative class is explained.
@@ -51,8 +51,9 @@ class LexiconAgreement(BaseMetric):
             there is none; or a function from a sample id to these.
 
     Raises:
-        InputError: An unknown statistic, equal classes, data without words, no lexicon, or ratings
-            of another number than the features.
+        InputError: An unknown statistic, equal classes, no lexicon, or ratings of another number
+            than the features.
+        NotDefinedError: The data have no words.
 
     Example:
         Two of three rated words have the right sign.
@@ -95,12 +96,10 @@ class LexiconAgreement(BaseMetric):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("statistic", self.statistic, ("sign", "rank"))
+        check_whole("positive", self.positive)
+        check_whole("negative", self.negative)
         if self.positive == self.negative:
             raise InputError(f"positive and negative are both class {self.positive}.")
-        if self.ratings is None and self.data is not None and self.data.feature_names is None:
-            raise InputError(
-                f"data {self.data.name!r} have no words to look up; leave lexicon_agreement out."
-            )
 
     def for_samples(self, sample_ids: Sequence[str]) -> Self:
         """The same metric for N samples, with ratings given in their order.

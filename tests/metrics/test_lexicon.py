@@ -87,8 +87,10 @@ def test_what_is_refused():
         call((1.0, 2.0), ratings=PEOPLE)
     with pytest.raises(InputError, match="ratings of 1 samples for 2"):
         metrics.lexicon_agreement(f, torch.ones(2, 4), torch.ones(2, 4), ratings=PEOPLE)
-    with pytest.raises(InputError, match="have no words"):
-        evaluate(f, torch.ones(1, 3), methods=["ig"], metrics=["lexicon_agreement"])
+    found = evaluate(f, torch.ones(1, 3), methods=["ig"], metrics=["lexicon_agreement"]).frame
+    (row,) = found[found.metric == "lexicon_agreement"].itertuples()
+    assert row.status == "undefined"
+    assert "looks up words" in row.reason
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
