@@ -8,7 +8,7 @@ text, and the context columns say which tokens are scored (`igbench.core.prompts
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from igbench.core.prompts import CONTEXT
 from igbench.core.tokens import Encoded, TokenModel
 from igbench.errors import InputError
-from igbench.models.hf_encoder import HuggingFaceEncoder
-from igbench.models.hf_encoder import _spans as found_spans
+from igbench.models.hf_encoder import HuggingFaceEncoder, spans_of
 
 
 class Decoder(Protocol):
@@ -60,14 +59,15 @@ class CausalModel(TokenModel):
     """
 
     def __init__(self, decoder: nn.Module, *, mean: bool = False) -> None:
-        super().__init__(decoder.table.shape[1])
-        self.decoder, self.mean = decoder, mean
+        own: Any = decoder
+        super().__init__(own.table.shape[1])
+        self.decoder, self.mean = own, mean
 
     @property
     def table(self) -> Tensor:
         """All word embeddings, (V, E)."""
-        found: Tensor = self.decoder.table
-        return found.detach()
+        found: Any = self.decoder.table
+        return found.detach()  # type: ignore[no-any-return]
 
     def run(self, embeddings: Tensor, visible: Tensor, context: Tensor) -> Tensor:
         """Log-odds or contrasts (n, 1) of prompts of one length.
@@ -139,13 +139,13 @@ class CausalEncoder(HuggingFaceEncoder):
     def continuation(self, text: str) -> Encoded:
         """The tokens of a text that follows a prompt, see `igbench.core.prompts`."""
         ids = self.plain(text)
-        spans = tuple(found_spans(text, self._tokens(text, around=False)))
+        spans = tuple(spans_of(text, self._tokens(text, around=False)))
         return Encoded(text, ids, torch.zeros(len(ids), dtype=torch.bool), spans)
 
 
 def behind(first: int | None, own: Encoded) -> Encoded:
-    """Tokens with a special token in front, where there is one and they do not begin with it."""
-    if first is None or own.ids[:1].tolist() == [first]:
+    """Tokens with a special token in front, where there is one."""
+    if first is None:
         return own
     return Encoded(
         own.text,

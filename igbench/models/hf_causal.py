@@ -82,7 +82,7 @@ class ChatEncoder(CausalEncoder):
         self.backend.encode_special_tokens = False
         found = self.backend.encode(whole, add_special_tokens=False)
         start, end = len(front), len(front) + len(text)
-        spans = hf_encoder._spans(whole, found)
+        spans = hf_encoder.spans_of(whole, found)
         inside = [start <= a < end for a, _ in spans]
         if any(i in self.reserved for i, own in zip(found.ids, inside, strict=True) if own):
             raise SampleError("the prompt spells out a special token of the chat template")
@@ -169,7 +169,7 @@ def language_model(
 def _encoder(
     decoder: HuggingFaceDecoder, tokenizer: Any, name: str, chat: bool, first: str | None
 ) -> CausalEncoder:
-    own = {
+    own: dict[str, Any] = {
         "longest": hf_encoder.longest(tokenizer, decoder.model),
         "context": CONTEXT,
     }

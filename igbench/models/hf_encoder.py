@@ -60,7 +60,7 @@ class HuggingFaceEncoder:
             InputError: The tokenizer has more tokens than the model.
         """
         found = self._tokens(text, around=True)
-        special, spans = list(found.special_tokens_mask), _spans(text, found)
+        special, spans = list(found.special_tokens_mask), spans_of(text, found)
         ids = self._spelled_out(found.ids, special)
         if self.first is not None and ids[:1] != [self.first]:
             ids, special, spans = [self.first, *ids], [1, *special], [(0, 0), *spans]
@@ -194,8 +194,13 @@ def first_position(module: nn.Module) -> int:
     return 0
 
 
-def _spans(text: str, found: Any) -> list[tuple[int, int]]:
-    """Where tokens stand in a text, without the spaces before them."""
+def spans_of(text: str, found: Any) -> list[tuple[int, int]]:
+    """Where tokens stand in a text, without the spaces before them.
+
+    Args:
+        text: The text.
+        found: Its encoding by the library tokenizers.
+    """
     spans = []
     for (start, end), token in zip(found.offsets, found.tokens, strict=True):
         if token in SPACES and not text[start:end].isspace():

@@ -88,7 +88,7 @@ def _file() -> Path:
 
 def _digest(file: Path) -> str:
     with files.opened(file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _widen(file: Path, folder: Path) -> None:
