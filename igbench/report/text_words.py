@@ -237,7 +237,7 @@ def to_latex(title: str, lines: Mapping[str, Sequence[Word]]) -> str:
         lines: Name of the method to the pieces of the text.
     """
     body = "".join(
-        f"\\medskip\\textbf{{{render.latex_escape(label(name, found))}}}\\\\\n"
+        f"\\medskip\\textbf{{{render.latex_escape(label(name, found))}}}\\newline\n"
         f"{''.join(map(_latex, found))}\\par\n"
         for name, found in lines.items()
     )

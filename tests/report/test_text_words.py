@@ -145,3 +145,8 @@ def test_latex_tells_signs_without_colours():
     assert "\nnone\\par" in text
     assert r"\word{3F007D}{FFFFFF}{up}" in text
     assert r"\word{3F007D}{FFFFFF}{?}" in text
+
+
+def test_a_bracket_at_the_start_of_a_text_is_no_argument():
+    text = text_words.to_latex("t", {"ig": text_words.pieces(["[3cm]", "a"], [0.0, 1.0])})
+    assert "\\textbf{IG}\\newline\n[3cm]\n" in text
