@@ -157,9 +157,8 @@ def adaptive_integrated_gradients(
         gradients[active] += more[fits]
         if len(active):
             _refine(panels, score, line, target, active, panel, groups)
-    return Adaptive(
-        result, gap, raw_gap, error, gradients, (gap <= tolerance) & (error <= tolerance)
-    )
+    converged = (gap <= tolerance) & (error <= tolerance)
+    return Adaptive(result, gap, raw_gap, error, gradients, converged)
 
 
 def check_bounds(tolerance: float, max_steps: int) -> None:
