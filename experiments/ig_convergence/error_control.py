@@ -67,14 +67,17 @@ def levels(line: Kept, truth: np.ndarray) -> Iterator[Step]:
         step = {
             "gradients": n + 1.0,
             "error": relative(sums - truth, truth),
-            "gap": abs(float(sums.sum()) - rise) / abs(rise),
+            "gap": 0.0 if factor else abs(missing) / abs(rise),
             "residuals": local / abs(rise),
         }
         if complete is not None and coarse is not None:
             finer = (4 * here - coarse) / 3
             step["change"] = relative(sums - complete, sums)
             step["simpson error"] = relative(finer - truth, truth)
-            step["simpson gap"] = abs(float(finer.sum()) - rise) / abs(rise)
+            total = (
+                4 * weights @ slopes - 2 / n * (slopes[::2].sum() - slopes[[0, -1]].mean())
+            ) / 3
+            step["simpson gap"] = abs(total - rise) / abs(rise)
             if simpson is not None:
                 step["simpson change"] = relative(finer - simpson, finer)
             simpson = finer
@@ -138,10 +141,9 @@ def panels(line: Kept, truth: np.ndarray) -> Iterator[Step]:
         yield {
             "gradients": float(spent),
             "error": relative(sums - truth, truth),
-            "gap": abs(float(sums.sum()) - line.rise) / abs(line.rise),
             "together": float(together / norm),
             "apart": float(np.sqrt((sizes**2).sum()) / norm),
-            "missed": float(sum(p["missed"] for p in parts) / norm),
+            "missed": float(sum(p["missed"] for p in parts) / (norm * line.share)),
         }
         worst = int(np.argmax([s**2 / p["n"] for s, p in zip(sizes, parts, strict=True)]))
         parts[worst] = panel(worst, 2 * int(parts[worst]["n"]))
@@ -150,7 +152,6 @@ def panels(line: Kept, truth: np.ndarray) -> Iterator[Step]:
 REFINEMENTS = {"levels": levels, "bisection": bisection, "panels": panels}
 
 Rule = tuple[str, str, Callable[[pd.DataFrame], pd.Series]]
-
 
 
 def _panel_rule(factor: float, *columns: str) -> Callable[[pd.DataFrame], pd.Series]:

@@ -28,6 +28,7 @@ class Kept:
         model: Name of the model.
         sample: Name of the sample.
         width: Elements of a feature.
+        elements: Elements of the input; K of them are kept.
         positions: (n,) where gradients were taken, rising.
         values: (n,).
         slopes: (n,).
@@ -37,6 +38,7 @@ class Kept:
     model: str
     sample: str
     width: int
+    elements: int
     positions: np.ndarray
     values: np.ndarray
     slopes: np.ndarray
@@ -51,6 +53,11 @@ class Kept:
     def rise(self) -> float:
         """f(x) - f(x')."""
         return float(self.values[-1] - self.values[0])
+
+    @property
+    def share(self) -> float:
+        """All elements over those that are kept."""
+        return self.elements / self.vectors.shape[1]
 
     def sums(self, elements: np.ndarray) -> np.ndarray:
         """Sums per feature."""
@@ -108,13 +115,13 @@ def load(folder: Path) -> Iterator[Kept]:
                 str(found["model"]),
                 str(found["sample"]),
                 int(found["width"]),
+                int(found["elements"]),
                 *(found[name] for name in ("positions", "values", "slopes", "vectors")),
             )
 
 
 def gather(kind: str, count: int, intervals: int, folder: Path) -> None:
     """Compute lines that a folder does not have: a grid in u, and what two refinements ask for."""
-
 
     def keep(line: KeptLine, path: Path) -> None:
         positions = sorted(line.known)
@@ -124,6 +131,7 @@ def gather(kind: str, count: int, intervals: int, folder: Path) -> None:
             model=line.model,
             sample=line.sample,
             width=line.width,
+            elements=line.line.x.numel(),
             positions=positions,
             values=values,
             slopes=slopes,

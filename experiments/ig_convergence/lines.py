@@ -6,6 +6,7 @@ that all rules that share a node share its gradient.
 
 from __future__ import annotations
 
+import logging
 import pydoc_data.topics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from igbench.config import build, compose
 from igbench.core.score import Score, frozen
 from igbench.integration.integrate import value_and_gradient
 from igbench.integration.paths import Line
+
+log = logging.getLogger(__name__)
 
 KEPT = 20_000
 """Elements of a gradient that are kept at most; larger inputs are judged by a fixed sample."""
@@ -130,7 +133,7 @@ def _vit(count: int) -> Iterator[KeptLine]:
     module.eval()
     with torch.no_grad():
         right = (module(x[test]).argmax(1) == y[test]).float().mean()
-    print(f"vit on digits: accuracy {float(right):.3f}")
+    log.info("vit on digits: accuracy %.3f", float(right))
     ids = tuple(f"digit-{i}" for i in test[:count].tolist())
     yield from _images("vit_digits", module, x[test[:count]], ids, 256)
 
@@ -183,7 +186,7 @@ def _decoder(count: int) -> Iterator[KeptLine]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    print(f"decoder of characters: {float(loss):.2f} nats a character at the end")
+    log.info("decoder of characters: %.2f nats a character at the end", float(loss.detach()))
     model.eval()
     module = _Scalar(model).eval()
     score = Score(module, batch_size=128)

@@ -170,8 +170,8 @@ def relative(found, truth):
 @pytest.mark.parametrize("tolerance", [0.05, 0.01, 1e-3])
 @pytest.mark.parametrize("c", [0.2, 0.02])
 def test_steep_at_the_baseline(c, tolerance):
-    # f = s / (c + s) with s = x1 + 2 x2 at (1, 1): the ridge shares f out as 1 : 2.  Its slope falls
-    # from 3 / c to 3 c / (c + 3)^2.
+    # f = s / (c + s) with s = x1 + 2 x2 at (1, 1): the ridge shares f out as 1 : 2.  Its slope
+    # falls from 3 / c to 3 c / (c + 3)^2.
     f = lambda x: (x[:, 0] + 2 * x[:, 1]) / (c + x[:, 0] + 2 * x[:, 1])  # noqa: E731
     found = adaptive(f, cf.row(1, 1), tolerance=tolerance, constrain=False)
     whole = 3 / (c + 3)
@@ -203,8 +203,8 @@ def bump(x):
 
 
 def test_a_map_can_be_wrong_although_its_gap_is_small():
-    # g(a) (x1 - x2) with a bump g: along (1, 1) f is 0 everywhere, so no rule ever has a gap, and x1
-    # gets the area of the bump, 0.05 sqrt(pi), whatever is seen of it.
+    # g(a) (x1 - x2) with a bump g: along (1, 1) f is 0 everywhere, so no rule ever has a gap, and
+    # x1 gets the area of the bump, 0.05 sqrt(pi), whatever is seen of it.
     f = lambda x: bump(x) * (x[:, 0] - x[:, 1]) + 0.01 * (x[:, 0] + x[:, 1])  # noqa: E731
     x, area = cf.row(1, 1), 0.05 * math.pi**0.5
     truth = cf.row(area + 0.01, 0.01 - area)
@@ -218,9 +218,9 @@ def test_a_map_can_be_wrong_although_its_gap_is_small():
 
 
 def test_residuals_of_panels_that_cancel_count_apart():
-    # Two steps between nodes, up in the third panel and down in the fourth: the gradient is 0 at all
-    # nodes but for the last entry, and the sum over the path misses nothing.  a(5/8) = 0.348 and
-    # a(11/16) = 0.420; a(7/8) = 0.715 and a(15/16) = 0.847.
+    # Two steps between nodes, up in the third panel and down in the fourth: the gradient is 0 at
+    # all nodes but for the last entry, and the sum over the path misses nothing.  The nodes beside
+    # them are a(5/8) = 0.348 and a(11/16) = 0.420, a(7/8) = 0.715 and a(15/16) = 0.847.
     def f(x):
         up, down = torch.sigmoid((x[:, 0] - 0.38) * 1e4), torch.sigmoid((x[:, 0] - 0.78) * 1e4)
         return up - down + 0.1 * x[:, 1]
