@@ -267,7 +267,7 @@ def draw(steps: pd.DataFrame) -> None:
     shown["cell"] = 2 ** ((np.log2(shown["gradients"]) * 2).round() / 2)
     models = list(dict.fromkeys(shown["model"]))
     figure = mpl.figure.Figure(figsize=(11, 3.3 * -(-len(models) // 3)), layout="constrained")
-    axes = figure.subplots(-(-len(models) // 3), 3, squeeze=False, sharex=True).flat
+    axes = list(figure.subplots(-(-len(models) // 3), 3, squeeze=False, sharex=True).flat)
     order = ["levels", "levels of Simpson", "bisection", "panels"]
     for ax, model in zip(axes, models, strict=False):
         sns.lineplot(
@@ -292,7 +292,7 @@ def draw(steps: pd.DataFrame) -> None:
         ax.grid(alpha=0.3)
         for tolerance in TOLERANCES:
             ax.axhline(tolerance, color="0.4", linestyle=":")
-    for ax in list(axes)[len(models) :]:
+    for ax in axes[len(models) :]:
         ax.set_visible(False)
     figure.savefig(HERE / "error_control.png", dpi=110)
 
