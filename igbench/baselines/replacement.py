@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +14,15 @@ from igbench.core.dataset import Data
 from igbench.errors import NotDefinedError
 
 
-@dataclass(frozen=True)
 class Replacement:
-    """Replacement: x' = what the data offer in place of removed features, such as [MASK] tokens.
+    """Base of baselines that the data offer in place of removed features.
 
-    Attributes:
+    Class attributes:
+
         name: Name among `igbench.core.dataset.Data.replacements`.
     """
 
-    name: str
+    name: ClassVar[str]
 
     def __call__(self, x: Tensor, sample_ids: Sequence[str], data: Data, seed: int) -> Tensor:
         """Reference inputs (N, *F)."""
@@ -42,7 +43,7 @@ class Mask(Replacement):
     The closest to what such a model saw in training.
     """
 
-    name: str = "mask"
+    name: ClassVar[str] = "mask"
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ class Pad(Replacement):
     Padding was never attended to in training, so that row means nothing in particular.
     """
 
-    name: str = "pad"
+    name: ClassVar[str] = "pad"
 
 
 @dataclass(frozen=True)
 class Unknown(Replacement):
     """Unknown: x' = the embedding of the token for unknown words at every token."""
 
-    name: str = "unk"
+    name: ClassVar[str] = "unk"
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,4 @@ class MeanToken(Replacement):
     The default of decoders, which have no [MASK].
     """
 
-    name: str = "mean"
+    name: ClassVar[str] = "mean"
