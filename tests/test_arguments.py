@@ -88,7 +88,7 @@ SMALL = {
 
 LATER = {
     "function", "curve", "pool", "masks", "data", "arguments", "init", "noise_tunnel",
-    "coefficients",
+    "coefficients", "ratings",
 }  # fmt: skip
 """Arguments that are code or data of the user's, or another library's: a call shows what they are.
 """

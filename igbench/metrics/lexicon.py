@@ -100,6 +100,13 @@ class LexiconAgreement(BaseMetric):
         check_whole("negative", self.negative)
         if self.positive == self.negative:
             raise InputError(f"positive and negative are both class {self.positive}.")
+        if self.ratings is not None and not callable(self.ratings):
+            wrong = [r for r in self.ratings if not isinstance(r, Tensor | None)]
+            if wrong:
+                raise InputError(
+                    f"ratings hold a {type(wrong[0]).__name__}; give a tensor (G,) for each "
+                    "sample, None where there is none."
+                )
 
     def for_samples(self, sample_ids: Sequence[str]) -> Self:
         """The same metric for N samples, with ratings given in their order.
