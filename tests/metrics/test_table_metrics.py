@@ -47,6 +47,12 @@ class TestNoise:
         other[1:4] = torch.tensor([1.0, 0.0, 0.0])
         assert torch.equal(drawn(0.3, 5)[:, [0, 4]], drawn(0.3, 5, other)[:, [0, 4]])
 
+    def test_marks_stay_as_they_are(self):
+        still = torch.tensor([False, False, False, False, True])
+        found = noisy(X, UNIT, 0.3, 50, torch.Generator().manual_seed(0), still)
+        assert bool((found[:, 4] == X[4]).all())
+        assert bool((found[:, 0] != X[0]).all())
+
     def test_what_is_no_category(self):
         half = torch.tensor([0.5, 0.5, 0.5, 0.0, 1.0])
         assert categories(half, UNIT) == []
