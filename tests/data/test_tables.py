@@ -157,11 +157,11 @@ def tabular(classes: int) -> Model:
 
 def test_how_a_method_shares_a_column_out_over_its_elements_does_not_count():
     def shared(share: float, factor: float = 1.0) -> methods.CallableMethod:
-        """z times 3, and 2 for the category, of which a share is on the element that is absent."""
+        """3 z, and 2 z for the category, of which a share is on the element that is absent."""
 
         def explain(x, target):
             part = torch.tensor([0.0, 2 * share, 2 * (1 - share)])
-            return factor * (part + 3 * x * torch.tensor([1.0, 0.0, 0.0]))
+            return factor * x[:, :1] * (part + torch.tensor([3.0, 0.0, 0.0]))
 
         return methods.CallableMethod(explain, "global")
 
@@ -176,8 +176,8 @@ def test_how_a_method_shares_a_column_out_over_its_elements_does_not_count():
     ).table()  # fmt: skip
     assert found.loc["a", "difference"] == pytest.approx(0, abs=1e-6)
     assert found.loc["b", "difference"] == pytest.approx(1, abs=1e-6)
-    # 3 z moves by 3 * 0.02 of the norm of (3, 2), whatever the shares.
-    assert found["max_sensitivity"].tolist() == pytest.approx([0.06 / math.sqrt(13)] * 3, rel=1e-4)
+    # (3 z, 2 z) moves by 0.02 of its norm, whatever the shares.
+    assert found["max_sensitivity"].tolist() == pytest.approx([0.02] * 3, rel=1e-4)
     # Gini index of (2, 3): (-2 + 3) / (2 * 5).
     assert found["sparseness"].tolist() == pytest.approx([0.1] * 3, abs=1e-6)
 
