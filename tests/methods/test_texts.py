@@ -10,7 +10,7 @@ from igbench import evaluate, methods
 from igbench.core.batch import Batch
 from igbench.core.model import Model
 from igbench.core.score import Score
-from igbench.core.tokens import TokenModel
+from igbench.core.tokens import HIDDEN, TokenModel
 from igbench.errors import InputError, NotDefinedError
 from igbench.integration.polyline import polyline_gradients, through_words
 from igbench.methods import explain
@@ -57,11 +57,13 @@ def maps(text: str, module: nn.Module | None = None, baseline: object = "zero", 
     return {name: found.results.maps[name]["text-0"].tolist() for name in chosen}
 
 
-def explain_words(method) -> Tensor:
-    """The map of a text of four words that are features, with no evaluation around it."""
+def explain_words(method, state: float = 0.0) -> Tensor:
+    """The map of a text of four words from zero, whose words may be hidden, by the method alone."""
     x = words.data("good movie bad good").load(0)[None]
     numbers = torch.tensor([-1, 0, 1, 2, 3])[:, None].expand(x.shape[1:])
-    return method(Batch(Score(words.Bag().eval()), x, 0 * x, None, ("a",), numbers))
+    start = torch.zeros_like(x)
+    start[..., 2] = state
+    return method(Batch(Score(words.Bag().eval()), x, start, None, ("a",), numbers))
 
 
 def only(found) -> tuple[str, str]:
@@ -158,20 +160,8 @@ def test_discretised_paths_of_a_product_are_complete(rule):
 def test_discretised_paths_need_words():
     with pytest.raises(NotDefinedError, match="needs a model of texts with a table"):
         explain(methods.DiscretizedIG(), lambda x: x.sum(dim=1), [[1.0, 2.0]])
-    found = evaluate(
-        words.bag(), words.data("good"), methods={"dig": methods.DiscretizedIG()},
-        metrics=["completeness"], baseline=Hides(),
-    )  # fmt: skip
-    status, reason = only(found)
-    assert status == "undefined"
-    assert "moves word embeddings alone" in reason
-
-
-class Hides:
-    """A baseline that hides every token."""
-
-    def __call__(self, x, sample_ids, data, seed):
-        return torch.stack([data.replacements["hide"](one) for one in x])
+    with pytest.raises(NotDefinedError, match="moves word embeddings alone"):
+        explain_words(methods.DiscretizedIG(), state=HIDDEN)
 
 
 # -- the size of the gradient ------------------------------------------------------------------
