@@ -67,7 +67,7 @@ class CausalModel(TokenModel):
     def table(self) -> Tensor:
         """All word embeddings, (V, E)."""
         found: Any = self.decoder.table
-        return found.detach()  # type: ignore[no-any-return]
+        return found.detach()
 
     def run(self, embeddings: Tensor, visible: Tensor, context: Tensor) -> Tensor:
         """Log-odds or contrasts (n, 1) of prompts of one length.
