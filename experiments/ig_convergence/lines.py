@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sklearn.datasets
@@ -190,7 +191,8 @@ def _decoder(count: int) -> Iterator[KeptLine]:
     model.eval()
     module = _Scalar(model).eval()
     score = Score(module, batch_size=128)
-    table = model.get_input_embeddings().weight.detach()
+    embeddings: Any = model.get_input_embeddings()
+    table = embeddings.weight.detach()
     with frozen(module):
         for i in range(count):
             start = 1000 + 977 * i

@@ -136,14 +136,11 @@ def until_complete(experiment: Experiment, x: Tensor, target: Tensor, limit: flo
             found = captum.attribute(one, target=own, n_steps=n, internal_batch_size=8)
             if line("captum, gausslegendre", n, time.perf_counter() - start, found) <= limit:
                 break
-        for name, options in {
-            "ours, constrained": {"constrain": True},
-            "ours, unconstrained": {"constrain": False},
-        }.items():
+        for name, constrain in {"ours, constrained": True, "ours, unconstrained": False}.items():
             for most in (17, 33, 65, 129, 257):
                 start = time.perf_counter()
                 adaptive = adaptive_integrated_gradients(
-                    score, one, zero, own, tolerance=1e-9, max_steps=most, **options
+                    score, one, zero, own, tolerance=1e-9, max_steps=most, constrain=constrain
                 )
                 took = time.perf_counter() - start
                 if line(name, most, took, adaptive.attribution) <= limit:

@@ -41,14 +41,14 @@ class Adder(TokenModel):
 
     def __init__(self, readout: Callable[[Tensor], Tensor]) -> None:
         super().__init__(1)
-        self.readout = readout
+        self.function = readout
 
     @property
     def table(self) -> Tensor:
         return ROWS[:, None]
 
     def run(self, embeddings: Tensor, visible: Tensor, context: Tensor) -> Tensor:
-        return self.readout((embeddings[..., 0] * visible).sum(dim=1))
+        return self.function((embeddings[..., 0] * visible).sum(dim=1))
 
 
 def adder(readout: Callable[[Tensor], Tensor] = lambda total: total) -> Model:
