@@ -10,13 +10,14 @@ from igbench.config import build
 from igbench.core.batch import Attribution
 from igbench.metrics.faithfulness.erasure import Erasure
 from igbench.metrics.faithfulness.information import Information
+from igbench.metrics.faithfulness.prediction_gap import PredictionGap
 from igbench.metrics.faithfulness.removal import Removal
 from igbench.metrics.faithfulness.road import Road
 from igbench.metrics.faithfulness.soft import Soft
 from igbench.metrics.faithfulness.words import LogOdds
 from tests.helpers.contract import GLOBAL, METRICS, Simple, batch, metric
 
-BY_MAP = (Removal, Erasure, Road, Information, LogOdds, Soft)
+BY_MAP = (Removal, Erasure, Road, Information, LogOdds, Soft, PredictionGap)
 """Metrics that remove or reveal features in the order of each map."""
 
 

@@ -397,7 +397,7 @@ class LocalisationAuc(Masked):
     name = "localisation_auc"
     explains = "Do marked pixels rank above unmarked ones?"
     reference = "Bylinskii et al. 2019, area under the ROC curve"
-    words = "Localisation AUC"
+    label = "Localisation AUC"
     undefined = f"{UNDEFINED}, or the mask covers the image"
 
     def of(self, relevance: Tensor, mask: Tensor, batch: Batch, i: int) -> float:
