@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
@@ -42,6 +43,12 @@ class Contents(NamedTuple):
     rest: str
 
 
+POOL = ("reference", "reference_labels", "black", "white")
+"""Fields of data that baselines and methods draw from."""
+ELSEWHERE = ("name", "kind", "shape", "sample_ids", "labels", "features", "source", "files")
+"""Fields that count by themselves, for all samples or for their own sample alone."""
+
+
 def of_data(data: Data) -> Contents:
     """What data hold: the files of each sample, and the rest.
 
@@ -53,10 +60,9 @@ def of_data(data: Data) -> Contents:
         InputError: `Data.files` returns something else than paths.
     """
     files = [_files(data, i) for i in range(len(data))]
-    pool = list(held(data.reference, data.reference_labels, data.black, data.white))
-    words = (data.feature_names, data.feature_values, data.feature_gaps)
-    own = (data.groups, data.still, *words, *data.replacements.values())
-    rest = list(held(data.load, data.mask, data.active, data.display, *own))
+    pool = list(held(*(getattr(data, name) for name in POOL)))
+    others = {f.name: getattr(data, f.name) for f in fields(data) if f.name not in ELSEWHERE}
+    rest = list(held(*(value for name, value in others.items() if name not in POOL)))
     named = _paths(pool) if data.files else _paths([*pool, *rest])
     known = hashes(
         dict.fromkeys([*named, *(path for one in files for path in one)]),
