@@ -7,17 +7,36 @@ import signal
 
 import pytest
 
+from tests.helpers import pictures
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start background jobs so; tests of Ctrl-C send themselves the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A cache folder for runs of the command line, unless there is one."""
+    """A cache folder for runs of the command line, unless there is one.
+
+    All processes share it, so that each small model is trained once.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if "IGBENCH_CACHE" not in os.environ:
-            patch.setenv("IGBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+            base = tmp_path_factory.getbasetemp()
+            shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+            patch.setenv("IGBENCH_CACHE", str(shared / "cache"))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def placeholders(request):
+    """Pictures of a pixel in place of figures, which take half of a small run's time.
+
+    Tests of figures and reports get the real ones.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not {"report", "docs"} & set(request.path.parts):
+            patch.setattr("igbench.report.styles.save", pictures.placeholder)
         yield
 
 

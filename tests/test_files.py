@@ -87,7 +87,7 @@ def test_samples_are_data_and_no_paths(tmp_path):
     ids = ["../../etc/x", "\x1b[31m/abs"]
     samples = [{**s, "sample_id": i} for s, i in zip(run.samples, ids, strict=True)]
     run = replace(run, samples=samples)
-    maps = {"ig": {i: np.ones((2, 2)) for i in ids}}
+    maps = {"ig": {i: np.ones(1) for i in ids}}
     folder = store.write(tmp_path / "out" / "e" / "r", run, strange.rows(run), [], maps)
     assert sorted(store.read(folder).maps["ig"]) == sorted(ids)
     assert {p.name for p in tmp_path.iterdir()} == {"out"}

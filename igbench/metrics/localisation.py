@@ -210,8 +210,8 @@ class PointingGame(Masked):
         data: Data whose `mask` holds the annotated regions; in an experiment its own.
         masks: Instead of `data`, N masks (H, W), None where there is none; or a function from a
             sample id to its mask.
-        tolerance: In pixels, or in words of texts.  None: 0 for texts and tables, otherwise that of
-            the paper, 15, for images whose short side is some 224.
+        tolerance: In pixels, or in words of texts.  None: for images that of the paper, 15, whose
+            images have a short side of some 224; 0 for all other samples.
 
     Raises:
         InputError: Unknown part, data without masks, or a mask of another size than the samples.
@@ -232,12 +232,8 @@ class PointingGame(Masked):
     explains = "Is the largest value of the map on what people marked?"
     reference = "Zhang et al. 2018, section 4.2"
 
-    kind_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "text": {"tolerance": 0},
-        "table": {"tolerance": 0},
-    }
     image_defaults: ClassVar[Mapping[str, Any]] = {"tolerance": TOLERANCE}
-    other_defaults: ClassVar[Mapping[str, Any]] = {"tolerance": TOLERANCE}
+    other_defaults: ClassVar[Mapping[str, Any]] = {"tolerance": 0}
 
     tolerance: float | None = None
 

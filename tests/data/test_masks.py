@@ -314,7 +314,10 @@ def test_masks_from_python(shown):
     for given, message in (
         (torch.ones(2, 2, 2), "there are 2 masks for 3 samples"),
         (torch.ones(4, 2, 2), "there are 4 masks for 3 samples"),
-        (torch.ones(3, 2, 3), r"'sample-00000' has shape \(2, 3\), its pixels \(2, 2\)"),
+        (
+            torch.ones(3, 2, 3),
+            r"'sample-00000' has shape \(2, 3\), its pixels or feat",
+        ),
         (torch.full((3, 2, 2), 255.0), "has other values than 0 and 1"),
         (5, "there are 0 masks for 3 samples"),
         ("folder", "a folder of masks is for a folder of images"),

@@ -49,13 +49,15 @@ class Bag(TokenModel):
     def __init__(self, pooling: str = "sum") -> None:
         super().__init__(2)
         self.pooling = pooling
+        self.register_buffer("rows", ROWS.clone())
+        self.register_buffer("weight", torch.tensor([1.0, 2.0]))
 
     @property
     def table(self) -> Tensor:
-        return ROWS
+        return self.get_buffer("rows")
 
     def run(self, embeddings: Tensor, visible: Tensor, context: Tensor) -> Tensor:
-        scores = embeddings @ embeddings.new_tensor([1.0, 2.0]) * visible
+        scores = embeddings @ self.get_buffer("weight").to(embeddings.dtype) * visible
         total = scores.sum(dim=1)
         if self.pooling == "mean":
             total = total / (visible.sum(dim=1) - 1)

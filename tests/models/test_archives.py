@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from igbench.__main__ import main
 from igbench.errors import InputError
-from igbench.models import archives, hf_image, weights
+from igbench.models import archives, hf_folder, weights
 from igbench.models.exported import exported
 
 ONES = {"w": torch.ones(1000)}
@@ -230,15 +230,18 @@ def test_links_to_weights_are_read(tmp_path):
 
 
 def test_weights_of_hugging_face_are_regular_files(odd, tmp_path):
+    def settings(path):
+        return hf_folder.settings(path, "the model")
+
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model-2.safetensors").symlink_to(odd["pipe"])
-    assert "a pipe" in refused(folder, read=hf_image._check_safetensors)
+    assert "a pipe" in refused(folder, read=hf_folder.check_safetensors)
     with (folder / "config.json").open("wb") as file:
         file.truncate(2**24 + 1)
-    assert "more than 16,777,216 bytes" in refused(folder / "config.json", read=hf_image._json)
+    assert "more than 16,777,216 bytes" in refused(folder / "config.json", read=settings)
     (folder / "config.json").write_text('{"a":' * 100_000)
-    assert "cannot be read" in refused(folder / "config.json", read=hf_image._json)
+    assert "cannot be read" in refused(folder / "config.json", read=settings)
 
 
 def test_programs_that_unfold_are_refused(tmp_path, unread):

@@ -316,6 +316,7 @@ class RelativeRepresentationStability(RelativeStability):
         phi = 3 relu(x) moves as fast as the hidden layer relu(x).
 
         >>> import torch
+        >>> from torch import nn
         >>> from igbench.metrics import rrs
         >>> net = nn.Sequential(nn.ReLU(), nn.Linear(2, 1)).double().eval()
         >>> x = torch.ones(1, 2, dtype=torch.float64)

@@ -1,0 +1,24 @@
+"""Pictures that take no time."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from igbench.files import write_whole
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"></svg>'
+
+
+def placeholder(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:
+    """Write pictures of one pixel under the names that `igbench.report.styles.save` gives."""
+    drawn = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(drawn, format="png")
+    made = {"png": drawn.getvalue(), **({"svg": SVG} if svg else {})}
+    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in made}
+    for kind, path in paths.items():
+        write_whole(path, made[kind])
+    return list(paths.values())
