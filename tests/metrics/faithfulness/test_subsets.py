@@ -122,7 +122,9 @@ def test_what_has_no_value():
     assert math.isnan(float(alike)), "all orders are equal"
     nothing = metrics.difference_from_exact(lambda x: 0 * x.sum(dim=1), X, X)
     assert math.isnan(float(nothing))
-    with pytest.raises(NotDefinedError, match=r"15 features have 2.15 subsets, and the metric stops"):
+    with pytest.raises(
+        NotDefinedError, match=r"15 features have 2.15 subsets, and the metric stops"
+    ):
         metrics.naopc(lambda x: x.sum(dim=1), torch.ones(1, 15), torch.ones(1, 15))
 
 
