@@ -92,8 +92,8 @@ class Subsets(BaseMetric):
         features = self.features_of(batch)
         if features.count > self.most:
             raise NotDefinedError(
-                f"{features.count} features have 2^{features.count} subsets, and the metric "
-                f"stops at most={self.most} features; choose coarser ones with features=..., or raise "
+                f"{features.count} features have 2^{features.count} subsets, and the metric stops "
+                f"at most={self.most} features; choose coarser ones with features=..., or raise "
                 "most."
             )
         score = perturb.tracked(batch.score, self.scalar)
