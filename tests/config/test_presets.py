@@ -35,8 +35,15 @@ def said(name: str) -> dict:
     return yaml.safe_load((compose.FOLDER / "preset" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
+EVERY = [
+    pytest.param(e, marks=[] if e in ("imagenet_lite", "shapley_truth") else pytest.mark.slow)
+    for e in compose.choices("experiment")
+]
+"""Two experiments, with and without parameters of metrics, and the others where there is time."""
+
+
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("experiment", compose.choices("experiment"))
+@pytest.mark.parametrize("experiment", EVERY)
 def test_preset_wins_over_the_experiment(name, experiment):
     config = compose.compose([f"experiment={experiment}", f"preset={name}"])
     own = said(name)
