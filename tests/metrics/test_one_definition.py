@@ -335,9 +335,7 @@ def test_samples_that_are_no_images(name, shape):
         assert "\n" not in str(caught.value)
         return
     if name in NEEDS_FEW:
-        with pytest.raises(
-            InputError, match="30 features have 2.30 subsets, and the metric stops"
-        ):
+        with pytest.raises(InputError, match=r"30 features have 2\^30 subsets"):
             on_shape(name, shape)
         return
     found = on_shape(name, shape)
