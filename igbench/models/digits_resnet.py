@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from igbench.core import rng
 from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.data.digits import Digits, load_split
-from igbench.errors import InputError
 from igbench.models import training, weights
 
 logger = logging.getLogger(__name__)
@@ -107,10 +105,15 @@ def digits_resnet(*, cache_dir: str | None = None) -> Model:
     recipe = Recipe()
     data = load_split()
     path = weights.cache_folder(cache_dir) / f"digits_resnet-{recipe.digest()}.safetensors"
-    module = _cached(path, data)
+    module = training.cached(
+        path,
+        lambda: DigitsResNet().float(),
+        "digits_resnet",
+        lambda own: accuracy(own, data) >= LEAST_ACCURACY,
+    )
     if module is None:
         module = train(data, recipe)
-        _keep(module, path)
+        training.keep(module, path, "digits_resnet")
     logger.info("digits_resnet: accuracy %.4f on held-out digits", accuracy(module, data))
     return Model(
         name="digits_resnet",
@@ -130,7 +133,7 @@ def accuracy(module: nn.Module, data: Digits) -> float:
     return float((predicted == data.labels[chosen]).double().mean())
 
 
-def train(data: Digits, recipe: Recipe) -> nn.Module:
+def train(data: Digits, recipe: Recipe) -> DigitsResNet:
     """Train from scratch on the CPU; the global generators are neither used nor changed.
 
     Returns:
@@ -163,34 +166,10 @@ def train(data: Digits, recipe: Recipe) -> nn.Module:
 
 
 @torch.no_grad()
-def _initial(recipe: Recipe) -> nn.Module:
+def _initial(recipe: Recipe) -> DigitsResNet:
     """Uniform weights of variance 2 / fan-in, drawn in float64 for the sake of equal bits."""
     with weights.untouched_rng():
         module = DigitsResNet().double()
     nn.init.zeros_(module.fc.bias)
     training.draw_weights(module, recipe.seed, "digits_resnet", recipe.grid)
     return module
-
-
-def _cached(path: Path, data: Digits) -> nn.Module | None:
-    """The cached module, or None; a file that does not fit is reported by a warning."""
-    if not path.is_file():
-        return None
-    with weights.untouched_rng():
-        module = DigitsResNet().float().eval()
-    try:
-        weights.fit_state(module, weights.load_state(path), repr(str(path)))
-    except InputError as error:
-        logger.warning("training digits_resnet again: %s", error)
-        return None
-    if accuracy(module, data) < LEAST_ACCURACY:
-        logger.warning("training digits_resnet again: %r holds other weights", str(path))
-        return None
-    return module
-
-
-def _keep(module: nn.Module, path: Path) -> None:
-    try:
-        weights.save_state(module, path)
-    except OSError as error:
-        logger.warning("digits_resnet is not cached, it will be trained again: %s", error)

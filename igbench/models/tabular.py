@@ -11,7 +11,6 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.data import adult, breast_cancer
 from igbench.data.tables import Split
-from igbench.errors import InputError, check_whole
+from igbench.errors import check_whole
 from igbench.models import training, weights
 
 logger = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ def network(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def train(split: Split, recipe: Recipe) -> nn.Module:
+def train(split: Split, recipe: Recipe) -> nn.Sequential:
     """Train from scratch on the CPU; the global generators are neither used nor changed.
 
     Returns:
@@ -163,10 +162,15 @@ def accuracy(module: nn.Module, split: Split) -> float:
 def _model(recipe: Recipe, load: Callable[[], Split], table: str, cache_dir: str | None) -> Model:
     split = load()
     path = weights.cache_folder(cache_dir) / f"{recipe.name}-{recipe.digest()}.safetensors"
-    module = _cached(path, split, recipe)
+    module = training.cached(
+        path,
+        lambda: network(recipe.widths).float(),
+        recipe.name,
+        lambda own: accuracy(own, split) >= recipe.least_accuracy,
+    )
     if module is None:
         module = train(split, recipe)
-        _keep(module, path, recipe.name)
+        training.keep(module, path, recipe.name)
     share = accuracy(module, split)
     return Model(
         name=recipe.name,
@@ -188,7 +192,7 @@ def _part(split: Split, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _initial(recipe: Recipe) -> nn.Module:
+def _initial(recipe: Recipe) -> nn.Sequential:
     with weights.untouched_rng():
         module = network(recipe.widths).double()
     for name, tensor in module.named_parameters():
@@ -196,27 +200,3 @@ def _initial(recipe: Recipe) -> nn.Module:
             nn.init.zeros_(tensor)
     training.draw_weights(module, recipe.seed, recipe.name, recipe.grid)
     return module
-
-
-def _cached(path: Path, split: Split, recipe: Recipe) -> nn.Module | None:
-    """The cached module, or None; a file that does not fit is reported by a warning."""
-    if not path.is_file():
-        return None
-    with weights.untouched_rng():
-        module = network(recipe.widths).float().eval()
-    try:
-        weights.fit_state(module, weights.load_state(path), repr(str(path)))
-    except InputError as error:
-        logger.warning("training %s again: %s", recipe.name, error)
-        return None
-    if accuracy(module, split) < recipe.least_accuracy:
-        logger.warning("training %s again: %r holds other weights", recipe.name, str(path))
-        return None
-    return module
-
-
-def _keep(module: nn.Module, path: Path, name: str) -> None:
-    try:
-        weights.save_state(module, path)
-    except OSError as error:
-        logger.warning("%s is not cached, it will be trained again: %s", name, error)

@@ -13,7 +13,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +24,7 @@ from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.core.prompts import CONTEXT
 from igbench.data.tweets import load_split
-from igbench.errors import InputError
-from igbench.models import weights
+from igbench.models import training, weights
 from igbench.models.causal import CausalEncoder, CausalModel
 
 logger = logging.getLogger(__name__)
@@ -37,6 +35,8 @@ FIRST = "<|text|>"
 CHECKED = 200
 """Held-out tweets that tell the perplexity; all of them would take seconds at every start."""
 
+WARM_UP = 0.1
+"""Share of the steps in which the rate of learning rises."""
 WORST_PERPLEXITY = 120.0
 """Cached weights with a higher perplexity are not the trained ones; the model is trained again."""
 
@@ -145,11 +145,16 @@ def text_gpt(*, mean: bool = False, cache_dir: str | None = None) -> Model:
     tokenizer = train_tokenizer(train_texts, recipe)
     path = weights.cache_folder(cache_dir) / f"text_gpt-{recipe.digest()}.safetensors"
     checks = [encoded(tokenizer, text) for text in held_out[:CHECKED]]
-    decoder = _cached(path, recipe, checks)
+    decoder = training.cached(
+        path,
+        lambda: SmallGPT(recipe),
+        "text_gpt",
+        lambda own: perplexity(own, checks) <= WORST_PERPLEXITY,
+    )
     if decoder is None:
         logger.info("training text_gpt on tweets, once; this takes about two minutes")
         decoder = train([encoded(tokenizer, text) for text in train_texts], recipe)
-        _keep(decoder, path)
+        training.keep(decoder, path, "text_gpt")
     found = perplexity(decoder, checks)
     module = weights.ready(CausalModel(decoder, mean=mean))
     table = decoder.table.detach()
@@ -217,7 +222,9 @@ def train(texts: Sequence[Sequence[int]], recipe: Recipe) -> SmallGPT:
             weight_decay=recipe.weight_decay,
         )
         for step in range(recipe.steps):
-            optimizer.param_groups[0]["lr"] = recipe.peak_rate * _schedule(step / recipe.steps)
+            optimizer.param_groups[0]["lr"] = recipe.peak_rate * training.one_cycle(
+                step / recipe.steps, WARM_UP
+            )
             optimizer.zero_grad()
             with torch.enable_grad():
                 _loss(decoder, torch.tensor([next(rows) for _ in range(recipe.batch)])).backward()
@@ -276,32 +283,3 @@ def _initial(recipe: Recipe) -> SmallGPT:
         elif name.endswith("bias"):
             nn.init.zeros_(tensor)
     return decoder
-
-
-def _schedule(t: float) -> float:
-    """Share of the peak rate at time t in [0, 1): linear warm-up, then a falling cosine."""
-    return t / 0.1 if t < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (t - 0.1) / 0.9)
-
-
-def _cached(path: Path, recipe: Recipe, texts: Sequence[Sequence[int]]) -> SmallGPT | None:
-    """The cached decoder, or None; a file that does not fit is reported by a warning."""
-    if not path.is_file():
-        return None
-    with weights.untouched_rng():
-        decoder = SmallGPT(recipe).eval()
-    try:
-        weights.fit_state(decoder, weights.load_state(path), repr(str(path)))
-    except InputError as error:
-        logger.warning("training text_gpt again: %s", error)
-        return None
-    if perplexity(decoder, texts) > WORST_PERPLEXITY:
-        logger.warning("training text_gpt again: %r holds other weights", str(path))
-        return None
-    return decoder
-
-
-def _keep(decoder: SmallGPT, path: Path) -> None:
-    try:
-        weights.save_state(decoder, path)
-    except OSError as error:
-        logger.warning("text_gpt is not cached, it will be trained again: %s", error)

@@ -19,7 +19,7 @@ from igbench.core.model import Model
 from igbench.core.tokens import TokenModel
 from igbench.data.tweets import CLASSES, Sentence, load_split
 from igbench.errors import InputError
-from igbench.models import hf_encoder, hf_folder, hf_text, weights
+from igbench.models import hf_encoder, hf_folder, hf_text, training, weights
 from igbench.models.hf_encoder import HuggingFaceEncoder
 
 logger = logging.getLogger(__name__)
@@ -194,32 +194,21 @@ def _place() -> Path:
 
 def _trained(module: MiniLM, text: HuggingFaceEncoder, recipe: Recipe, path: Path) -> Head:
     """A new head, kept for the next time."""
-    training, held_out = load_split()
-    logger.info("training the head of text_minilm on %d sentences", len(training))
-    parts = [embedded(module, text, part) for part in (training, held_out)]
-    labels = [[s.label for s in part] for part in (training, held_out)]
+    train_part, held_out = load_split()
+    logger.info("training the head of text_minilm on %d sentences", len(train_part))
+    parts = [embedded(module, text, part) for part in (train_part, held_out)]
+    labels = [[s.label for s in part] for part in (train_part, held_out)]
     head = train(parts[0], labels[0], parts[1], labels[1], recipe)
-    try:
-        weights.save_state(head, path)
-    except OSError as error:
-        logger.warning("text_minilm is not cached, it will be trained again: %s", error)
+    training.keep(head, path, "text_minilm")
     return head
 
 
 def _cached(path: Path, module: MiniLM) -> Head | None:
     """The cached head, or None; a file that does not fit is reported by a warning."""
-    if not path.is_file():
-        return None
-    head = _head(module.head.fc.in_features)
-    try:
-        weights.fit_state(head, weights.load_state(path), repr(str(path)))
-    except InputError as error:
-        logger.warning("training text_minilm again: %s", error)
-        return None
-    if not head.right >= LEAST_ACCURACY:
-        logger.warning("training text_minilm again: %r holds other weights", str(path))
-        return None
-    return head
+    width = module.head.fc.in_features
+    return training.cached(
+        path, lambda: _head(width), "text_minilm", lambda own: own.right >= LEAST_ACCURACY
+    )
 
 
 def _head(width: int) -> Head:

@@ -11,10 +11,9 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +23,12 @@ from igbench.core.arguments import checked
 from igbench.core.model import Model
 from igbench.core.tokens import Encoded, TokenModel
 from igbench.data.tweets import CLASSES, Sentence, load_split
-from igbench.errors import InputError
-from igbench.models import weights
+from igbench.models import training, weights
 
 logger = logging.getLogger(__name__)
+
+WARM_UP = 0.1
+"""Share of the steps in which the rate of learning rises."""
 
 LEAST_ACCURACY = 0.78
 """Cached weights with a lower accuracy are not the trained ones; the model is trained again."""
@@ -172,10 +173,15 @@ def text_sentiment(*, cache_dir: str | None = None) -> Model:
     words = vocabulary(train_part, recipe.least_count)
     digest = recipe.digest(words)
     path = weights.cache_folder(cache_dir) / f"text_sentiment-{digest}.safetensors"
-    module = _cached(path, words, recipe, held_out)
+    module = training.cached(
+        path,
+        lambda: SentimentNet(len(words), recipe).float(),
+        "text_sentiment",
+        lambda own: accuracy(own, words, held_out) >= LEAST_ACCURACY,
+    )
     if module is None:
         module = train(train_part, words, recipe)
-        _keep(module, path)
+        training.keep(module, path, "text_sentiment")
     right = accuracy(module, words, held_out)
     logger.info("text_sentiment: accuracy %.4f on held-out sentences", right)
     return Model(
@@ -224,13 +230,15 @@ def train(sentences: Sequence[Sentence], words: tuple[str, ...], recipe: Recipe)
         for _ in range(recipe.epochs):
             order = torch.randperm(len(ids), generator=draws)
             for rows in order[: per_epoch * recipe.batch].split(recipe.batch):
-                rule.param_groups[0]["lr"] = recipe.peak_rate * _schedule(step / steps)
+                rule.param_groups[0]["lr"] = recipe.peak_rate * training.one_cycle(
+                    step / steps, WARM_UP
+                )
                 rule.zero_grad()
                 out = _noisy(module, ids[rows], recipe, draws)
                 nn.functional.cross_entropy(out, labels[rows]).backward()
-                _round((p.grad for p in module.parameters()), recipe.grid)
+                training.on_grid((p.grad for p in module.parameters()), recipe.grid)
                 rule.step()
-                _round(module.parameters(), recipe.grid)
+                training.on_grid(module.parameters(), recipe.grid)
                 step += 1
     return module.float().eval()
 
@@ -274,44 +282,5 @@ def _initial(words: int, recipe: Recipe) -> SentimentNet:
         unit = torch.rand(tensor.shape, generator=draws, dtype=torch.float64)
         tensor.copy_(bound * (2 * unit - 1))
     module.embedding.weight[PAD] = 0
-    _round(module.parameters(), recipe.grid)
+    training.on_grid(module.parameters(), recipe.grid)
     return module
-
-
-def _schedule(t: float) -> float:
-    """Share of the peak rate at time t in [0, 1): linear warm-up, then a falling cosine."""
-    return t / 0.1 if t < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (t - 0.1) / 0.9)
-
-
-@torch.no_grad()
-def _round(tensors: Iterable[Tensor | None], grid: float) -> None:
-    """Move every number to the nearest multiple of `grid`, in place."""
-    for tensor in tensors:
-        if tensor is not None:
-            tensor.div_(grid).round_().mul_(grid)
-
-
-def _cached(
-    path: Path, words: tuple[str, ...], recipe: Recipe, held_out: Sequence[Sentence]
-) -> SentimentNet | None:
-    """The cached module, or None; a file that does not fit is reported by a warning."""
-    if not path.is_file():
-        return None
-    with weights.untouched_rng():
-        module = SentimentNet(len(words), recipe).float().eval()
-    try:
-        weights.fit_state(module, weights.load_state(path), repr(str(path)))
-    except InputError as error:
-        logger.warning("training text_sentiment again: %s", error)
-        return None
-    if accuracy(module, words, held_out) < LEAST_ACCURACY:
-        logger.warning("training text_sentiment again: %r holds other weights", str(path))
-        return None
-    return module
-
-
-def _keep(module: nn.Module, path: Path) -> None:
-    try:
-        weights.save_state(module, path)
-    except OSError as error:
-        logger.warning("text_sentiment is not cached, it will be trained again: %s", error)
