@@ -163,18 +163,8 @@ class Shap(BaseMethod):
         return torch.from_numpy(np.asarray(found)).view_as(x)
 
     def _background(self, batch: Batch, i: int) -> Tensor:
-        """References (R, *F): the baseline, or samples drawn from the pool."""
-        if not self.references:
-            return batch.baseline[i : i + 1].detach().clone()
-        if self.pool is None:
-            raise NotDefinedError(
-                f"references={self.references} needs samples that are never evaluated, and the "
-                "data keep none; set references=0 for the baseline, or a smaller limit."
-            )
-        pool = self.pool().to(batch.x)
-        check_references(pool, batch.x)
-        g = rng.generator(batch.seed, "shap references", batch.sample_ids[i])
-        return pool[torch.randperm(len(pool), generator=g)[: self.references].to(pool.device)]
+        """References (R, *F), see `background`."""
+        return background(batch, i, self.references, self.pool, "shap references")
 
     def _kernel(self, shap: Any, batch: Batch, i: int) -> Tensor:
         own = game(self.features, batch, i)
@@ -238,6 +228,34 @@ class Masker:
     def __call__(self, mask: np.ndarray, x: np.ndarray) -> tuple[np.ndarray]:
         """The coalition as one row of zeros and ones."""
         return (np.asarray(mask, dtype=np.float64)[None],)
+
+
+def background(
+    batch: Batch, i: int, references: int, pool: Callable[[], Tensor] | None, purpose: str
+) -> Tensor:
+    """References of one sample, (R, *F): its baseline, or samples drawn from a pool.
+
+    Args:
+        batch: Samples.
+        i: Position of the sample.
+        references: R; 0 for the baseline.
+        pool: Returns (P, *F) samples that are never evaluated; None where there are none.
+        purpose: Of the draw.
+
+    Raises:
+        NotDefinedError: References are asked for, and there is no pool.
+    """
+    if not references:
+        return batch.baseline[i : i + 1].detach().clone()
+    if pool is None:
+        raise NotDefinedError(
+            f"references={references} needs samples that are never evaluated, and the "
+            "data keep none; set references=0 for the baseline, or a smaller limit."
+        )
+    rows = pool().to(batch.x)
+    check_references(rows, batch.x)
+    g = rng.generator(batch.seed, purpose, batch.sample_ids[i])
+    return rows[torch.randperm(len(rows), generator=g)[:references].to(rows.device)]
 
 
 def library() -> Any:

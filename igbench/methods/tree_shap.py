@@ -16,12 +16,11 @@ from igbench.errors import (
     InputError,
     NotDefinedError,
     check_choice,
-    check_references,
     check_whole,
     one_line,
 )
 from igbench.methods.base import BaseMethod
-from igbench.methods.shap import library
+from igbench.methods.shap import background, library
 from igbench.schema import MethodSpec
 
 CLOSE = 1e-5
@@ -104,18 +103,9 @@ class TreeShap(BaseMethod):
         return torch.from_numpy(phi).to(x).view_as(x)
 
     def _background(self, batch: Batch, i: int) -> np.ndarray:
-        """References (R, F): the baseline, or rows drawn from the pool."""
-        if not self.references:
-            return _flat(batch.baseline[i : i + 1])
-        if self.pool is None:
-            raise NotDefinedError(
-                f"references={self.references} needs samples that are never evaluated, and the "
-                "data keep none; set references=0 for the baseline, or a smaller limit."
-            )
-        pool = self.pool().to(batch.x)
-        check_references(pool, batch.x)
-        g = rng.generator(batch.seed, "tree shap references", batch.sample_ids[i])
-        return _flat(pool[torch.randperm(len(pool), generator=g)[: self.references]])
+        """References (R, F), see `igbench.methods.shap.background`."""
+        purpose = "tree shap references"
+        return _flat(background(batch, i, self.references, self.pool, purpose))
 
 
 def _check_sum(found: float, value: float) -> None:
