@@ -9,7 +9,7 @@ from torch import Tensor
 
 from igbench.core.attention import AttentionMode, heads_of
 from igbench.core.score import Score
-from igbench.core.tokens import DELETED, HIDDEN, TokenModel
+from igbench.core.tokens import TokenModel, is_kept, is_visible
 from igbench.errors import NotDefinedError
 
 
@@ -67,7 +67,7 @@ def token_attentions(score: Score, x: Tensor, target: Tensor | None, what: str) 
             f"{type(model).__name__} does not; choose a method that takes any model, such as ig."
         )
     state = x[0, :, model.width].detach()
-    kept = (state < (HIDDEN + DELETED) / 2).nonzero()[:, 0]
+    kept = is_kept(state).nonzero()[:, 0]
     seen = AttentionMode()
     own = x if x.requires_grad else x.detach().requires_grad_(torch.is_grad_enabled())
     with seen:
@@ -80,7 +80,7 @@ def token_attentions(score: Score, x: Tensor, target: Tensor | None, what: str) 
             f"that of this model has {f'the shapes {shapes}' if shapes else 'none'}; choose a "
             "method that takes any model, such as ig."
         )
-    return TokenAttentions(out, layers, kept, _rows(model.readout, state[kept] < HIDDEN / 2))
+    return TokenAttentions(out, layers, kept, _rows(model.readout, is_visible(state[kept])))
 
 
 def _rows(readout: str, visible: Tensor) -> Tensor:

@@ -177,6 +177,16 @@ def replacements(encoder: TextEncoder) -> dict[str, Replace | Mark]:
     return found
 
 
+def is_kept(marks: Tensor) -> Tensor:
+    """Which tokens a text has, of their marks: those that are not `DELETED`."""
+    return marks < (HIDDEN + DELETED) / 2
+
+
+def is_visible(marks: Tensor) -> Tensor:
+    """Which tokens are attended to, of their marks: those that are `PRESENT`."""
+    return marks < HIDDEN / 2
+
+
 class TokenModel(nn.Module):
     """Base of models of texts: from packed texts (N, L, E + 1 + C) to outputs (N, K).
 
@@ -228,14 +238,14 @@ class TokenModel(nn.Module):
                 "embeddings and the columns behind them, see igbench.core.tokens."
             )
         state = x[:, :, self.width].detach()
-        kept = state < (HIDDEN + DELETED) / 2
+        kept = is_kept(state)
         lengths = kept.sum(dim=1)
         out: Tensor | None = None
         for length in lengths.unique().tolist():
             rows = (lengths == length).nonzero()[:, 0]
             at = kept[rows].nonzero()[:, 1].view(len(rows), length)
             own = x[rows[:, None], at]
-            visible = state[rows[:, None], at] < HIDDEN / 2
+            visible = is_visible(state[rows[:, None], at])
             part = self.run(own[..., : self.width], visible, own[..., self.width + 1 :].detach())
             if len(rows) == len(x):
                 return part

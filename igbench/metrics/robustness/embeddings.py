@@ -7,7 +7,7 @@ from torch import Tensor
 
 from igbench.core.active import Elements, Restricted
 from igbench.core.batch import Batch
-from igbench.core.tokens import HIDDEN, TokenModel
+from igbench.core.tokens import TokenModel, is_visible
 from igbench.errors import NotDefinedError
 
 
@@ -73,7 +73,7 @@ def swaps(batch: Batch, i: int, draws: int, neighbours: int, g: torch.Generator)
     own = part or Elements(batch.x[i], torch.arange(batch.x[i].numel(), device=batch.x.device))
     free = torch.zeros_like(own.x, dtype=torch.bool).flatten()
     free[own.index] = True
-    at = free.view(own.x.shape)[:, :width].all(dim=1) & (own.x[:, width] < HIDDEN / 2)
+    at = free.view(own.x.shape)[:, :width].all(dim=1) & is_visible(own.x[:, width])
     rows = at.nonzero()[:, 0]
     if not len(rows):
         raise NotDefinedError(f"no token of the text {batch.sample_ids[i]!r} can be swapped.")
