@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from igbench.core import rng
-from igbench.core.features import resolve, total
+from igbench.core.features import on, resolve, total
 from igbench.core.score import Score
 from igbench.schema import MethodSpec, MetricSpec
 
@@ -81,7 +81,7 @@ class Batch:
         if not isinstance(self.features, Tensor):
             return values.flatten(1).double()
         unit = resolve(self.features, tuple(self.x.shape[1:]))
-        return total(values, replace(unit, index=unit.index.to(values.device)))
+        return total(values, on(unit, values.device))
 
     def select(self, keep: slice | Tensor) -> Batch:
         """Some of the samples, by a slice or by their positions (n,)."""

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from igbench.core.active import restrict_features, restrict_maps
+from igbench.core.active import restrict, restrict_maps
 from igbench.core.batch import Attribution, Batch
 from igbench.core.dataset import Data
-from igbench.core.features import on, resolve, total
+from igbench.core.features import resolve
 from igbench.errors import SampleError
 
 LONGEST = 1000
@@ -125,8 +125,7 @@ def shown_map(data: Data, attribution: Attribution, batch: Batch, i: int) -> np.
     values = attribution.values[i].float().cpu()
     if data.display is None and data.feature_names is not None:
         part = restrict_maps({"": attribution}, batch, i)[""].values
-        unit = resolve(restrict_features(batch.features, batch, i), tuple(part.shape[1:]))
-        return total(part.cpu(), on(unit, torch.device("cpu")))[0].float().numpy()
+        return restrict(batch, i).per_feature(part)[0].float().cpu().numpy()
     if _is_series(data):
         return values.reshape(-1, data.shape[-1]).numpy()
     reduced = values.abs().amax(0) if attribution.spec.reduction == "abs_max" else values.sum(0)
