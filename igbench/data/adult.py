@@ -11,8 +11,7 @@ from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data.encoder import TableEncoder
-from igbench.data.tables import POOL, Split, check_takes_tables, split_by_content, table_data
-from igbench.errors import check_positive
+from igbench.data.tables import Split, check_takes_tables, held_out_data, split_by_content
 
 SPLIT_SEED = 0
 HELD_OUT = 0.2
@@ -59,17 +58,10 @@ def adult(model: Model, *, limit: int | None) -> Data:
     `fnlwgt` and `native-country`.
     """
     check_takes_tables(model, len(CLASSES), "choose model=tabular_adult for data=adult")
-    if limit is not None:
-        check_positive("limit", limit)
-    split = load_split()
-    chosen, pool = list(split.held_out[:limit]), list(split.train[:POOL])
-    return table_data(
-        split.encoder,
-        split.frame.iloc[chosen],
-        [split.labels[i] for i in chosen],
-        background=split.frame.iloc[pool],
-        background_labels=[split.labels[i] for i in pool],
+    return held_out_data(
+        load_split(),
+        limit,
         name="adult",
         source="UCI Adult (Becker and Kohavi 1996, CC BY 4.0), held out",
-        sample_ids=[f"adult-{i:05d}" for i in chosen],
+        digits=5,
     )

@@ -10,8 +10,7 @@ from igbench.core.arguments import checked
 from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data.encoder import TableEncoder
-from igbench.data.tables import POOL, Split, check_takes_tables, split_by_content, table_data
-from igbench.errors import check_positive
+from igbench.data.tables import Split, check_takes_tables, held_out_data, split_by_content
 
 SPLIT_SEED = 0
 HELD_OUT = 0.25
@@ -49,17 +48,10 @@ def breast_cancer(model: Model, *, limit: int | None) -> Data:
     """
     fitting = "choose model=tabular_breast_cancer for data=breast_cancer"
     check_takes_tables(model, 2, fitting)
-    if limit is not None:
-        check_positive("limit", limit)
-    split = load_split()
-    chosen, pool = list(split.held_out[:limit]), list(split.train[:POOL])
-    return table_data(
-        split.encoder,
-        split.frame.iloc[chosen],
-        [split.labels[i] for i in chosen],
-        background=split.frame.iloc[pool],
-        background_labels=[split.labels[i] for i in pool],
+    return held_out_data(
+        load_split(),
+        limit,
         name="breast_cancer",
         source="scikit-learn breast cancer (UCI, Wolberg et al. 1995, CC BY 4.0), held out",
-        sample_ids=[f"breast-cancer-{i:03d}" for i in chosen],
+        digits=3,
     )

@@ -14,7 +14,7 @@ from igbench.core.dataset import Data
 from igbench.core.model import Model
 from igbench.data.encoder import TableEncoder
 from igbench.data.given import as_labels
-from igbench.errors import InputError, SampleError
+from igbench.errors import InputError, SampleError, check_positive
 
 __all__ = ["Split", "TableEncoder", "check_takes_tables", "split_by_content", "table_data"]
 
@@ -196,6 +196,34 @@ def table_data(
         groups=encoder.groups,
         feature_names=table.names,
         feature_values=table.values,
+    )
+
+
+def held_out_data(split: Split, limit: int | None, *, name: str, source: str, digits: int) -> Data:
+    """Data of the rows of a table that were held out, before a pool of rows to train on.
+
+    Args:
+        split: The table.
+        limit: Number of samples; None for all.
+        name: Name in tables, and the beginning of the names of the rows.
+        source: Where the rows come from, in words.
+        digits: Of the numbers of the rows.
+
+    Raises:
+        InputError: The limit is not above zero.
+    """
+    if limit is not None:
+        check_positive("limit", limit)
+    chosen, pool = list(split.held_out[:limit]), list(split.train[:POOL])
+    return table_data(
+        split.encoder,
+        split.frame.iloc[chosen],
+        [split.labels[i] for i in chosen],
+        background=split.frame.iloc[pool],
+        background_labels=[split.labels[i] for i in pool],
+        name=name,
+        source=source,
+        sample_ids=[f"{name.replace('_', '-')}-{i:0{digits}d}" for i in chosen],
     )
 
 
