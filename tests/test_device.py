@@ -36,6 +36,9 @@ EXACT = {"rtol": 1e-12, "atol": 1e-13}
 """The pretended device does its sums on the CPU, in the same order: it differs by a rounding where
 an operation is put together in another way, and by nothing else."""
 
+COLOURS = 3
+"""Channels: pixels that are several elements, whose numbers take another way to a device."""
+
 
 def far(near: Batch) -> Batch:
     """The same samples and the same model on the pretended device."""
@@ -94,7 +97,7 @@ def test_the_pretended_device_counts_what_makes_the_host_wait(wait):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_stay_on_the_device(config, name):
-    near, m = batch_for(name), method(config, name)
+    near, m = batch_for(name, COLOURS), method(config, name, COLOURS)
     if name in PIECEWISE_LINEAR:  # thousands of small steps: one sample, in few calls
         near = take(near, [1])
         near.score.batch_size = 512
@@ -109,7 +112,7 @@ def test_methods_stay_on_the_device(config, name):
     [pytest.param(m, marks=[pytest.mark.slow] if "quantus" in m else []) for m in METRICS],
 )
 def test_metrics_stay_on_the_device(config, name):
-    near, m = batch(), metric(config, name)
+    near, m = batch(channels=COLOURS), metric(config, name, COLOURS)
     expected = measured(m, near, maps_for(near))
     with pretended():
         there = far(near)
@@ -252,7 +255,7 @@ DOUBLE = {"rtol": 1e-8, "atol": 1e-10}
 @cuda
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_on_cuda_give_the_map_of_the_cpu(config, name):
-    near, m = batch_for(name), method(config, name)
+    near, m = batch_for(name, COLOURS), method(config, name, COLOURS)
     if name in PIECEWISE_LINEAR:
         near = take(near, [1])
     found = m(on_cuda(near))
@@ -263,7 +266,7 @@ def test_methods_on_cuda_give_the_map_of_the_cpu(config, name):
 @cuda
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics_on_cuda_give_the_numbers_of_the_cpu(config, name):
-    near, m = batch(), metric(config, name)
+    near, m = batch(channels=COLOURS), metric(config, name, COLOURS)
     expected = measured(m, near, maps_for(near))
     there = on_cuda(near)
     maps = {k: replace(a, values=a.values.cuda()) for k, a in maps_for(near).items()}

@@ -151,7 +151,7 @@ def spread(per_feature: Tensor, features: Features) -> Tensor:
     """
     index = features.index
     shape = (len(per_feature), *index.shape)
-    if index.dim() > 1 and index.stride(0) == 0:  # the same for all channels
+    if index.dim() > 1 and (features.name == "pixel" or _shared(index)):
         index = index[:1]
     if features.name not in _AS_ELEMENTS:
         per_feature = per_feature[:, index.to(per_feature.device).reshape(-1)]
@@ -159,8 +159,16 @@ def spread(per_feature: Tensor, features: Features) -> Tensor:
 
 
 def on(features: Features, device: torch.device) -> Features:
-    """The same features with their index on a device."""
-    return replace(features, index=features.index.to(device))
+    """The same features with their index on a device; channels still share memory."""
+    index = features.index
+    if _shared(index):  # a copy would have memory for each channel
+        return replace(features, index=index[:1].to(device).expand(index.shape))
+    return replace(features, index=index.to(device))
+
+
+def _shared(index: Tensor) -> bool:
+    """Whether all channels share the memory of one: they have the same features."""
+    return index.dim() > 1 and index.stride(0) == 0
 
 
 def check_shares(shares: Sequence[float], what: str = "fractions") -> tuple[float, ...]:

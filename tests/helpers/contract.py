@@ -91,22 +91,23 @@ def class_of(name: str) -> type[BaseMetric]:
     return build.locate(configured(name)["_target_"], f"metric.{name}")
 
 
-def method(config: dict[str, Any], name: str) -> Method:
-    data = SENTENCES if name in TEXTS else DATA
-    return build.construct(config["method"][name], f"method.{name}", data=data, pool=data.reference)
+def method(config: dict[str, Any], name: str, channels: int = 1) -> Method:
+    given: dict[str, Any] = {"data": SENTENCES, "pool": SENTENCES.reference}
+    if name not in TEXTS:
+        given = {"data": DATA, "pool": lambda: DATA.reference().repeat(1, channels, 1, 1)}
+    return build.construct(config["method"][name], f"method.{name}", **given)
 
 
-def metric(config: dict[str, Any], name: str) -> Metric:
-    return build.construct(
-        config["metric"][name], f"metric.{name}", data=DATA, coefficients=COEFFICIENTS
-    )
+def metric(config: dict[str, Any], name: str, channels: int = 1) -> Metric:
+    given = {"data": DATA, "coefficients": COEFFICIENTS.expand(channels, -1, -1)}
+    return build.construct(config["metric"][name], f"metric.{name}", **given)
 
 
-def batch(smooth: bool = True) -> Batch:
+def batch(smooth: bool = True, channels: int = 1) -> Batch:
     g = torch.Generator().manual_seed(11)
-    x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64)
+    x = torch.rand(5, channels, 8, 8, generator=g, dtype=torch.float64)
     return Batch(
-        Score(cf.SmallNet(channels=1, smooth=smooth).double(), batch_size=7),
+        Score(cf.SmallNet(channels=channels, smooth=smooth).double(), batch_size=7),
         x,
         torch.zeros_like(x),
         torch.tensor([0, 1, 2, 3, 1]),
@@ -144,13 +145,13 @@ def sentences() -> Batch:
     )
 
 
-def batch_for(name: str) -> Batch:
+def batch_for(name: str, channels: int = 1) -> Batch:
     """The small batch on a model that a method is defined for."""
     if name in TEXTS:
         return sentences()
-    found = batch(smooth=name not in PIECEWISE_LINEAR)
+    found = batch(name not in PIECEWISE_LINEAR, channels)
     if name in TREES:
-        rows = np.random.default_rng(2).random((40, 64))
+        rows = np.random.default_rng(2).random((40, 64 * channels))
         forest = RandomForestClassifier(3, random_state=0).fit(rows, np.arange(40) % 4)
         return replace(found, score=Score(ArrayFunction(FlatForest(forest)), batch_size=7))
     if name not in TRANSFORMERS:
@@ -158,8 +159,8 @@ def batch_for(name: str) -> Batch:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         net = timm.create_model(
-            "vit_tiny_patch16_224", img_size=8, patch_size=2, in_chans=1, embed_dim=12, num_heads=2,
-            depth=2, num_classes=4,
+            "vit_tiny_patch16_224", img_size=8, patch_size=2, in_chans=channels, embed_dim=12,
+            num_heads=2, depth=2, num_classes=4,
         )  # fmt: skip
     return replace(found, score=Score(net.double().eval(), batch_size=7))
 
