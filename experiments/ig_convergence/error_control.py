@@ -5,9 +5,10 @@ truth is Simpson's rule on all of them.  Errors are those of the sums per featur
 text).  Writes error_control.csv, error_control.md, error_control_truth.md and error_control.png
 beside this file.
 
-    python experiments/ig_convergence/error_control.py --keep FOLDER [--only digits ...]
+    python experiments/ig_convergence/error_control.py --keep FOLDER [--only KIND ...] [--device D]
 
-Lines that lie in FOLDER already are not computed again.
+What lies in FOLDER is not computed again: NAME.npz has the gradients of a line, NAME.csv the states
+of all refinements on it, which may come from another machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from kept_lines import Kept, gather, load
+from kept_lines import Kept, gather
 
 from igbench.integration.quadrature import log_warp, log_warp_slope
 
@@ -37,10 +38,18 @@ GRIDS = {
     "vit": (40, 1024),
     "decoder": (50, 1024),
     "minilm": (12, 256),
-    "photographs": (4, 512),
+    "photographs": (30, 2048),
     "smollm": (6, 256),
 }
 """Lines and intervals of the grid, by kind."""
+
+KNOWN = [
+    "known gradients",
+    "own error",
+    "sum over norm",
+    "norm of features over elements",
+]
+"""What is known of a line and its truth."""
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -188,8 +197,8 @@ RULES: dict[str, Rule] = {
 """Name to the refinement, the column of its error, and the estimate that is compared."""
 
 
-def replay(line: Kept) -> tuple[pd.DataFrame, dict[str, object]]:
-    """All states of all refinements of one line, and what is known of its truth."""
+def replay(line: Kept) -> pd.DataFrame:
+    """All states of all refinements of one line, and what is known of its truth, in each row."""
     fine, coarse = line.truth()
     truth, other = line.sums(fine), line.sums(coarse)
     steps = []
@@ -199,16 +208,13 @@ def replay(line: Kept) -> tuple[pd.DataFrame, dict[str, object]]:
                 steps.append({"refinement": name, **step})
         except KeyError:  # a node that was not computed: the refinement ends here
             continue
-    frame = pd.DataFrame(steps).assign(model=line.model, sample=line.sample)
     known = {
-        "model": line.model,
-        "sample": line.sample,
-        "gradients": len(line.positions),
+        "known gradients": len(line.positions),
         "own error": relative(truth - other, truth),
         "sum over norm": abs(line.rise) / float(np.abs(truth).sum()),
         "norm of features over elements": float(np.abs(truth).sum() / np.abs(fine).sum()),
     }
-    return frame, known
+    return pd.DataFrame(steps).assign(model=line.model, sample=line.sample, **known)
 
 
 def judge(steps: pd.DataFrame) -> pd.DataFrame:
@@ -302,17 +308,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=list(GRIDS))
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
     for kind in options.only:
-        gather(kind, *GRIDS[kind], options.keep)
-    found = [replay(line) for line in load(options.keep)]
-    steps = pd.concat([frame for frame, _ in found])
+        for name, line in gather(kind, *GRIDS[kind], options.keep, options.device):
+            replay(line).to_csv(options.keep / f"{name}.csv", index=False)
+    steps = pd.concat([pd.read_csv(path) for path in sorted(options.keep.glob("*.csv"))])
     judged = judge(steps)
     judged.to_csv(HERE / "error_control.csv", index=False, float_format="%.4g")
     text = table(judged).reset_index().to_markdown(index=False, floatfmt=".3g")
     (HERE / "error_control.md").write_text(text + "\n", encoding="utf-8")
-    known = pd.DataFrame([k for _, k in found]).drop(columns="sample")
+    known = steps.groupby(["model", "sample"], sort=False)[KNOWN].first()
+    known = known.rename(columns={"known gradients": "gradients"})
     text = known.groupby("model", sort=False).median().to_markdown(floatfmt=".2g")
     (HERE / "error_control_truth.md").write_text(text + "\n", encoding="utf-8")
     draw(steps)

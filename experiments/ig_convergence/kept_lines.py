@@ -107,21 +107,26 @@ class Kept:
         return (simpson * density) @ vectors, (trapezoid * density) @ vectors
 
 
-def load(folder: Path) -> Iterator[Kept]:
-    """All lines in a folder, in the order of their names."""
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as found:
-            yield Kept(
-                str(found["model"]),
-                str(found["sample"]),
-                int(found["width"]),
-                int(found["elements"]),
-                *(found[name] for name in ("positions", "values", "slopes", "vectors")),
-            )
+def load(path: Path) -> Kept:
+    """A line from its file."""
+    with np.load(path) as found:
+        return Kept(
+            str(found["model"]),
+            str(found["sample"]),
+            int(found["width"]),
+            int(found["elements"]),
+            *(found[name] for name in ("positions", "values", "slopes", "vectors")),
+        )
 
 
-def gather(kind: str, count: int, intervals: int, folder: Path) -> None:
-    """Compute lines that a folder does not have: a grid in u, and what two refinements ask for."""
+def gather(
+    kind: str, count: int, intervals: int, folder: Path, device: str
+) -> Iterator[tuple[str, Kept]]:
+    """Names and lines of a kind that were not replayed: a grid in u, and what refinements ask for.
+
+    Gradients that lie in the folder are not computed again, and lines that were replayed, whose
+    NAME.csv lies there, not even read.
+    """
 
     def keep(line: KeptLine, path: Path) -> None:
         positions = sorted(line.known)
@@ -139,16 +144,20 @@ def gather(kind: str, count: int, intervals: int, folder: Path) -> None:
         )
 
     paths = [folder / f"{kind}-{i:03d}.npz" for i in range(count)]
-    if all(path.is_file() for path in paths):
-        return
-    for line, path in zip(lines(kind, count), paths, strict=True):
-        if not path.is_file():
+    paths = [path for path in paths if not path.with_suffix(".csv").is_file()]
+    if not all(path.is_file() for path in paths):
+        for i, line in enumerate(lines(kind, count, device)):
+            path = folder / f"{kind}-{i:03d}.npz"
+            if path not in paths or path.is_file():
+                continue
             line.at(log_warp(np.arange(intervals + 1) / intervals))
             if kind in ("decoder", "smollm"):
                 _refine(line, 700 if kind == "decoder" else 400)
             if kind not in ("photographs", "minilm"):
                 _bisect(line, 300)
             keep(line, path)
+    for path in paths:
+        yield path.stem, load(path)
 
 
 def _refine(line: KeptLine, most: int) -> None:

@@ -59,17 +59,19 @@ class KeptLine:
         new = sorted({float(v) for v in a} - self.known.keys())
         step = self.line.displacement[0].flatten().double()
         size = len(step)
-        kept = np.arange(size) if size <= KEPT else np.linspace(0, size - 1, KEPT).astype(int)
+        kept = torch.linspace(0, size - 1, min(size, KEPT), dtype=torch.float64).long()
         for start in range(0, len(new), self.score.batch_size):
             part = new[start : start + self.score.batch_size]
-            sample = torch.zeros(len(part), dtype=torch.int64)
-            points = self.line.points(sample, torch.tensor(part, dtype=torch.float64))
+            sample = torch.zeros(len(part), dtype=torch.int64, device=step.device)
+            points = self.line.points(
+                sample, torch.tensor(part, dtype=torch.float64, device=step.device)
+            )
             target = None if self.target is None else self.target.expand(len(part))
             value, gradient = value_and_gradient(self.score, points, target)
             phi = gradient.flatten(1).double() * step
+            vectors = phi[:, kept].float().cpu().numpy()
             for i, where in enumerate(part):
-                vector = phi[i].numpy()[kept].astype(np.float32)
-                self.known[where] = (float(value[i]), float(phi[i].sum()), vector)
+                self.known[where] = (float(value[i]), float(phi[i].sum()), vectors[i])
         found = [self.known[float(v)] for v in a]
         return (
             np.array([v for v, _, _ in found]),
@@ -78,14 +80,15 @@ class KeptLine:
         )
 
 
-def lines(kind: str, count: int) -> Iterator[KeptLine]:
+def lines(kind: str, count: int, device: str = "cpu") -> Iterator[KeptLine]:
     """The lines of one kind of network.
 
     Args:
         kind: One of `KINDS`.
         count: How many.
+        device: Where photographs are explained; the small networks stay on the CPU.
     """
-    yield from KINDS[kind](count)
+    yield from _photographs(count, device) if kind == "photographs" else KINDS[kind](count)
 
 
 def _digits(count: int) -> Iterator[KeptLine]:
@@ -96,11 +99,12 @@ def _digits(count: int) -> Iterator[KeptLine]:
     yield from _images("digits_resnet", module, x, experiment.data.sample_ids, 256)
 
 
-def _photographs(count: int) -> Iterator[KeptLine]:
-    experiment = build.experiment(compose.compose([f"limit={count}"]))
-    x = torch.stack([experiment.data.load(i) for i in range(count)])
-    module = experiment.model.module.eval()
-    yield from _images("efficientnet_lite0", module, x, experiment.data.sample_ids, 8)
+def _photographs(count: int, device: str) -> Iterator[KeptLine]:
+    experiment = build.experiment(compose.compose([f"limit={count}", f"device={device}"]))
+    x = torch.stack([experiment.data.load(i) for i in range(count)]).to(device)
+    module = experiment.model.module.eval().to(device)
+    rows = 8 if device == "cpu" else 128
+    yield from _images("efficientnet_lite0", module, x, experiment.data.sample_ids, rows)
 
 
 def _images(
@@ -291,7 +295,6 @@ KINDS: dict[str, Callable[[int], Iterator[KeptLine]]] = {
     "vit": _vit,
     "decoder": _decoder,
     "minilm": _minilm,
-    "photographs": _photographs,
     "smollm": _smollm,
 }
-"""Kinds of networks, by name."""
+"""Kinds of small networks, and of language models, by name."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,18 +113,24 @@ def ours(metric: Metric, batch: Batch, maps: Mapping[str, Attribution]) -> Side:
 
 
 def _numbers(measurement: Measurement) -> np.ndarray:
-    return measurement.value.double().numpy()
+    return measurement.value.double().cpu().numpy()
 
 
 # -- Captum ----------------------------------------------------------------------------------
 
 
-def infidelity_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Module) -> Case:
+def infidelity_case(
+    batch: Batch,
+    maps: Mapping[str, Attribution],
+    module: nn.Module,
+    most: Sequence[int | None] = (None, 4, 8, 16),
+) -> Case:
     """64 removed squares; Captum gets the same masks, however it cuts its batches."""
     own = Infidelity(perturbation="square", draws=64, normalize=False)
     drawn = [own._masks(batch, i) for i in range(len(batch))]
     shape = batch.x.shape[1:]
     gone = torch.stack([feature_units.spread(m, f).expand(64, *shape) for m, f in drawn])
+    gone = gone.to(batch.x.device)
 
     def with_rows(most: int | None) -> Side:
         def work() -> Scores:
@@ -148,11 +154,11 @@ def infidelity_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Mo
                 n_perturb_samples=64,
                 max_examples_per_batch=most,
             )
-            return found.detach().double().numpy()
+            return found.detach().double().cpu().numpy()
 
         return work
 
-    rows = {f"max_examples_per_batch={most}": with_rows(most) for most in (None, 4, 8, 16)}
+    rows = {f"max_examples_per_batch={rows}": with_rows(rows) for rows in most}
     return Case("infidelity", "Captum", True, ours(own, batch, maps), rows, 1e-3)
 
 
@@ -223,12 +229,12 @@ def ask(name: str, batch: Batch, module: nn.Module, phi: Tensor, **options: Any)
         )
         found = metric(
             model=module,
-            x_batch=batch.x.numpy().copy(),
-            y_batch=batch.target.numpy(),
-            a_batch=phi.numpy().copy(),
+            x_batch=batch.x.cpu().numpy().copy(),
+            y_batch=batch.target.cpu().numpy(),
+            a_batch=phi.cpu().numpy().copy(),
             channel_first=True,
             softmax=False,
-            device="cpu",
+            device=str(batch.x.device),
             batch_size=len(batch),
             **more,
         )
@@ -243,7 +249,7 @@ def correlation_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.M
     sets = []
     for sample_id in batch.sample_ids:
         ranks = perturb.ranks(count, draws, batch.seed, "sensitivity_n", sample_id)
-        sets.append((ranks < size).nonzero()[:, 1].view(draws, size).numpy())
+        sets.append((ranks < size).nonzero()[:, 1].view(draws, size).cpu().numpy())
     order = [sets[i][d] for d in range(draws) for i in range(len(batch))]
 
     def work() -> Scores:
@@ -309,7 +315,7 @@ def flipping_case(batch: Batch, maps: Mapping[str, Attribution], module: nn.Modu
     def mine() -> Scores:
         found = own.measure(batch, maps, own.observe(batch))
         curves = {n: m.curves["pixel_flipping"][1] for n, m in found.items()}
-        return {n: y[:, 1:].double().mean(dim=1).numpy() for n, y in curves.items()}
+        return {n: y[:, 1:].double().mean(dim=1).cpu().numpy() for n, y in curves.items()}
 
     def work() -> Scores:
         return {
