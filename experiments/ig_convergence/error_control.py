@@ -36,10 +36,10 @@ Step = dict[str, float]
 GRIDS = {
     "digits": (50, 1024),
     "vit": (40, 1024),
-    "decoder": (50, 1024),
-    "minilm": (12, 256),
+    "decoder": (60, 1024),
+    "minilm": (19, 256),
     "photographs": (30, 2048),
-    "smollm": (6, 256),
+    "smollm": (1, 256),
 }
 """Lines and intervals of the grid, by kind."""
 

@@ -20,6 +20,9 @@ from igbench.errors import InputError, check_choice, check_eval_mode, check_posi
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+PREPARED = frozenset({"cuda"})
+"""Types of devices that prepare anew for each number of rows."""
+
 
 @dataclass
 class Cost:
@@ -227,8 +230,28 @@ class Score(nn.Module):
         rows_of: Callable[[slice], tuple[Tensor, Tensor | None]],
         call: Callable[[Tensor, Tensor | None], Tensor],
     ) -> Tensor:
-        parts = list(self.in_chunks(count, lambda part: call(*rows_of(part))))
+        parts = list(self.in_chunks(count, lambda part: self._padded(call, *rows_of(part))))
         return torch.cat(parts) if parts else torch.zeros(0)
+
+    def _padded(
+        self, call: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, target: Tensor | None
+    ) -> Tensor:
+        """Call with a power of two of rows, where each new number of rows costs a preparation.
+
+        cuDNN looks for the kernels of every layer anew, and a compiled model is compiled anew: for
+        a network of fifty convolutions that took as long as some thousand rows.  The rows that are
+        added repeat the last one, and are neither counted nor returned.
+        """
+        size = padded_size(len(x), self.batch_size)
+        if size == len(x) or not (x.device.type in PREPARED or self.quick.compiled):
+            return call(x, target)
+        more = size - len(x)
+        wide = target
+        if target is not None:
+            wide = torch.cat([target, target[-1:].expand(more, *target.shape[1:])])
+        out = call(torch.cat([x, x[-1:].expand(more, *x.shape[1:])]), wide)
+        self.cost.forward -= more
+        return out[: len(x)]
 
     def in_chunks(
         self, count: int, work: Callable[[slice], T], *, rows_each: int = 1
@@ -254,6 +277,15 @@ class Score(nn.Module):
                 continue
             yield found
             start = part.stop
+
+
+def padded_size(rows: int, most: int) -> int:
+    """The least power of two that is no less than a number of rows, or `most` where that is less.
+
+    >>> [padded_size(n, 48) for n in (1, 3, 8, 33, 48)]
+    [1, 4, 8, 48, 48]
+    """
+    return max(rows, min(most, 1 << (rows - 1).bit_length()))
 
 
 def is_out_of_memory(error: Exception) -> bool:
