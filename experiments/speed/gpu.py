@@ -34,9 +34,18 @@ from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
 from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent
+
+
+def vit() -> nn.Module:
+    """ViT-B/16 with a head that is not zero, as torchvision makes it: all maps would be zero."""
+    module = torchvision.models.vit_b_16()
+    nn.init.normal_(module.heads.head.weight, std=0.02)
+    return module
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "resnet50": torchvision.models.resnet50,
-    "vit_b_16": torchvision.models.vit_b_16,
+    "vit_b_16": vit,
 }
 WAYS: tuple[tuple[Precision, str], ...] = (
     ("float32", ""),
