@@ -97,7 +97,7 @@ def test_the_pretended_device_counts_what_makes_the_host_wait(wait):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_stay_on_the_device(config, name):
-    near, m = batch_for(name, COLOURS), method(config, name, COLOURS)
+    near, m = take(batch_for(name, COLOURS), [0, 1]), method(config, name, COLOURS)
     if name in PIECEWISE_LINEAR:  # thousands of small steps: one sample, in few calls
         near = take(near, [1])
         near.score.batch_size = 512
@@ -112,7 +112,7 @@ def test_methods_stay_on_the_device(config, name):
     [pytest.param(m, marks=[pytest.mark.slow] if "quantus" in m else []) for m in METRICS],
 )
 def test_metrics_stay_on_the_device(config, name):
-    near, m = batch(channels=COLOURS), metric(config, name, COLOURS)
+    near, m = take(batch(channels=COLOURS), [0, 1]), metric(config, name, COLOURS)
     expected = measured(m, near, maps_for(near))
     with pretended():
         there = far(near)

@@ -221,12 +221,11 @@ def _elsewhere(group: str, name: str) -> str:
 def _report_replaced() -> None:
     """Say once which files of the package the user's stand in for."""
     folders = tuple(own())
-    replaced = [
-        f"{group}={name}"
-        for group in GROUPS
-        for name in _names(FOLDER, group)
-        if name not in packaged(group)
+    mine = [
+        (group, name) for group in GROUPS for folder in folders for name in _names(folder, group)
     ]
+    packages = {group: set(_names(FOLDER, group)) for group in {group for group, _ in mine}}
+    replaced = dict.fromkeys(f"{g}={name}" for g, name in mine if name in packages[g])
     if replaced and folders not in _said:
         _said.add(folders)
         log.warning(

@@ -79,6 +79,7 @@ def composed() -> dict[str, Any]:
             "method.shapley_sampling.evaluations=5n",
             "method.best_found.features=patch:2",
             "method.xrai.n_steps=5",
+            "method.guided_ig.steps=20",
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
             *(f"metric.soft_{m}.normalise=false" for m in ("comprehensiveness", "sufficiency")),
