@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -140,17 +141,17 @@ def test_interval_of_large_samples_continues_that_of_small_ones() -> None:
 
 def test_samples_of_equal_size_share_their_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     # The mean of 0, 1, 2, ... over resampled indices identifies the resample.
-    seen: list[np.ndarray] = []
-    real = scipy_stats.bootstrap
-
-    def spy(data: tuple[np.ndarray], *args: object, **named: object) -> object:
-        found = real(data, *args, **named)
-        seen.append(found.bootstrap_distribution)
-        return found
-
-    monkeypatch.setattr(scipy_stats, "bootstrap", spy)
     values = np.random.default_rng(0).normal(size=25)
     other = np.random.default_rng(1).normal(size=25)
+    seen: list[np.ndarray] = []
+    module = sys.modules["igbench.records.stats.intervals"]
+    real = module.bca
+
+    def spy(found: np.ndarray, *args: object) -> object:
+        seen.append(found)
+        return real(found, *args)
+
+    monkeypatch.setattr(module, "bca", spy)
     for v in (values, other, values + other):
         stats.interval(v, resamples=99)
     means = [
@@ -451,7 +452,7 @@ def test_the_normal_interval_of_many_samples_agrees_with_the_bootstrap(monkeypat
     c = between(n=400)
     columns = (c["ig"], c["random"], c["high"])
     boot = stats.share_of_way(*columns, "higher", resamples=2000)
-    monkeypatch.setattr(stats, "LARGE", 300)
+    monkeypatch.setattr("igbench.records.stats.shares.LARGE", 300)
     normal = stats.share_of_way(*columns, "higher")
     assert normal.share == boot.share
     assert (normal.low, normal.high) == pytest.approx((boot.low, boot.high), abs=0.003)

@@ -1,0 +1,34 @@
+"""Statistics of scores: means with intervals, paired tests and detectable differences.
+
+The unit is the sample, paired across methods and across runs.  Undefined and failed values are left
+out and counted.
+"""
+
+from __future__ import annotations
+
+from igbench.records.stats.cells import Cells, cells, usable, wide
+from igbench.records.stats.intervals import CONFIDENCE, LARGE, RESAMPLES, SEED, interval, intervals
+from igbench.records.stats.pairs import PAIR_COLUMNS, pairwise
+from igbench.records.stats.power import LEVEL, POWER, detectable, samples_needed
+from igbench.records.stats.shares import FLOOR, Share, ends, share_of_way
+from igbench.records.stats.signed_rank import (
+    EXACT,
+    PairedDifference,
+    SignedRanks,
+    holm,
+    paired_difference,
+    rank_biserial,
+    signed_rank_p,
+    signed_ranks,
+    subtract,
+)
+from igbench.records.stats.summary import SUMMARY_COLUMNS, summarise
+from igbench.records.stats.tables import counts_table, remarks, table
+
+__all__ = [
+    "CONFIDENCE", "EXACT", "FLOOR", "LARGE", "LEVEL", "PAIR_COLUMNS", "POWER", "RESAMPLES", "SEED",
+    "SUMMARY_COLUMNS", "Cells", "PairedDifference", "Share", "SignedRanks", "cells",
+    "counts_table", "detectable", "ends", "holm", "interval", "intervals", "paired_difference",
+    "pairwise", "rank_biserial", "remarks", "samples_needed", "share_of_way", "signed_rank_p",
+    "signed_ranks", "subtract", "summarise", "table", "usable", "wide",
+]  # fmt: skip

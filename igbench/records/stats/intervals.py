@@ -1,0 +1,179 @@
+"""Intervals of means: BCa bootstrap, with the same resamples for all samples of equal size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+RESAMPLES = 9999
+CONFIDENCE = 0.95
+LARGE = 2000
+"""Above this many samples, intervals use the normal approximation, which agrees with BCa there."""
+SEED = 20170304
+"""Seed of the resamples, the same for every method, metric and run."""
+
+Ends = tuple[float, float]
+UNKNOWN: Ends = (math.nan, math.nan)
+
+
+def interval(
+    values: np.ndarray,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> Ends:
+    """BCa bootstrap interval of the mean (Efron 1987), of 95 % by default.
+
+    Samples of equal size are resampled with the same indices.  Equal values give that value twice;
+    fewer than two values, or infinite values, give NaN.  Above 2000 values, the normal
+    approximation.
+
+    Args:
+        values: (n,).
+        confidence: Probability with which the interval covers the mean.
+        resamples: Number of bootstrap resamples; BCa needs about a hundred or more.
+
+    >>> interval(np.array([2.0, 2.0, 2.0]))
+    (2.0, 2.0)
+    """
+    return intervals([values], confidence, resamples=resamples)[0]
+
+
+def intervals(
+    columns: Sequence[np.ndarray],
+    confidence: float = CONFIDENCE,
+    *,
+    resamples: int = RESAMPLES,
+) -> list[Ends]:
+    """The `interval` of each of several samples, which draws the resamples of a size once.
+
+    Args:
+        columns: (n,) each; n may differ.
+        confidence: As of `interval`.
+        resamples: Number of bootstrap resamples.
+
+    >>> intervals([np.zeros(3), np.ones(2)])
+    [(0.0, 0.0), (1.0, 1.0)]
+    """
+    return [one[0] for one in nested_intervals(columns, (confidence,), resamples=resamples)]
+
+
+def nested_intervals(
+    columns: Sequence[np.ndarray], confidences: Sequence[float], *, resamples: int = RESAMPLES
+) -> list[list[Ends]]:
+    """The intervals of each of several samples at several levels, from the same resamples.
+
+    Args:
+        columns: (n,) each; n may differ.
+        confidences: Levels.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        For each sample, an interval of each level.
+    """
+    found = [_without_resamples(values, confidences) for values in columns]
+    hard = [i for i, ends in enumerate(found) if ends is None]
+    scaled = [_to_unit(columns[i]) for i in hard]
+    for i, (unit, origin, spread), means in zip(
+        hard, scaled, resampled_means([unit for unit, *_ in scaled], resamples), strict=True
+    ):
+        ends = bca(means, unit.mean(), left_out_means(unit), confidences)
+        found[i] = [(origin + spread * low, origin + spread * high) for low, high in ends]
+    return [ends or [] for ends in found]
+
+
+def _without_resamples(values: np.ndarray, confidences: Sequence[float]) -> list[Ends] | None:
+    """Intervals that need no resamples; None where they are needed."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return [UNKNOWN] * len(confidences)
+    if np.ptp(values) == 0:
+        return [(float(values[0]), float(values[0]))] * len(confidences)
+    return [normal(values, c) for c in confidences] if len(values) > LARGE else None
+
+
+def _to_unit(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Values in units of their spread from the first one, which keeps tiny spreads well-posed."""
+    origin, spread = float(values[0]), float(np.ptp(values))
+    return (values - origin) / spread, origin, spread
+
+
+def normal(values: np.ndarray, confidence: float = CONFIDENCE) -> Ends:
+    """Interval of the mean by the normal approximation.
+
+    Args:
+        values: (n,), at least two.
+        confidence: Probability with which the interval covers the mean.
+    """
+    half = scipy_stats.norm.ppf((1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def resampled_means(columns: Sequence[np.ndarray], resamples: int) -> list[np.ndarray]:
+    """Means over resamples of each of several samples, (resamples,) each.
+
+    Samples of equal size share their resamples, so that the means of differences are differences
+    of means.
+
+    >>> a, b = np.array([1.0, 2.0, 4.0]), np.array([0.0, 5.0, 1.0])
+    >>> first, second, both = resampled_means([a, b, a + b], 99)
+    >>> bool(np.allclose(first + second, both))
+    True
+    """
+    found = [np.empty(resamples) for _ in columns]
+    for n in dict.fromkeys(len(values) for values in columns):
+        start = 0
+        for counts in resampled_counts(n, resamples):
+            stop = start + len(counts)
+            for values, means in zip(columns, found, strict=True):
+                if len(values) == n:  # one by one: the sums do not depend on what else is summed
+                    np.einsum("bn,n->b", counts, values, out=means[start:stop])
+                    means[start:stop] /= n
+            start = stop
+    return found
+
+
+def resampled_counts(n: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each of n samples is drawn by each resample, in batches of (b, n) floats."""
+    rng = np.random.default_rng(SEED)
+    batch = max(1, 2**18 // n)  # 2 MiB at a time
+    for start in range(0, resamples, batch):
+        rows = min(batch, resamples - start)
+        drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+
+
+def left_out_means(values: np.ndarray) -> np.ndarray:
+    """Means without each of the values in turn, (n,)."""
+    return np.asarray((values.sum() - values) / (len(values) - 1))
+
+
+def bca(
+    found: np.ndarray, value: float, left_out: np.ndarray, confidences: Sequence[float]
+) -> list[Ends]:
+    """Bias-corrected and accelerated intervals (Efron 1987) of a statistic, one for each level.
+
+    The ends are the quantiles Phi(z0 + (z0 ± z) / (1 - a (z0 ± z))) of the statistic over
+    resamples, with z0 = Phi^-1(share of resamples below the statistic, ties counted half), the
+    acceleration a = sum u^3 / (6 (sum u^2)^1.5), u the mean of `left_out` less `left_out`.
+
+    Args:
+        found: (resamples,) statistic of each resample.
+        value: The statistic of the sample.
+        left_out: (n,) statistic without each sample in turn.
+        confidences: Levels.
+    """
+    shift = left_out.mean() - left_out
+    size = float((shift**2).sum())
+    speed = float((shift**3).sum()) / (6 * size**1.5) if size > 0 else 0.0
+    equal = np.abs(found - value) <= 1e-13 * max(1.0, abs(value))
+    below = (np.count_nonzero((found < value) & ~equal) + np.count_nonzero(equal) / 2) / len(found)
+    bias = scipy_stats.norm.ppf(below)
+    tails = np.array([[(1 - c) / 2, (1 + c) / 2] for c in confidences])
+    z = bias + scipy_stats.norm.ppf(tails)
+    places = scipy_stats.norm.cdf(bias + z / (1 - speed * z))
+    if np.isnan(places).any():
+        return [UNKNOWN] * len(confidences)
+    return [(float(low), float(high)) for low, high in np.quantile(found, places)]
