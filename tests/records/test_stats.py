@@ -99,8 +99,15 @@ def test_signed_rank_p_of_nothing() -> None:
 
 def test_interval_equals_scipy_used_directly() -> None:
     values = np.random.default_rng(0).exponential(size=30)
+    t = scipy_stats.t.ppf(0.975, 29)  # at Hesterberg's level
+    level = 2 * scipy_stats.norm.cdf(t * math.sqrt(30 / 29)) - 1
     wanted = scipy_stats.bootstrap(
-        (values,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng(stats.SEED)
+        (values,),
+        np.mean,
+        n_resamples=9999,
+        method="BCa",
+        rng=np.random.default_rng(stats.SEED),
+        confidence_level=level,
     ).confidence_interval
     assert stats.interval(values) == pytest.approx((wanted.low, wanted.high), rel=1e-12)
 

@@ -6,9 +6,27 @@ out and counted.
 
 from __future__ import annotations
 
+from igbench.records.stats.agreement import AGREEMENT_COLUMNS, agreement
 from igbench.records.stats.cells import Cells, cells, usable, wide
-from igbench.records.stats.intervals import CONFIDENCE, LARGE, RESAMPLES, SEED, interval, intervals
-from igbench.records.stats.pairs import PAIR_COLUMNS, pairwise
+from igbench.records.stats.clusters import CLUSTER_COLUMNS, clustered
+from igbench.records.stats.intervals import (
+    CONFIDENCE,
+    LARGE,
+    RESAMPLES,
+    SEED,
+    clustered_interval,
+    expanded,
+    interval,
+    intervals,
+)
+from igbench.records.stats.omnibus import FRIEDMAN_COLUMNS, friedman, friedman_test
+from igbench.records.stats.pairs import (
+    PAIR_COLUMNS,
+    equivalence_band,
+    pairwise,
+    sample_sd,
+    verdict_counts,
+)
 from igbench.records.stats.power import LEVEL, POWER, detectable, samples_needed
 from igbench.records.stats.shares import FLOOR, Share, ends, share_of_way
 from igbench.records.stats.signed_rank import (
@@ -26,9 +44,11 @@ from igbench.records.stats.summary import SUMMARY_COLUMNS, summarise
 from igbench.records.stats.tables import counts_table, remarks, table
 
 __all__ = [
-    "CONFIDENCE", "EXACT", "FLOOR", "LARGE", "LEVEL", "PAIR_COLUMNS", "POWER", "RESAMPLES", "SEED",
-    "SUMMARY_COLUMNS", "Cells", "PairedDifference", "Share", "SignedRanks", "cells",
-    "counts_table", "detectable", "ends", "holm", "interval", "intervals", "paired_difference",
-    "pairwise", "rank_biserial", "remarks", "samples_needed", "share_of_way", "signed_rank_p",
-    "signed_ranks", "subtract", "summarise", "table", "usable", "wide",
+    "AGREEMENT_COLUMNS", "CLUSTER_COLUMNS", "CONFIDENCE", "EXACT", "FLOOR", "FRIEDMAN_COLUMNS",
+    "LARGE", "LEVEL", "PAIR_COLUMNS", "POWER", "RESAMPLES", "SEED", "SUMMARY_COLUMNS", "Cells",
+    "PairedDifference", "Share", "SignedRanks", "agreement", "cells", "clustered",
+    "clustered_interval", "counts_table", "detectable", "ends", "equivalence_band", "expanded",
+    "friedman", "friedman_test", "holm", "interval", "intervals", "paired_difference", "pairwise",
+    "rank_biserial", "remarks", "sample_sd", "samples_needed", "share_of_way", "signed_rank_p",
+    "signed_ranks", "subtract", "summarise", "table", "usable", "verdict_counts", "wide",
 ]  # fmt: skip

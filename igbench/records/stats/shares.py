@@ -15,6 +15,7 @@ from igbench.records.stats.intervals import (
     LARGE,
     RESAMPLES,
     bca,
+    expanded,
     interval,
     left_out_means,
     normal,
@@ -50,7 +51,7 @@ def share_of_way(
     *,
     resamples: int = RESAMPLES,
 ) -> Share:
-    """Share of the way from the floor to the ceiling, with a paired 95 % BCa bootstrap interval.
+    """Share of the way from the floor to the ceiling, with a paired 95 % bootstrap interval.
 
     Above 2000 samples, the interval is the normal one of the linearised ratio.
 
@@ -88,10 +89,11 @@ def share_of_way(
 
 
 def _ratio_interval(gone: np.ndarray, way: np.ndarray, resamples: int) -> tuple[float, float]:
-    """95 % BCa interval of the ratio of the means of paired samples."""
+    """95 % expanded BCa interval of the ratio of the means of paired samples."""
     above, below = resampled_means([gone, way], resamples)
     left_out = left_out_means(gone) / left_out_means(way)
-    return bca(above / below, gone.mean() / way.mean(), left_out, (CONFIDENCE,))[0]
+    level = expanded(CONFIDENCE, len(gone))
+    return bca(above / below, gone.mean() / way.mean(), left_out, [level])[0]
 
 
 def ends(
