@@ -389,6 +389,32 @@ def compare_(
     return found.exit_code
 
 
+@app.command("power")
+def power_(
+    run: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    metric: Annotated[str, typer.Option(help="of the run")],
+    difference: Annotated[float, typer.Option(help="of means, in the unit of the metric")],
+    power: Annotated[float, typer.Option(help="probability with which it is to be seen")] = 0.9,
+    method: Annotated[
+        str, typer.Option(help="pairs with this method; ig if none is given and it is there")
+    ] = "",
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="every pair of methods")] = False,
+    results_dir: Path = Path("results"),
+    markdown: Markdown = False,
+) -> int:
+    """Show how many samples a difference of means needs, and which one those of a run show."""
+    from igbench.cli import power as command
+    from igbench.files import refuse_links
+    from igbench.records import store
+
+    folder = store.resolve(run, results_dir)
+    refuse_links(folder)
+    asked = command.Question(metric, difference, power, method, all_pairs)
+    found, scores = store.read_run(folder), store.scores(folder)
+    command.show(_console(), found, scores, asked, markdown=markdown)
+    return OK
+
+
 @app.command("verify")
 def verify_(
     runs: Annotated[

@@ -6,10 +6,13 @@ from collections import Counter
 
 from rich.console import Console
 
-from igbench.cli import printing, tables
-from igbench.errors import printable
+from igbench.cli import power, printing, tables
+from igbench.errors import InputError, printable
 from igbench.evaluation import cost
 from igbench.evaluation.cost import Estimate
+from igbench.files import refuse_links
+from igbench.records import store
+from igbench.report import styles
 from igbench.report.table import Cell, Table
 from igbench.run import checkpoint, reuse
 from igbench.run.progress import duration
@@ -21,7 +24,22 @@ def show(console: Console, job: Job, *, markdown: bool = False) -> None:
     estimate = cost.estimate(job.experiment)
     printing.say(console, f"{_size(job)}\n")
     tables.show(console, stages(estimate), markdown=markdown)
-    printing.say(console, f"\n{_whole(job, estimate)}")
+    printing.say(console, f"\n{_whole(job, estimate)}{_earlier(job)}")
+
+
+def _earlier(job: Job) -> str:
+    """What an earlier run of the experiment can tell of differences; empty without one."""
+    found = store.runs(job.home)
+    if not found:
+        return ""
+    try:
+        refuse_links(found[-1])
+        run, scores = store.read_run(found[-1]), store.scores(found[-1])
+        metric = styles.headline(run)
+        text = power.earlier(run, scores, metric) if metric else "no metric has a direction"
+    except InputError as error:
+        text = f"cannot be read: {error}"
+    return f"\nearlier    {printable(text)}"
 
 
 def _size(job: Job) -> str:

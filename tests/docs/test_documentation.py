@@ -38,7 +38,7 @@ NOT_RUN = {
 
 SUB_COMMANDS = (
     "init", "plan", "slurm", "list", "report", "table", "compare", "verify", "doctor", "certify",
-    "tcav",
+    "tcav", "power",
 )  # fmt: skip
 
 

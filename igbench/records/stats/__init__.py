@@ -7,7 +7,7 @@ out and counted.
 from __future__ import annotations
 
 from igbench.records.stats.agreement import AGREEMENT_COLUMNS, agreement
-from igbench.records.stats.cells import Cells, cells, usable, wide
+from igbench.records.stats.cells import Cells, cells, sample_sd, usable, wide
 from igbench.records.stats.clusters import CLUSTER_COLUMNS, clustered
 from igbench.records.stats.intervals import (
     CONFIDENCE,
@@ -24,10 +24,16 @@ from igbench.records.stats.pairs import (
     PAIR_COLUMNS,
     equivalence_band,
     pairwise,
-    sample_sd,
     verdict_counts,
 )
-from igbench.records.stats.power import LEVEL, POWER, detectable, samples_needed
+from igbench.records.stats.power import (
+    LEVEL,
+    POWER,
+    POWER_COLUMNS,
+    detectable,
+    pair_power,
+    samples_needed,
+)
 from igbench.records.stats.shares import FLOOR, Share, ends, share_of_way
 from igbench.records.stats.signed_rank import (
     EXACT,
@@ -45,10 +51,11 @@ from igbench.records.stats.tables import counts_table, remarks, table
 
 __all__ = [
     "AGREEMENT_COLUMNS", "CLUSTER_COLUMNS", "CONFIDENCE", "EXACT", "FLOOR", "FRIEDMAN_COLUMNS",
-    "LARGE", "LEVEL", "PAIR_COLUMNS", "POWER", "RESAMPLES", "SEED", "SUMMARY_COLUMNS", "Cells",
-    "PairedDifference", "Share", "SignedRanks", "agreement", "cells", "clustered",
-    "clustered_interval", "counts_table", "detectable", "ends", "equivalence_band", "expanded",
-    "friedman", "friedman_test", "holm", "interval", "intervals", "paired_difference", "pairwise",
-    "rank_biserial", "remarks", "sample_sd", "samples_needed", "share_of_way", "signed_rank_p",
-    "signed_ranks", "subtract", "summarise", "table", "usable", "verdict_counts", "wide",
+    "LARGE", "LEVEL", "PAIR_COLUMNS", "POWER", "POWER_COLUMNS", "RESAMPLES", "SEED",
+    "SUMMARY_COLUMNS", "Cells", "PairedDifference", "Share", "SignedRanks", "agreement", "cells",
+    "clustered", "clustered_interval", "counts_table", "detectable", "ends", "equivalence_band",
+    "expanded", "friedman", "friedman_test", "holm", "interval", "intervals", "pair_power",
+    "paired_difference", "pairwise", "rank_biserial", "remarks", "sample_sd", "samples_needed",
+    "share_of_way", "signed_rank_p", "signed_ranks", "subtract", "summarise", "table", "usable",
+    "verdict_counts", "wide",
 ]  # fmt: skip

@@ -152,3 +152,10 @@ def mean(values: np.ndarray) -> float:
     """Mean of values, NaN of none or of infinities of both signs."""
     with np.errstate(invalid="ignore"):
         return float(np.mean(values)) if len(values) else math.nan
+
+
+def sample_sd(values: np.ndarray) -> float:
+    """Standard deviation with n - 1; NaN of fewer than two values, or infinite ones."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan
+    return float(values.std(ddof=1))

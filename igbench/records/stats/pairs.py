@@ -11,7 +11,7 @@ import pandas as pd
 
 from igbench.errors import InputError
 from igbench.records.settings import own_settings
-from igbench.records.stats.cells import Cells, mean, of_metric, spec_of
+from igbench.records.stats.cells import Cells, mean, of_metric, sample_sd, spec_of
 from igbench.records.stats.intervals import CONFIDENCE, RESAMPLES, Ends, nested_intervals
 from igbench.records.stats.power import LEVEL, detectable
 from igbench.records.stats.signed_rank import holm, signed_ranks, subtract
@@ -90,13 +90,6 @@ def equivalence_band(spec: MetricSpec, found: Cells) -> float:
     spreads = [sample_sd(values[~np.isnan(values)]) for values in found.values.values()]
     known = [sd for sd in spreads if not math.isnan(sd)]
     return BAND_SHARE * float(np.median(known)) if known else math.nan
-
-
-def sample_sd(values: np.ndarray) -> float:
-    """Standard deviation with n - 1; NaN of fewer than two values, or infinite ones."""
-    if len(values) < 2 or not np.isfinite(values).all():
-        return math.nan
-    return float(values.std(ddof=1))
 
 
 def pair_verdict(line: Mapping[str, Any], ends: Ends, spec: MetricSpec) -> PairVerdict:

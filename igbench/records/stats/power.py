@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
+import pandas as pd
 from scipy import stats as scipy_stats
+
+from igbench.errors import InputError, suggestion
+from igbench.records.settings import own_settings
+from igbench.records.stats.cells import Cells, mean, of_metric, sample_sd, spec_of
+from igbench.records.stats.signed_rank import subtract
+from igbench.schema import MetricSpec
+
+POWER_COLUMNS = (
+    "model", "metric", "a", "b", "n", "observed", "sd", "tests", "detectable", "needed",
+)  # fmt: skip
 
 LEVEL = 0.05
 """Level of the tests: the probability of a false alarm in a family."""
@@ -60,6 +73,72 @@ def samples_needed(
         return math.inf
     whole = (_quantiles(alpha, power) * sd / difference) ** 2 * math.pi / 3
     return max(least, math.ceil(whole))
+
+
+@own_settings()
+def pair_power(
+    scores: pd.DataFrame,
+    specs: Mapping[str, MetricSpec],
+    metric: str,
+    difference: float,
+    *,
+    method: str | None = None,
+    power: float = POWER,
+) -> pd.DataFrame:
+    """How many samples each pair of methods needs to show a difference of means.
+
+    Args:
+        scores: Columns of `Row`, of one run.
+        specs: Metric definitions.
+        metric: Name of the metric.
+        difference: Difference of means to be seen, above 0, in the unit of the metric.
+        method: Only pairs with this method.
+        power: Probability with which it is to be seen.
+
+    Returns:
+        Columns `POWER_COLUMNS`: `n` pairs of samples with the mean difference `observed` and the
+        standard deviation `sd`; `detectable` as in `pairwise`, the smallest difference that these
+        samples show; `needed`, the number that shows `difference` (`samples_needed`), both at
+        5 % / `tests`, the number of pairs of all methods of the model.
+
+    Raises:
+        InputError: The metric has no rows or no definition, the method has no scores of it, or
+            `difference` or `power` is out of range.
+    """
+    spec_of(specs, metric)
+    if not 0 < difference < math.inf:
+        raise InputError(f"difference={difference} must be above 0, in the unit of {metric}.")
+    if not 0 < power < 1:
+        raise InputError(f"power={power} is a probability; give a number between 0 and 1.")
+    lines: list[dict[str, Any]] = []
+    for block in of_metric(scores, metric):
+        if method is not None and method not in block.values:
+            known = list(block.values)
+            raise InputError(
+                f"no scores of {method!r} on {metric}; methods: {', '.join(known)}."
+                f"{suggestion(method, known)}"
+            )
+        lines += _pair_lines(block, difference, method, power)
+    return pd.DataFrame(lines, columns=list(POWER_COLUMNS))
+
+
+def _pair_lines(
+    block: Cells, difference: float, method: str | None, power: float
+) -> list[dict[str, Any]]:
+    pairs = [(a, b, subtract(y, x)) for a, b, x, y in block.pairs()]
+    tests = sum(len(found) > 0 for *_, found in pairs)
+    alpha = LEVEL / max(1, tests)
+    lines = []
+    for a, b, found in pairs:
+        if method is None or method in (a, b):
+            sd = sample_sd(found)
+            lines.append({
+                "model": block.model, "metric": block.metric, "a": a, "b": b, "n": len(found),
+                "observed": mean(found), "sd": sd, "tests": tests,
+                "detectable": detectable(len(found), sd, alpha=alpha, power=power),
+                "needed": samples_needed(difference, sd, alpha=alpha, power=power),
+            })  # fmt: skip
+    return lines
 
 
 def _quantiles(alpha: float, power: float) -> float:
