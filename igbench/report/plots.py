@@ -38,7 +38,8 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         suffix = f"_{i + 1}" if len(models) > 1 else ""
         of_model = records.curves[records.curves["model"] == model]
         lines = summary[summary["model"] == model]
-        for name, figure in _of_model(records.run, lines, of_model).items():
+        scores = records.scores[records.scores["model"] == model]
+        for name, figure in _of_model(records.run, lines, of_model, scores).items():
             if figure is not None:
                 if len(models) > 1 or records.run.random_weights:
                     figure.suptitle(_head(records.run, str(model)), fontsize=9)
@@ -52,14 +53,16 @@ def _head(run: Run, model: str) -> str:
     return styles.plain(model if says else f"{model} ({RANDOM_WEIGHTS})")
 
 
-def _of_model(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:
+def _of_model(
+    run: Run, lines: pd.DataFrame, points: pd.DataFrame, scores: pd.DataFrame
+) -> dict[str, Figure | None]:
     makers: Mapping[str, Callable[[], Figure | None]] = {
         "metrics": lambda: metric_bars(run, lines),
         "cost_quality": lambda: cost_quality(run, lines),
         "removal_curves": lambda: curves.removal(run, points),
         "sensitivity_n": lambda: curves.sensitivity_n(run, points),
         "convergence": lambda: curves.convergence(points),
-        "metric_agreement": lambda: agreement.metric_agreement(run, lines),
+        "metric_agreement": lambda: agreement.metric_agreement(run, lines, scores),
     }
     with styles.style():
         return {name: make() for name, make in makers.items()}
