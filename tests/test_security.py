@@ -133,7 +133,7 @@ def results(tmp_path_factory) -> Path:
 
 
 KINDS = {".json", ".parquet", ".csv", ".safetensors", ".md", ".tex", ".html", ".png", ".svg",
-         ".webp"}  # fmt: skip
+         ".pdf", ".webp"}  # fmt: skip
 
 
 def test_results_are_plain_data(results):

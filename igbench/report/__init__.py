@@ -12,13 +12,13 @@ from igbench.schema import Records
 __all__ = ["text_html", "write_report"]
 
 _LOG = logging.getLogger(__name__)
-_MADE = {"tables": ("md", "tex", "html", "tmp"), "plots": ("png", "svg", "tmp")}
+_MADE = {"tables": ("md", "tex", "html", "tmp"), "plots": ("png", "svg", "pdf", "tmp")}
 
 
 def write_report(records: Records) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
-    Writes tables/*.{md,tex,html}, plots/*.{png,svg} (the grid of maps only as PNG; texts with
+    Writes tables/*.{md,tex,html}, plots/*.{png,svg,pdf} (the grid of maps without SVG; texts with
     coloured words also as tables/text_*.tex) and, last, report.html.  The records themselves are
     only read.
 
@@ -59,7 +59,7 @@ def _write(records: Records, folder: Path) -> Path:
     written = plots.write(plots.figures(records, summary), folder / "plots")
     grid, maps = heatmaps.grid(records), None
     if grid is not None:
-        (picture,) = styles.save(grid, folder / "plots" / "heatmaps", svg=False, dpi=160)
+        picture, _ = styles.save(grid, folder / "plots" / "heatmaps", svg=False)
         maps = heatmaps.webp(picture)
 
     shown = pictures.pictures(records)

@@ -69,7 +69,7 @@ def _of_model(
 
 
 def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write all figures as PNG and SVG; returns the paths."""
+    """Write all figures as PNG, PDF and SVG; returns the paths."""
     return [path for name, figure in made.items() for path in styles.save(figure, folder / name)]
 
 

@@ -17,14 +17,21 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image
 
 from igbench.errors import printable
 from igbench.files import write_whole
 from igbench.records.settings import own_settings
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Run
 
+COLUMN = 3.4
+"""Width of one column of a two-column page in inches."""
 FULL_WIDTH = 7.0
 """Width of both columns of a two-column page in inches."""
+DPI = 300
+"""Resolution of PNG files, which journals ask for."""
+LARGEST_PNG = 1 << 20
+"""Bytes; a larger PNG gets a palette of 256 colours where that makes it smaller."""
 
 HEADLINES = ("srg", "insertion", "deletion", "sensitivity_n", "infidelity")
 """Candidates for the headline metric; the first that a run has leads the report."""
@@ -106,11 +113,11 @@ _OF_USER = frozenset(("backend", "backend_fallback", "interactive", "toolbar", "
 _RC: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "legend.frameon": False,
     "axes.spines.top": False,
@@ -126,8 +133,9 @@ _RC: Any = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "savefig.facecolor": "white",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "igbench",
+    "pdf.fonttype": 42,
     "axes.unicode_minus": True,
 }
 
@@ -260,7 +268,7 @@ def panel_title(axes: Axes, text: str, *, pad: float | None = None) -> None:
         text: The title.
         pad: Points between it and the panel, for what is written there; None for the usual gap.
     """
-    axes.set_title(textwrap.fill(text, 36), loc="left", fontweight="bold", pad=pad)
+    axes.set_title(textwrap.fill(text, 36), loc="left", pad=pad)
 
 
 def left_out(axes: Axes, names: Sequence[str]) -> None:
@@ -280,23 +288,50 @@ def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0
     axis.set_minor_formatter(NullFormatter())
 
 
-def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:
-    """Write a figure as `stem`.png and, by default, `stem`.svg; returns the paths.
+def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = DPI) -> list[Path]:
+    """Write a figure as `stem`.png, `stem`.pdf and, by default, `stem`.svg; returns the paths.
 
-    Equal figures give equal files, without dates and random identifiers.
+    The size in print is that of the figure: `COLUMN` or `FULL_WIDTH` inches wide, it fills a column
+    or a page unscaled, with texts of 7 to 8 points.  PDF files embed their fonts as TrueType, SVG
+    files hold texts as texts.  Equal figures give equal files, without dates and random
+    identifiers.
+
+    Args:
+        figure: From `canvas`.
+        stem: Path of the files without suffix.
+        svg: Whether to write SVG, which is large for pictures of many pixels.
+        dpi: Resolution of the PNG and of pictures within the PDF.
     """
     kinds: dict[str, dict[str, Any]] = {
-        "png": {"dpi": dpi, "metadata": {"Software": "igbench"}},
+        "png": {"metadata": {"Software": "igbench"}},
+        "pdf": {"metadata": {"CreationDate": None, "Creator": "igbench", "Producer": None}},
         "svg": {"metadata": {"Date": None, "Creator": "igbench"}},
     }
+    pack = {"png": _small_png, "svg": _with_like_font}
     written = []
     with style():
         figure.dpi = dpi
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        for kind in kinds if svg else ["png"]:
+        for kind in kinds if svg else ["png", "pdf"]:
             drawn = io.BytesIO()
-            figure.savefig(drawn, format=kind, **kinds[kind])
+            figure.savefig(drawn, format=kind, dpi=dpi, **kinds[kind])
             written.append(stem.with_name(f"{stem.name}.{kind}"))
-            write_whole(written[-1], drawn.getvalue())
+            write_whole(written[-1], pack.get(kind, bytes)(drawn.getvalue()))
     return written
+
+
+def _small_png(content: bytes) -> bytes:
+    """The picture with a palette where it is large, unless that is no smaller."""
+    if len(content) <= LARGEST_PNG:
+        return content
+    packed = io.BytesIO()
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
+        few = opened.convert("RGB").quantize(256)
+        few.save(packed, format="png", optimize=True, dpi=opened.info["dpi"])
+    return min(content, packed.getvalue(), key=len)
+
+
+def _with_like_font(content: bytes) -> bytes:
+    """Name a font of the same widths for readers without DejaVu, so that texts keep their room."""
+    return content.replace(b"'DejaVu Sans', sans-serif", b"'DejaVu Sans', Verdana, sans-serif")

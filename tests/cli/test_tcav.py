@@ -61,7 +61,7 @@ def test_a_folder_of_results(concepts, tmp_path, capsys):
     assert "a_one" in printed
     assert "layer2" in printed
     (folder,) = (tmp_path / "tcav" / "digits_resnet").iterdir()
-    names = {"scores.csv", "scores.parquet", "tcav.json", "tcav.md", "tcav.png"}
+    names = {"scores.csv", "scores.parquet", "tcav.json", "tcav.md", "tcav.pdf", "tcav.png"}
     assert {p.name for p in folder.iterdir()} == names
     scores = pd.read_csv(folder / "scores.csv", dtype={"target": str}, keep_default_na=False)
     assert scores[["concept", "target"]].to_numpy().tolist() == [

@@ -13,11 +13,11 @@ from igbench.files import write_whole
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"></svg>'
 
 
-def placeholder(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 220) -> list[Path]:
+def placeholder(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 300) -> list[Path]:
     """Write pictures of one pixel under the names that `igbench.report.styles.save` gives."""
     drawn = io.BytesIO()
     Image.new("RGB", (1, 1)).save(drawn, format="png")
-    made = {"png": drawn.getvalue(), **({"svg": SVG} if svg else {})}
+    made = {"png": drawn.getvalue(), "pdf": b"%PDF-1.4\n%%EOF\n", **({"svg": SVG} if svg else {})}
     paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in made}
     for kind, path in paths.items():
         write_whole(path, made[kind])

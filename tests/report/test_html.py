@@ -97,13 +97,13 @@ def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
     names = ("scores", "costs", "definitions", "methods")
     assert tables == {f"{n}.{s}" for n in names for s in ("md", "tex", "html")}
     plots = {p.name for p in (folder / "plots").iterdir()}
-    assert plots == {"heatmaps.png"} | {
+    assert plots == {"heatmaps.png", "heatmaps.pdf"} | {
         f"{n}.{s}"
         for n in (
             "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
             "metric_agreement",
         )
-        for s in ("png", "svg")
+        for s in ("png", "svg", "pdf")
     }  # fmt: skip
 
 

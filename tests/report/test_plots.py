@@ -62,10 +62,15 @@ def test_files_are_the_same_each_time(records: Records, tmp_path: Path) -> None:
         assert figure is not None
         paths = plots.write({"sensitivity_n": figure}, tmp_path)
         written.append([p.read_bytes() for p in paths])
-    assert [p.name for p in paths] == ["sensitivity_n.png", "sensitivity_n.svg"]
+    assert [p.name for p in paths] == [
+        "sensitivity_n.png",
+        "sensitivity_n.pdf",
+        "sensitivity_n.svg",
+    ]
     assert written[0] == written[1]
     assert written[0][0].startswith(b"\x89PNG")
-    assert b"<svg" in written[0][1]
+    assert written[0][1].startswith(b"%PDF")
+    assert b"<svg" in written[0][2]
 
 
 def test_bars_have_the_length_of_the_means(made: dict[str, Any], summary: pd.DataFrame) -> None:
@@ -193,7 +198,7 @@ def test_one_sample_and_odd_names(tmp_path: Path) -> None:
     odd = Records(run, whole.scores.replace({"method": names}), whole.curves)
     made = plots.figures(odd, summary_of(odd))
     assert "metrics" in made
-    assert len(plots.write(made, tmp_path)) == 2 * len(made)
+    assert len(plots.write(made, tmp_path)) == 3 * len(made)
 
 
 def test_two_models_get_figures_of_their_own(records: Records) -> None:

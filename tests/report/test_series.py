@@ -57,7 +57,7 @@ def test_lines_and_bands_are_where_the_series_is(tmp_path):
     (band,) = axes.images
     shown = np.asarray(band.get_array())[0].tolist()
     assert shown == pytest.approx((1 + series.PALE * WAVE[0] / np.abs(WAVE).max()) / 2)
-    png, _ = styles.save(made["series_1"], tmp_path / "s")
+    png, *_ = styles.save(made["series_1"], tmp_path / "s")
     assert png.stat().st_size > 5_000
 
 

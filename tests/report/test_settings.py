@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
+from PIL import Image
 
 from igbench.records import compare, stats, store, view
 from igbench.records.settings import OPTIONS, own_settings
@@ -29,7 +30,10 @@ HOSTILE: dict[str, Any] = {
     "savefig.bbox": "tight",
     "savefig.transparent": True,
     "figure.dpi": 37,
-    "svg.fonttype": "none",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 3,
+    "pdf.use14corefonts": True,
+    "pdf.compression": 0,
     "svg.hashsalt": None,
     "font.weight": "bold",
     "font.family": "serif",
@@ -111,7 +115,9 @@ def test_the_files_of_a_report_are_the_same_bytes(tmp_path, monkeypatch):
     for name in ("plain", "hostile"):
         (tmp_path / name).mkdir()
     expected = report_of(records, tmp_path / "plain")
-    assert {Path(name).suffix for name in expected} == {".png", ".svg", ".tex", ".md", ".html"}
+    assert {Path(name).suffix for name in expected} == {
+        ".png", ".svg", ".pdf", ".tex", ".md", ".html",
+    }  # fmt: skip
     with hostile(monkeypatch):
         before = mpl.rcParams.copy(), pd.get_option("display.precision"), np.get_printoptions()
         found = report_of(records, tmp_path / "hostile")
@@ -197,3 +203,55 @@ def test_a_report_warns_of_nothing(tmp_path):
         warnings.simplefilter("always")
         write_report(replace(records, folder=str(tmp_path)))
     assert [str(w.message) for w in seen] == []
+
+
+def small_figure() -> Any:
+    with styles.style():
+        figure = styles.canvas(styles.COLUMN, 1)
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], label="IG")
+        styles.panel_title(axes, "Deletion ↓ of <b>")
+        axes.legend()
+    return figure
+
+
+def test_a_style_sheet_of_the_user_reaches_no_figure(tmp_path, monkeypatch):
+    plain = [p.read_bytes() for p in styles.save(small_figure(), tmp_path / "plain")]
+    with hostile(monkeypatch):
+        (tmp_path / "own.mplstyle").write_text("font.size: 31\npdf.fonttype: 3\nlines.dashed: 9, 9")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mpl.style.use(tmp_path / "own.mplstyle")
+        before = dict(mpl.rcParams)
+        wild = [p.read_bytes() for p in styles.save(small_figure(), tmp_path / "wild")]
+        assert dict(mpl.rcParams) == before
+    assert wild == plain
+
+
+def test_files_are_fit_for_print(tmp_path):
+    png, pdf, svg = styles.save(small_figure(), tmp_path / "f")
+    with Image.open(png) as opened:
+        assert opened.size == (1020, 300)
+        assert opened.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    content = pdf.read_bytes()
+    assert b"/CIDFontType2" in content
+    assert b"/Type3" not in content
+    assert b"/CreationDate" not in content
+    assert b"/MediaBox [ 0 0 244.8 72 ]" in content  # 3.4 x 1 inches
+    text = svg.read_text(encoding="utf-8")
+    assert ">Deletion ↓ of &lt;b&gt;</text>" in text
+    assert "'DejaVu Sans', Verdana, sans-serif" in text
+    assert "<dc:date>" not in text
+
+
+def test_a_large_png_gets_a_palette(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).random((300, 300, 3))
+    made = styles.canvas(1, 1)
+    made.figimage(noise)
+    (whole, *_) = styles.save(made, tmp_path / "whole", svg=False)
+    monkeypatch.setattr(styles, "LARGEST_PNG", 100_000)
+    (few, *_) = styles.save(made, tmp_path / "few", svg=False)
+    assert few.stat().st_size < 0.6 * whole.stat().st_size
+    with Image.open(few) as opened:
+        assert (opened.mode, opened.size) == ("P", (300, 300))
+        assert opened.info["dpi"] == pytest.approx((300, 300), abs=0.01)

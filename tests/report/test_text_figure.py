@@ -70,7 +70,7 @@ def test_figures_are_drawn_of_anything(tmp_path):
     assert "$x_1$" in shown
     assert "\\u202eevil" in shown
     assert {"$t$", "careful", "0"} <= set(shown)
-    png, _ = styles.save(made, tmp_path / "text")
+    png, *_ = styles.save(made, tmp_path / "text")
     assert png.stat().st_size > 5_000
     bare = text_figure.figure("t", {"ig": text_words.pieces([], [])}, {"ig": True})
     styles.save(bare, tmp_path / "bare", svg=False)
