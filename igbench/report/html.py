@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from igbench.report import render
 from igbench.report.narrative import narrative
 from igbench.report.table import Table, marked
 from igbench.schema import Records, Run
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 TITLES = {
     "metrics": ("Scores by metric", "Mean of every method with its 95 % bootstrap interval."),
@@ -113,6 +116,7 @@ def page(
     plots: Mapping[str, bytes],
     maps: bytes | None,
     texts: Sequence[Text] = (),
+    browser: Any = None,
 ) -> str:
     """Render the report as one HTML text that needs no network and no other file.
 
@@ -123,9 +127,10 @@ def page(
         plots: File name to SVG.
         maps: The grid of maps as WebP, or None.
         texts: Texts with coloured words, which are HTML already.
+        browser: What templates/samples.html.j2 shows of samples; brings templates/browser.js.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -133,8 +138,9 @@ def page(
         finalize=_visible,
     )
     run = records.run
+    scripts = [_script(name) for name in ["page.js"] + (["browser.js"] if browser else [])]
     of_samples = [name for name in plots if _stem(name)[0] in SAMPLES]
-    return environment.get_template("template.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         run=run,
         models=", ".join(dict.fromkeys(map(str, summary["model"]))),
         narrative=narrative(run, summary),
@@ -147,12 +153,29 @@ def page(
         of_samples=[_picture(run, name, plots[name]) for name in of_samples],
         texts=texts,
         maps=data_uri(maps, "image/webp") if maps else "",
+        browser=browser,
+        scripts=scripts,
+        script_hashes=" ".join(map(script_hash, scripts)),
         warning=marked(run, ""),
         problems=problems(records.scores),
         unusable=[s for s in run.samples if s.get("status", "ok") != "ok"],
         command=command(run),
         facts={name: _fact(run, name) for name in FACTS},
     )
+
+
+def _script(name: str) -> str:
+    """A script of the page as it stands between its tags."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def script_hash(script: str) -> str:
+    """Source of a script in a Content-Security-Policy, which lets run this text alone.
+
+    >>> script_hash("")
+    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+    """
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _visible(value: Any) -> Any:
