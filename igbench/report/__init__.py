@@ -68,8 +68,8 @@ def _write(records: Records, folder: Path) -> Path:
         content = document.encode(errors="backslashreplace")
         write_whole(folder / "tables" / f"{name}.tex", content)
 
-    svgs = {path.stem: path.read_bytes() for path in written if path.suffix == ".svg"}
-    page = html.page(records, summary, made, svgs, maps, shown.texts)
+    drawn = {path.stem: html.embedded(path) for path in written if path.suffix == ".svg"}
+    page = html.page(records, summary, made, drawn, maps, shown.texts)
     write_whole(report, page.encode(errors="backslashreplace"))
     _LOG.info("report: %s", report)
     return report

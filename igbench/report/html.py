@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shlex
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,11 @@ import jinja2
 import pandas as pd
 
 from igbench.errors import printable
-from igbench.report import render
+from igbench.report import caveats, heatmaps, provenance, render
+from igbench.report.anchors import anchor
+from igbench.report.answers import answers
 from igbench.report.narrative import narrative
+from igbench.report.question import question
 from igbench.report.table import Table, marked
 from igbench.schema import Records, Run
 
@@ -84,6 +87,13 @@ SAMPLES = {
 }
 """Titles and captions of figures of samples, which stand among the maps."""
 
+PLACED = (
+    "scores", "shares", "costs", "stages", "definitions", "methods", "certificates", "ordering",
+)  # fmt: skip
+"""Tables that have a place of their own on the page; others follow the costs."""
+MOST_SVG = 400_000
+"""Bytes of the largest SVG on the page; larger figures are shown as pixels."""
+
 FACTS = ("config", "comparability", "identity", "environment")
 """Parts of the record that the page shows as JSON."""
 _HIDDEN = ("certificates", "reuse")
@@ -94,11 +104,23 @@ _LISTED = (("metric", "metric"), ("sample", "sample_id"))
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page: heading, caption, and the image as a data URI."""
+    """A picture inside the page.
 
+    Attributes:
+        anchor: Identifier on the page.
+        title: Heading.
+        caption: What it shows.
+        caveat: What it cannot say.
+        uri: The image as a data URI.
+        wide: Whether it is as wide as both columns of a page.
+    """
+
+    anchor: str
     title: str
     caption: str
+    caveat: str
     uri: str
+    wide: bool
 
 
 @dataclass(frozen=True)
@@ -124,7 +146,7 @@ def page(
         records: A run.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
         tables: From `igbench.report.tables.tables`.
-        plots: File name to SVG.
+        plots: File name to SVG, or to WebP.
         maps: The grid of maps as WebP, or None.
         texts: Texts with coloured words, which are HTML already.
         browser: What templates/samples.html.j2 shows of samples; brings templates/browser.js.
@@ -139,12 +161,16 @@ def page(
     )
     run = records.run
     scripts = [_script(name) for name in ["page.js"] + (["browser.js"] if browser else [])]
+    named = {table.name: render.to_html(table) for table in tables}
+    models = list(dict.fromkeys(map(str, summary["model"])))
     of_samples = [name for name in plots if _stem(name)[0] in SAMPLES]
     return environment.get_template("page.html.j2").render(
         run=run,
-        models=", ".join(dict.fromkeys(map(str, summary["model"]))),
+        models=", ".join(models),
+        question=question(run, models),
+        answers=answers(run, summary, tables),
         narrative=narrative(run, summary),
-        tables={table.name: render.to_html(table) for table in tables},
+        tables=named,
         pictures=[
             _picture(run, name, svg)
             for name, svg in plots.items()
@@ -159,9 +185,30 @@ def page(
         warning=marked(run, ""),
         problems=problems(records.scores),
         unusable=[s for s in run.samples if s.get("status", "ok") != "ok"],
-        command=command(run),
+        contents=_contents(bool(maps or texts or of_samples or browser), list(named)),
+        more_tables=[name for name in named if name not in PLACED],
+        several_models=len(models) > 1,
+        limits=caveats.of_run(run, summary),
+        cannot=caveats.of_metrics(run),
+        command=provenance.command(run),
+        provenance=provenance.facts(run),
+        requirements=provenance.requirements(run),
         facts={name: _fact(run, name) for name in FACTS},
     )
+
+
+def _contents(has_maps: bool, tables: Sequence[str]) -> list[tuple[str, str]]:
+    """Identifiers and names of the parts of the page."""
+    parts = {
+        "question": "Question", "answer": "Answer", "scores": "Scores", "maps": "Maps",
+        "plots": "Figures", "costs": "Costs", "definitions": "Definitions", "problems": "Limits",
+        "certificates": "Certificates", "reproduce": "Repeat",
+    }  # fmt: skip
+    absent = {
+        "maps": not has_maps,
+        "certificates": not {"certificates", "ordering"} & set(tables),
+    }
+    return [(name, text) for name, text in parts.items() if not absent.get(name)]
 
 
 def _script(name: str) -> str:
@@ -188,6 +235,18 @@ def _fact(run: Run, name: str) -> str:
     return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
 
 
+def embedded(svg: Path) -> bytes:
+    """A figure as the page holds it: its SVG, or pixels of the PNG beside it if that is large.
+
+    Args:
+        svg: The SVG file; the PNG has the same name.
+    """
+    content = svg.read_bytes()
+    if len(content) <= MOST_SVG:
+        return content
+    return heatmaps.webp(svg.with_suffix(".png"))
+
+
 def data_uri(content: bytes, media_type: str) -> str:
     """Bytes as a `data:` URI for `src`.
 
@@ -203,14 +262,27 @@ def _stem(name: str) -> tuple[str, str]:
     return stem, number
 
 
-def _picture(run: Run, name: str, svg: bytes) -> Picture:
+def _picture(run: Run, name: str, image: bytes) -> Picture:
     stem, number = _stem(name)
     title, caption = (TITLES | SAMPLES).get(stem, (stem.replace("_", " "), ""))
     return Picture(
+        anchor("figure", name),
         f"{title} ({number})" if number else title,
         marked(run, caption),
-        data_uri(svg, "image/svg+xml"),
+        caveats.FIGURES.get(stem, ""),
+        data_uri(image, "image/webp" if image[:4] == b"RIFF" else "image/svg+xml"),
+        _is_wide(image),
     )
+
+
+def _is_wide(image: bytes) -> bool:
+    """Whether a figure needs the width of the page; larger ones that are pixels do.
+
+    >>> _is_wide(b'<svg width="504pt"'), _is_wide(b'<svg width="345.6pt"'), _is_wide(b"RIFF")
+    (True, False, True)
+    """
+    width = re.search(rb'<svg[^>]*?width="([\d.]+)pt"', image[:4000])
+    return width is None or float(width[1]) > 450
 
 
 def problems(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -229,15 +301,3 @@ def problems(scores: pd.DataFrame) -> list[dict[str, Any]]:
         for group, rows in bad.groupby(keys, sort=False)
     ]
     return sorted(found, key=lambda line: (line["status"] != "failed", -line["count"]))
-
-
-def command(run: Run) -> str:
-    """The recorded command line, or one that starts the same experiment."""
-    recorded = run.config.get("command")
-    if isinstance(recorded, str) and recorded:
-        return recorded
-    words = ["python", "-m", "igbench", f"experiment={run.experiment}"]
-    words += [
-        f"{key}={run.config[key]}" for key in ("limit", "seed") if run.config.get(key) is not None
-    ]
-    return shlex.join(words)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from igbench.errors import printable
 from igbench.files import write_whole
+from igbench.report.anchors import row_anchors
 from igbench.report.table import Cell, Table
 
 _LATEX = {
@@ -168,8 +169,10 @@ def to_html(table: Table) -> str:
     """Format a table as an escaped `<table>` fragment; cells carry `data-value` for sorting."""
     head = "".join(f'<th scope="col">{_html(c)}</th>' for c in table.columns)
     lines = "\n".join(
-        f'<tr><th scope="row">{_html(row)}</th>{"".join(map(_html_cell, cells))}</tr>'
-        for row, cells in zip(table.rows, table.cells, strict=True)
+        f'<tr id="{own}"><th scope="row">{_html(row)}</th>{"".join(map(_html_cell, cells))}</tr>'
+        for own, row, cells in zip(
+            row_anchors(table.name, table.rows), table.rows, table.cells, strict=True
+        )
     )
     notes = "".join(
         f"<p>{f'<sup>{k}</sup> ' if k else ''}{_html(v)}</p>" for k, v in table.footnotes.items()

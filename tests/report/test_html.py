@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 
 from igbench.records.stats import summarise
-from igbench.report import html, write_report
+from igbench.report import html, provenance, write_report
 from igbench.report.narrative import narrative
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records
@@ -146,9 +148,24 @@ def test_inline_script_is_short(text: str) -> None:
 
 def test_links_have_targets(reader: Reader) -> None:
     ids = {a["id"] for _, a in reader.tags if a.get("id")}
+    assert len(ids) == sum(bool(a.get("id")) for _, a in reader.tags)
     links = {str(a["href"])[1:] for tag, a in reader.tags if tag == "a"}
-    assert len(links) == 7
     assert links <= ids
+    assert links >= {
+        "question", "answer", "scores", "maps", "plots", "costs", "problems", "definitions",
+        "reproduce",
+    }  # fmt: skip
+
+
+def test_every_script_is_named_by_its_hash(text: str) -> None:
+    policy = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', text)
+    assert policy is not None
+    directives = dict(d.strip().split(" ", 1) for d in policy[1].split(";"))
+    assert directives["default-src"] == directives["base-uri"] == "'none'"
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert directives["script-src"].split() == [f"'sha256-{h}'" for h in hashes]
+    assert not re.search(r"<[^>]*\son\w+=", text)
 
 
 def test_problems_count_every_row_that_is_not_ok(evil: Records) -> None:
@@ -163,10 +180,10 @@ def test_problems_count_every_row_that_is_not_ok(evil: Records) -> None:
 
 def test_command_repeats_the_run(evil: Records) -> None:
     run = replace(evil.run, experiment="imagenet_lite")
-    assert html.command(run) == "python -m igbench experiment=imagenet_lite limit=8 seed=0"
-    assert html.command(evil.run).startswith(f"python -m igbench 'experiment={EVIL}'")
+    assert provenance.command(run) == "python -m igbench experiment=imagenet_lite limit=8 seed=0"
+    assert provenance.command(evil.run).startswith(f"python -m igbench 'experiment={EVIL}'")
     recorded = replace(run, config={"command": "igbench experiment=x"})
-    assert html.command(recorded) == "igbench experiment=x"
+    assert provenance.command(recorded) == "igbench experiment=x"
 
 
 def summary_of(records: Records) -> pd.DataFrame:

@@ -1,0 +1,65 @@
+"""What it takes to repeat a run: its command, versions, hashes and environment."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from igbench.schema import Run
+
+CHANGED = "+changes"
+"""End of a revision whose working tree had changes."""
+
+
+def command(run: Run) -> str:
+    """The recorded command line, or one that starts the same experiment."""
+    recorded = run.config.get("command")
+    if isinstance(recorded, str) and recorded:
+        return recorded
+    words = ["python", "-m", "igbench", f"experiment={run.experiment}"]
+    words += [
+        f"{key}={run.config[key]}" for key in ("limit", "seed") if run.config.get(key) is not None
+    ]
+    return shlex.join(words)
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Names and texts of what decides the numbers of a run; what is not on record is left out."""
+    same, own, around = run.comparability, run.identity, run.environment
+    found: dict[str, Any] = {
+        "Record": run.id,
+        "Started": run.created,
+        "Code": _revision(str(around.get("git") or "")),
+        "Python": around.get("python"),
+        "Platform": around.get("platform"),
+        "Device": own.get("device"),
+        "Numbers": ", ".join(filter(None, [own.get("dtype"), _precision(own)])),
+        "Threads": around.get("threads"),
+        "Seed": same.get("seed", run.config.get("seed")),
+        "Hash of the samples": same.get("samples"),
+        "Hash of the weights": same.get("weights"),
+        "Hash of all that decides the rows": around.get("identity"),
+    }
+    return [(name, str(text)) for name, text in found.items() if text not in (None, "")]
+
+
+def _revision(git: str) -> str:
+    if not git.endswith(CHANGED):
+        return git
+    return f"{git.removesuffix(CHANGED)}, with changes that were not committed"
+
+
+def _precision(own: Mapping[str, Any]) -> str:
+    precision = own.get("precision")
+    return f"perturbed inputs in {precision}" if precision and precision != own.get("dtype") else ""
+
+
+def requirements(run: Run) -> str:
+    """Versions of the packages of a run, one a line, as pip reads them.
+
+    Args:
+        run: The run.
+    """
+    versions: Mapping[str, Any] = run.identity.get("versions") or {}
+    return "\n".join(f"{name}=={version}" for name, version in versions.items())
