@@ -13,6 +13,7 @@ from igbench.report import caveats, certificates, styles
 from igbench.report.anchors import anchor
 from igbench.report.narrative import ranking
 from igbench.report.provenance import command
+from igbench.report.samples import method_label
 from igbench.report.table import Table, decimals, line_name, mean_text
 from igbench.schema import Run
 
@@ -111,8 +112,14 @@ class _View:
         return mean_text(line["mean"], (line["high"] - line["low"]) / 2, digits)
 
     @property
+    def title(self) -> str:
+        """Name of the best method."""
+        return method_label(self.best)
+
+    @property
     def column(self) -> str:
-        return f"{self.metric} {self.run.metrics[self.metric].arrow}".strip()
+        """Name and direction of the headline metric."""
+        return f"{method_label(self.metric)} {self.run.metrics[self.metric].arrow}".strip()
 
     def says(self, text: str) -> str:
         return f"{self.model}: {text}" if self.models > 1 else text
@@ -136,7 +143,7 @@ class _View:
 def _leader(view: _View) -> Line:
     n = int(view.ranked["n"].iloc[0])
     text = (
-        f"{view.best}, with the best mean of {len(view.ranked)} {_plural('method', view.ranked)}: "
+        f"{view.title}, with the best mean of {len(view.ranked)} {_plural('method', view.ranked)}: "
         f"{view.column} {view.score(view.best)}, {n} {'sample' if n == 1 else 'samples'}."
     )
     return Line(view.says(text), view.link("scores", view.best))
@@ -149,13 +156,13 @@ def _difference(view: _View) -> Line:
     if others.empty:
         return Line(view.says("There is no other method to compare with."), "table-scores")
     if not tied.any():
-        text = f"Yes: {view.best} differs significantly from {compared}"
+        text = f"Yes: {view.title} differs significantly from {compared}"
     elif tied.all():
-        text = f"No: {view.best} differs significantly from none of {compared}"
+        text = f"No: {view.title} differs significantly from none of {compared}"
     else:
         text = (
-            f"In part: {view.best} differs significantly from {int((~tied).sum())} of {compared}, "
-            f"but not from {_join(list(others.loc[tied, 'method']))}"
+            f"In part: {view.title} differs significantly from {int((~tied).sum())} of {compared}, "
+            f"but not from {_join([method_label(m) for m in others.loc[tied, 'method']])}"
         )
     return Line(view.says(f"{text} (5 % level)."), "table-scores")
 
@@ -163,7 +170,7 @@ def _difference(view: _View) -> Line:
 def _cost(view: _View) -> Line:
     shown = ", ".join(f"{text} {head}" for head, text in view.cells("costs", view.best).items())
     return Line(
-        view.says(f"One map by {view.best}: {shown or 'not on record'}."),
+        view.says(f"One map by {view.title}: {shown or 'not on record'}."),
         view.link("costs", view.best),
     )
 
@@ -181,8 +188,8 @@ def _floor(view: _View) -> Line:
         text = f"The run has no random control, so how much {view.column} means is open."
         return Line(view.says(text), "limits")
     text = (
-        f"{view.column}: {view.score(stats.FLOOR)} for a random map, {view.score(view.best)} for {view.best}; "
-        "what lies between is what the metric sees."
+        f"{view.column}: {view.score(stats.FLOOR)} for a random map, {view.score(view.best)} for "
+        f"{view.title}; what lies between is what the metric sees."
     )
     return Line(view.says(text), view.link("scores", stats.FLOOR))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from igbench.report import styles
+from igbench.report.samples import method_label
 from igbench.report.table import marked
 from igbench.schema import Run
 
@@ -19,6 +20,13 @@ FIGURES = {
     "convergence": "Shows the error of the integral, not whether the integral explains the model.",
     "metric_agreement": "Rests on as many points as there are methods: with few methods, one swap "
     "moves it a lot.",
+    "critical_difference": "Ranks leave out by how much methods differ.",
+    "comparison_matrix": "Each pair stands alone: wins do not have to form an order.",
+    "rank_heatmap": "Ranks leave out by how much methods differ.",
+    "score_strips": "The samples are the same in all strips, and the eye cannot pair them.",
+    "mprt_cascade": "A map that follows the weights may still be wrong.",
+    "ig_baselines": "No baseline is right for all questions.",
+    "disagreement": "Which method is right where methods disagree is not shown.",
     "table_importance": "Columns that vary together share their attribution in ways that differ by "
     "method.",
     "table_beeswarm": "Points show association of value and attribution, not cause.",
@@ -34,7 +42,7 @@ FAMILIES = {
     "faithfulness": "Faithfulness says how well a map predicts what this model does when features "
     "are removed or changed. It does not say that a map is understandable, nor that the model is "
     "right; what stands in for a removed feature is a choice that can decide the order of methods.",
-    "axiomatic": "A small completeness gap says that the sum of a map is right, not that the sum is "
+    "axiomatic": "A small completeness gap says that the sum of a map is right, not that it is "
     "divided rightly.",
     "robustness": "A map that hardly changes can be stable and wrong.",
     "localisation": "Attribution within marks of people rewards what people expect, also where the "
@@ -53,7 +61,9 @@ def of_metrics(run: Run) -> list[tuple[str, str]]:
     for name in styles.metric_names(run):
         names.setdefault(run.metrics[name].family, []).append(name)
     return [
-        (", ".join(names[family]), text) for family, text in FAMILIES.items() if family in names
+        (", ".join(map(method_label, names[family])), text)
+        for family, text in FAMILIES.items()
+        if family in names
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from igbench.report import styles
+from igbench.report.samples import method_label
 from igbench.schema import MetricSpec, Run
 
 KINDS = {"image": "image", "text": "text", "table": "row of a table", "series": "series"}
@@ -22,7 +23,7 @@ OUTPUTS = {
 ROLES = {
     "method": ("method", "methods"),
     "oracle": ("oracle, an independent implementation", "oracles, independent implementations"),
-    "control": ("control, which knows less than a method", "controls, which know less than a method"),
+    "control": ("control, which does not know the model", "controls, which do not know the model"),
     "ceiling": ("ceiling, the best order that a search found",
                 "ceilings, the best orders that a search found"),
 }  # fmt: skip
@@ -99,13 +100,15 @@ def _methods(run: Run) -> list[tuple[str, str]]:
     for role, nouns in ROLES.items():
         names = [m for m in styles.method_names(run) if styles.role(run, m) == role]
         if names:
-            found.append((f"{len(names)} {nouns[len(names) > 1]}", ", ".join(names)))
+            found.append(
+                (f"{len(names)} {nouns[len(names) > 1]}", ", ".join(map(method_label, names)))
+            )
     return found
 
 
 def _metrics(run: Run) -> list[tuple[str, str]]:
     return [
-        (f"{name} {run.metrics[name].arrow}".strip(), _asks(run.metrics[name]))
+        (f"{method_label(name)} {run.metrics[name].arrow}".strip(), _asks(run.metrics[name]))
         for name in styles.metric_names(run)
     ]
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from igbench.records.stats import summarise
-from igbench.report import answers, caveats, html, provenance, question, render, tables
+from igbench.report import answers, caveats, html, provenance, question, render, styles, tables
+from igbench.report.table import line_name
 from igbench.schema import Family, Records
 from tests.helpers.synthetic import make_records
 from tests.report.test_html import Reader
@@ -53,14 +54,14 @@ def test_five_questions_are_answered(records: Records, summary: pd.DataFrame) ->
     found = said(records, summary)
     line = summary[(summary.method == "occlusion") & (summary.metric == "srg")].iloc[0]
     assert (
-        f"occlusion, with the best mean of 6 methods: srg ↑ {line['mean']:.3f} ± "
+        f"Occlusion, with the best mean of 6 methods: SRG ↑ {line['mean']:.3f} ± "
         in (found["most-faithful"])
     )
     assert found["difference"] == (
-        "In part: occlusion differs significantly from 3 of 5 other methods, but not from "
-        "grad_cam and ig (5 % level)."
+        "In part: Occlusion differs significantly from 3 of 5 other methods, but not from "
+        "Grad-CAM and IG (5 % level)."
     )
-    assert "One map by occlusion: 197 forwards, 0 backwards" in found["cost"]
+    assert "One map by Occlusion: 197 forwards, 0 backwards" in found["cost"]
     assert "The whole run: 374 seconds." in found["cost"]  # 41 + 122.5 + 210.25
     assert "294 of 2,376 values are undefined, 11 failed." in found["trust"]
     assert found["repeat"] == "python -m igbench experiment=synthetic seed=0"
@@ -70,8 +71,8 @@ def test_a_clear_difference_and_none_at_all() -> None:
     clear = make_records(shift={("ig", "srg"): 0.3})
     few = make_records(samples=5)
     for records, expected in (
-        (clear, "Yes: ig differs significantly from 5 other methods (5 % level)."),
-        (few, "No: occlusion differs significantly from none of 5 other methods (5 % level)."),
+        (clear, "Yes: IG differs significantly from 5 other methods (5 % level)."),
+        (few, "No: Occlusion differs significantly from none of 5 other methods (5 % level)."),
     ):
         own = records.scores[records.scores.metric == "srg"]
         summary = summarise(own, records.run.metrics, methods=records.run.methods, resamples=100)
@@ -80,11 +81,14 @@ def test_a_clear_difference_and_none_at_all() -> None:
 
 def test_numbers_are_those_of_the_tables(records: Records, summary: pd.DataFrame) -> None:
     scores = tables.tables(records, summary)[0]
-    column = [c.split(" ")[0] for c in scores.columns].index("srg") - 1
+    column = styles.metric_names(records.run).index("srg")
     found = said(records, summary)
-    shown = {row: cells[column].text for row, cells in zip(scores.rows, scores.cells, strict=True)}
-    assert shown["occlusion"] in found["most-faithful"]
-    assert f"{shown['random (control)']} for a random map" in found["trust"]
+    shown = {
+        m: scores.cells[scores.rows.index(line_name(records.run, "synthetic_net", m, 1))][column]
+        for m in ("occlusion", "random")
+    }
+    assert shown["occlusion"].text in found["most-faithful"]
+    assert f"{shown['random'].text} for a random map" in found["trust"]
 
 
 def test_each_model_has_its_answer(records: Records, summary: pd.DataFrame) -> None:
@@ -121,8 +125,11 @@ def test_question_is_in_words(records: Records) -> None:
     assert found["Data"].text == "24 rows of a table of a set"
     assert found["Target"].text == "the class that the model predicts for the sample"
     assert found["Explained output"].text == "the logarithm of the probability of the target"
-    assert found["Methods"].items[1] == ("1 oracle, an independent implementation", "ig_captum")
-    assert [name for name, _ in found["Metrics"].items][:2] == ["completeness ↓", "infidelity ↓"]
+    assert found["Methods"].items[1] == ("1 oracle, an independent implementation", "IG (Captum)")
+    assert [name for name, _ in found["Metrics"].items][:2] == [
+        "Completeness gap ↓",
+        "Infidelity ↓",
+    ]
     assert "Baseline x′" not in found
 
 
