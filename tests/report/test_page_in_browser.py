@@ -220,7 +220,7 @@ def test_page_prints_with_light_colours(shown: Any) -> None:
     try:
         style = "return getComputedStyle(document.querySelector('{}')).{}"
         assert _light(shown.execute_script(style.format("body", "backgroundColor"))) == 1.0
-        assert shown.execute_script(style.format(".bar", "display")) == "none"
+        assert shown.execute_script(style.format(".top", "display")) == "none"
         assert shown.execute_script(style.format(".scroll", "overflow")) == "visible"
     finally:
         shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
