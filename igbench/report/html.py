@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,11 +92,6 @@ PLACED = (
 """Tables that have a place of their own on the page; others follow the costs."""
 MOST_SVG = 400_000
 """Bytes of the largest SVG on the page; larger figures are shown as pixels."""
-
-FACTS = ("config", "comparability", "identity", "environment")
-"""Parts of the record that the page shows as JSON."""
-_HIDDEN = ("certificates", "reuse")
-"""Keys that are left out, because they have their own tables or are internal."""
 
 _LISTED = (("metric", "metric"), ("sample", "sample_id"))
 
@@ -193,7 +187,7 @@ def page(
         command=provenance.command(run),
         provenance=provenance.facts(run),
         requirements=provenance.requirements(run),
-        facts={name: _fact(run, name) for name in FACTS},
+        facts=provenance.details(run),
     )
 
 
@@ -228,11 +222,6 @@ def script_hash(script: str) -> str:
 def _visible(value: Any) -> Any:
     """A text without marks that turn the direction of writing, and other controls; else as is."""
     return printable(value, keep="\n\t\xa0") if type(value) is str else value
-
-
-def _fact(run: Run, name: str) -> str:
-    shown = {k: v for k, v in getattr(run, name).items() if k not in _HIDDEN}
-    return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
 
 
 def embedded(svg: Path) -> bytes:

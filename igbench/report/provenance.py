@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,13 @@ from igbench.schema import Run
 
 CHANGED = "+changes"
 """End of a revision whose working tree had changes."""
+
+PARTS = ("config", "comparability", "identity", "environment")
+"""Parts of the record that the page shows as JSON."""
+MOST_CHARACTERS, MOST_ITEMS = 2_000, 200
+"""Of one text and of one list in them; the rest is in run.json alone, which they say."""
+_HIDDEN = ("certificates", "reuse")
+"""Keys that are left out, because they have their own tables or are internal."""
 
 
 def command(run: Run) -> str:
@@ -63,3 +71,32 @@ def requirements(run: Run) -> str:
     """
     versions: Mapping[str, Any] = run.identity.get("versions") or {}
     return "\n".join(f"{name}=={version}" for name, version in versions.items())
+
+
+def details(run: Run) -> dict[str, str]:
+    """Parts of the record as JSON, by name; very long texts and lists are cut.
+
+    Args:
+        run: The run.
+    """
+    found = {}
+    for name in PARTS:
+        shown = {k: _cut(v) for k, v in getattr(run, name).items() if k not in _HIDDEN}
+        found[name] = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
+    return found
+
+
+def _cut(value: Any) -> Any:
+    """A value whose long texts and lists end with a remark on what was left out.
+
+    >>> _cut({"a": ["x" * 5000]})["a"][0][1995:]
+    'xxxxx… (5,000 characters; all in run.json)'
+    """
+    if isinstance(value, Mapping):
+        return {k: _cut(v) for k, v in value.items()}
+    if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+        return f"{value[:MOST_CHARACTERS]}… ({len(value):,} characters; all in run.json)"
+    if isinstance(value, list | tuple):
+        more = [f"… ({len(value):,} entries; all in run.json)"] * (len(value) > MOST_ITEMS)
+        return [*map(_cut, value[:MOST_ITEMS]), *more]
+    return value

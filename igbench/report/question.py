@@ -119,6 +119,6 @@ def _asks(spec: MetricSpec) -> str:
     >>> _asks(MetricSpec("T", "lower", 0, 1, 1, "r", family="axiomatic", explains="Sum to f?"))
     'Sum to f? (axiomatic)'
     """
-    remarks = [spec.family] if spec.family else []
+    remarks: list[str] = [spec.family] if spec.family else []
     remarks += [f"follows the {spec.scalar.replace('_', '-')}"] if spec.scalar != "score" else []
     return (spec.explains or spec.title) + (f" ({', '.join(remarks)})" if remarks else "")

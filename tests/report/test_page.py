@@ -179,6 +179,14 @@ def test_provenance_says_what_was_not_committed(records: Records) -> None:
     assert provenance.requirements(run).splitlines()[1] == "torch==2.14.1"
 
 
+def test_long_values_are_cut_and_say_so(records: Records) -> None:
+    run = replace(records.run, config={"words": "w" * 100_000, "deep": [{"many": [1] * 1000}]})
+    text = provenance.details(run)["config"]
+    assert len(text) < 10_000
+    assert "w… (100,000 characters; all in run.json)" in text
+    assert "… (1,000 entries; all in run.json)" in text
+
+
 def test_tables_without_a_place_are_shown(records: Records, summary: pd.DataFrame) -> None:
     made = tables.tables(records, summary)
     other = replace(made[0], name="another")
