@@ -43,7 +43,7 @@ def write_report(records: Records) -> Path:
 
 def _write(records: Records, folder: Path) -> Path:
     from igbench.records.stats import summarise
-    from igbench.report import heatmaps, html, pictures, plots, render, styles, tables
+    from igbench.report import browser, heatmaps, html, pictures, plots, render, styles, tables
 
     refuse_links(folder)
     report = folder / "report.html"
@@ -69,7 +69,8 @@ def _write(records: Records, folder: Path) -> Path:
         write_whole(folder / "tables" / f"{name}.tex", content)
 
     drawn = {path.stem: html.embedded(path) for path in written if path.suffix == ".svg"}
-    page = html.page(records, summary, made, drawn, maps, shown.texts)
+    of_samples = browser.browser(records, summary)
+    page = html.page(records, summary, made, drawn, maps, shown.texts, of_samples)
     write_whole(report, page.encode(errors="backslashreplace"))
     _LOG.info("report: %s", report)
     return report

@@ -188,11 +188,21 @@ def colourise(values: np.ndarray, grey: np.ndarray, signed: bool, top: float) ->
         grey = _resized(grey, values.shape)
     rgb = np.clip(colours * grey, 0, 1)
     rgb[bad] = 0.55
+    return MapImage(rgb, remark(values, top))
+
+
+def remark(values: np.ndarray, top: float) -> str:
+    """What to say of a map that is zero everywhere or has entries that are not finite, else "".
+
+    >>> remark(np.zeros(2), 0.0), remark(np.array([1.0, np.nan]), 1.0)
+    ('all zero', '50.0% NaN')
+    """
+    bad = ~np.isfinite(values)
     if bad.all():
-        return MapImage(rgb, "NaN")
+        return "NaN"
     if bad.any():
-        return MapImage(rgb, f"{bad.mean():.1%} NaN")
-    return MapImage(rgb, "all zero" if top == 0 else "")
+        return f"{bad.mean():.1%} NaN"
+    return "all zero" if top == 0 else ""
 
 
 def _resized(grey: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -96,13 +96,13 @@ def _panel(axes: Axes, run: Run, sample: Sample, method: str, chosen: Sequence[i
         axes.plot(range(steps), line, color="#1a1a1a", linewidth=0.9, marker=".",
                   markersize=2.2 if steps <= 64 else 0)  # fmt: skip
     axes.set(xlim=(-0.5, steps - 0.5), ylim=(len(chosen), 0))
-    texts = [_range(sample.series[c], c, len(sample.series)) for c in chosen]
+    texts = [range_text(sample.series[c], c, len(sample.series)) for c in chosen]
     axes.set_yticks([i + 0.5 for i in range(len(chosen))], texts, fontsize=6.5)
     axes.tick_params(axis="y", length=0)
     styles.panel_title(axes, styles.label(method))
 
 
-def _range(values: np.ndarray, channel: int, count: int) -> str:
+def range_text(values: np.ndarray, channel: int, count: int) -> str:
     """The largest and the smallest value of a channel, with its number where there are several."""
     finite = values[np.isfinite(values)]
     ends = f"{finite.max():.3g}\n{finite.min():.3g}".replace("-", "−") if finite.size else "NaN"

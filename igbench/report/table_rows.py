@@ -146,10 +146,10 @@ def _method_title(axes: Axes, run: Run, method: str) -> None:
 
 def bars(own: Rows, row: int, title: str) -> Figure:
     """Bars of the attributions of one row, a panel for each method."""
-    labels = _labels(own, row)
+    labels = line_labels(own, row)
     figure, panels = _panels(len(own.maps), len(labels), labels, extra=0.2)
     for axes, (method, maps) in zip(panels, own.maps.items(), strict=True):
-        values = _with_rest(own, maps[row])
+        values = with_rest(own, maps[row])
         signed = samples.signed(own.run, method)
         axes.barh(range(len(values)), np.nan_to_num(values), height=0.72, linewidth=0.5,
                   color=[_bar_colour(v, signed) for v in values], edgecolor="#222222",
@@ -168,13 +168,14 @@ def _bar_colour(value: float, signed: bool) -> str:
     return MAGNITUDE if not signed else RAISES if value >= 0 else LOWERS
 
 
-def _labels(own: Rows, row: int) -> list[str]:
+def line_labels(own: Rows, row: int) -> list[str]:
+    """The columns that are shown with their values in one row, and how many others there are."""
     values = own.values[row] if own.values else (None,) * len(own.names)
     found = [name_value(own.names[i], values[i]) for i in own.order]
     return found + ([f"{len(own.rest)} other columns"] if own.rest else [])
 
 
-def _with_rest(own: Rows, values: np.ndarray) -> np.ndarray:
+def with_rest(own: Rows, values: np.ndarray) -> np.ndarray:
     """The attributions of the columns that are shown, and the sum of the others."""
     shown = values[list(own.order)]
     return np.append(shown, values[own.rest].sum()) if own.rest else shown
@@ -194,10 +195,10 @@ def waterfall(own: Rows, row: int, title: str, output: float | None) -> Figure |
     methods = {m: a for m, a in own.maps.items() if _adds_up(own.run, m, a[row])}
     if not methods or output is None:
         return None
-    labels = _labels(own, row)
+    labels = line_labels(own, row)
     figure, panels = _panels(len(methods), len(labels), labels, extra=0.2)
     for axes, (method, maps) in zip(panels, methods.items(), strict=True):
-        values = _with_rest(own, maps[row])
+        values = with_rest(own, maps[row])
         _steps(axes, values, output)
         _method_title(axes, own.run, method)
     _title(figure, own.run, title)
@@ -240,7 +241,7 @@ def mean_bars(own: Rows) -> Figure:
     figure, panels = _panels(len(own.maps), len(labels), labels, extra=0.2)
     for axes, (method, maps) in zip(panels, own.maps.items(), strict=True):
         sizes = importance(maps)
-        shown = _with_rest(own, sizes)
+        shown = with_rest(own, sizes)
         axes.barh(range(len(shown)), shown, height=0.72, color="#4d4d4d")
         _method_title(axes, own.run, method)
     count = len(next(iter(own.maps.values())))

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import matplotlib as mpl
 
@@ -97,9 +98,18 @@ def colour(share: float, signed: bool) -> str:
     ('#f7f6f6', '#67001f')
     """
     name, place = (heatmaps.SIGNED, (share + 1) / 2) if signed else (heatmaps.UNSIGNED, abs(share))
-    return mpl.colors.to_hex(mpl.colormaps[name](place))
+    shades = _shades(name)
+    return shades[min(len(shades) - 1, int(place * len(shades)))]
 
 
+@cache
+def _shades(name: str) -> tuple[str, ...]:
+    """All colours of a colour map, which matplotlib would make anew for each word."""
+    colours = mpl.colormaps[name]
+    return tuple(mpl.colors.to_hex(colours(i)) for i in range(colours.N))
+
+
+@cache
 def ink(fill: str) -> str:
     """Black or white, whichever can be told better from a colour (WCAG 2 contrast).
 
@@ -126,9 +136,13 @@ def label(method: str, found: Sequence[Word]) -> str:
     >>> label("ig", pieces(["a"], [1.0])), label("ig", pieces(["a"], [math.nan]))
     ('IG', 'IG (no map)')
     """
+    return samples.method_label(method) + (" (no map)" if unmapped(found) else "")
+
+
+def unmapped(found: Sequence[Word]) -> bool:
+    """Whether a text has words none of which has a finite attribution."""
     values = [piece.value for piece in found if piece.value is not None]
-    missing = values and not any(map(math.isfinite, values))
-    return samples.method_label(method) + (" (no map)" if missing else "")
+    return bool(values) and not any(map(math.isfinite, values))
 
 
 # -- HTML ------------------------------------------------------------------------------------
