@@ -165,7 +165,9 @@ def facts(own: Mapping[str, Any]) -> list[list[str]]:
     name, target = own.get("target_name"), own.get("target")
     found = [["sample", str(own["sample_id"])]]
     if target is not None:
-        found.append(["target", f"{name} ({target})" if name else str(target)])
+        found.append(
+            ["target", str(target) if name in (None, "", str(target)) else f"{name} ({target})"]
+        )
     for key in ("label", "prediction"):
         if own.get(key) is not None:
             found.append([key, str(own[key])])

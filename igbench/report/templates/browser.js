@@ -94,7 +94,7 @@
     return shown;
   };
   const framed = (title, note, body) =>
-    make("figure", {}, make("figcaption", {}, make("b", {}, title), make("small", {}, note)), body);
+    make("figure", {}, make("figcaption", {}, make("b", {}, title), make("small", {}, note || "\xa0")), body);
   const panel = async (view, method) => {
     const map = view.maps[method.name];
     const empty = make("p", {className: "soft"}, "The run has no map of this method here.");
@@ -155,7 +155,7 @@
   part("second").selectedIndex = Math.min(2, data.methods.length);
   data.samples.forEach((s, i) => {
     if (!s.view || !s.view.image) return;
-    const own = make("button", {type: "button", value: String(i), title: s.head}, make("img", {src: s.view.image, alt: s.head, loading: "lazy"}));
+    const own = make("button", {type: "button", value: String(i), title: s.head}, picture(s.view, ""));
     own.addEventListener("click", () => go(i));
     part("thumbnails").append(own);
   });
