@@ -160,7 +160,7 @@ def facts(own: Mapping[str, Any]) -> list[list[str]]:
     """What the run says of a sample, as pairs of a name and a text.
 
     >>> facts({"sample_id": "a", "target": 3, "target_name": "cat", "label": 3, "score": 1.5})
-    [['sample', 'a'], ['target', 'cat (3)'], ['label', '3'], ['score', '1.5']]
+    [['sample', 'a'], ['target', 'cat (3)'], ['label', '3'], ['output', '1.5']]
     """
     name, target = own.get("target_name"), own.get("target")
     found = [["sample", str(own["sample_id"])]]
@@ -171,9 +171,9 @@ def facts(own: Mapping[str, Any]) -> list[list[str]]:
     for key in ("label", "prediction"):
         if own.get(key) is not None:
             found.append([key, str(own[key])])
-    for key in ("probability", "score"):
+    for key, title in (("probability", "probability"), ("score", "output")):
         if own.get(key) is not None:
-            found.append([key, f"{own[key]:.4g}".replace("-", "−")])
+            found.append([title, f"{own[key]:.4g}".replace("-", "−")])
     if own.get("status", "ok") != "ok":
         found.append(["status", f"{own['status']}: {own.get('reason') or 'no reason recorded'}"])
     return found

@@ -136,6 +136,7 @@
     }
     if (mine !== turn) return;  // another choice came in the meantime
     part("panels").replaceChildren(...found);
+    part("panels").style.setProperty("--count", found.length);
     part("sample").value = String(at);
     part("place").textContent = `${at + 1} of ${data.samples.length}`;
     part("facts").replaceChildren(...sample.facts.map(([name, text]) =>

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,34 +13,19 @@ import pytest
 
 from igbench.report import browser, html, tables
 from igbench.schema import Records
+from tests.helpers.chromium import chromium, complaints, fetched
 from tests.helpers.synthetic import make_records, sample_ids
 from tests.report.test_browser import EVIL, summary_of
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
-]
+pytestmark = pytest.mark.slow
 SIGNED = [own[0] for own in browser.colours("image", signed=True)]
 VIOLET = [own[0] for own in browser.colours("image", signed=False)]
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for word in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=str(DRIVER))
-    made = webdriver.Chrome(options=options, service=service)
-    yield made
-    made.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as made:
+        yield made
 
 
 class Shown:
@@ -53,8 +37,8 @@ class Shown:
         made = tables.tables(records, summary)
         path = folder / "report.html"
         path.write_text(html.page(records, summary, made, {}, None, browser=found), "utf-8")
-        self.driver = driver
-        driver.get(path.as_uri())
+        self.driver, self.address = driver, path.as_uri()
+        driver.get(self.address)
 
     def until(self, state: str) -> None:
         """Wait until the page shows "sample|first|second"."""
@@ -169,7 +153,8 @@ def test_images(driver: Any, tmp_path: Path) -> None:
     assert "kept no map of this sample" in shown.part("panels").text
     shown.part("thumbnails").find_elements("tag name", "button")[0].click()
     shown.until("0|saliency")
-    assert driver.get_log("browser") == []
+    assert complaints(driver) == []
+    assert set(fetched(driver)) == {shown.address}
 
 
 def test_texts(driver: Any, tmp_path: Path) -> None:
@@ -195,7 +180,7 @@ def test_texts(driver: Any, tmp_path: Path) -> None:
     shown.until("1|ig|saliency")
     assert [w[:3] for w in shown.ask(looks)] == [["bad", "−3", "lowers"], ["bad", "+1", ""]]
     assert not shown.part("opacity").is_displayed()
-    assert driver.get_log("browser") == []
+    assert complaints(driver) == []
 
 
 def shown_rgb(fill: str) -> str:
