@@ -187,11 +187,6 @@ def shown_rgb(fill: str) -> str:
     return f"rgb({', '.join(str(int(fill[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 
-def six(number: float) -> Any:
-    """A number as style sheets write it, in six digits."""
-    return pytest.approx(number, rel=0.5e-5)
-
-
 def test_tables(driver: Any, tmp_path: Path) -> None:
     one, two, _ = sample_ids(3)
     features = {"names": ["age", "job"], "values": [39.0, "clerk"]}
@@ -204,17 +199,23 @@ def test_tables(driver: Any, tmp_path: Path) -> None:
     text = shown.part("panels").text
     assert text.index("job = clerk") < text.index("age = 39")
     bars = (
-        "[...document.querySelectorAll('#browser .bar')].map((b) => "
-        "[b.className, parseFloat(b.style.left), parseFloat(b.style.width)])"
+        "[...document.querySelectorAll('#browser .amount')].map((b) => {"
+        "const own = b.getBoundingClientRect(), all = b.parentElement.getBoundingClientRect();"
+        "return [b.className, (own.left - all.left) / all.width, own.width / all.width]; })"
     )
     first = shown.ask(bars)
-    assert first[0] == ["bar raises", 50, 50]
-    assert first[1] == ["bar lowers", six(50 * 95 / 127), six(50 * 32 / 127)]
-    assert first[2] == ["bar", 0, 100]
+    assert first[0] == ["amount raises", near(1 / 2), near(1 / 2)]
+    assert first[1] == ["amount lowers", near(95 / 254), near(32 / 254)]
+    assert first[2] == ["amount", near(0), near(1)]
     shown.part("next").click()
     shown.until("1|ig|saliency")
-    assert shown.ask(bars)[0] == ["bar raises", 50, 50]
+    assert shown.ask(bars)[0] == ["amount raises", near(1 / 2), near(1 / 2)]
     assert "age = 39" in shown.part("panels").text
+
+
+def near(share: float) -> Any:
+    """A share of some hundred pixels, which browsers place on a grid of 1/64 of one."""
+    return pytest.approx(share, abs=1e-3)
 
 
 def test_series(driver: Any, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@
       const bars = make("div", {className: "bars"});
       view.labels.forEach((label, i) => {
         const place = map.codes[i], share = place === NOT_FINITE ? 0 : (place - MIDDLE) / MIDDLE;
-        const bar = make("span", {className: method.signed ? `bar ${share < 0 ? "lowers" : "raises"}` : "bar"});
+        const bar = make("span", {className: method.signed ? `amount ${share < 0 ? "lowers" : "raises"}` : "amount"});
         const size = Math.abs(share) * (method.signed ? 50 : 100);
         bar.style.width = `${size}%`;
         bar.style.left = `${!method.signed ? 0 : share < 0 ? 50 - size : 50}%`;
