@@ -74,6 +74,13 @@ def sentence(run: Run) -> str:
     )
 
 
+def held(run: Run) -> tuple[int, int]:
+    """How many checks on models with known answers hold, and how many there are."""
+    record = run.environment.get("certificates") or {}
+    checked = [*record.get("cases", []), *_ordering(record)]
+    return sum(bool(one["ok"]) for one in checked), len(checked)
+
+
 def _yes(ok: bool) -> Cell:
     return Cell("yes" if ok else "no", best=not ok)
 
