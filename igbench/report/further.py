@@ -22,32 +22,28 @@ from igbench.report.phrases import (
 
 
 def completeness(view: View) -> Iterator[Finding]:
-    """The completeness gap of Integrated Gradients, and what an independent one differs by."""
+    """The completeness gap of Integrated Gradients, and what independent ones differ from it by."""
     names = list(dict.fromkeys(map(str, view.lines["method"])))
     ig = IG if IG in names else view.ig
+    parts, lines = [], []
     gap = view.line(ig, "completeness")
     if gap is not None:
-        text = (
+        parts.append(
             f"The completeness gap of {label(ig)} is {numbers(gap)} on average, with a median of "
             f"{number(gap['median'])} (n = {int(gap['n'])}; "
             f"{view.run.metrics['completeness'].title})."
         )
-        yield Finding(text, "table-scores",
-                      Evidence(INTERVAL, float(gap["mean"]), math.nan, int(gap["n"])))  # fmt: skip
+        lines.append(gap)
     oracles = [m for m in names if styles.role(view.run, m) == "oracle"]
     known = [(m, line) for m in oracles if (line := view.line(m, "difference_from_ig")) is not None]
     if known:
-        parts = [f"{label(m)} by {numbers(line)}" for m, line in known]
-        title, first = view.run.metrics["difference_from_ig"].title, known[0][1]
-        text = (
-            f"Independent implementations differ from {label(IG)} on average: {join(parts)} "
-            f"({title})."
-        )
-        yield Finding(
-            text,
-            "table-scores",
-            Evidence(INTERVAL, float(first["mean"]), math.nan, int(first["n"])),
-        )
+        differ = join([f"{label(m)} by {numbers(line)}" for m, line in known])
+        title = view.run.metrics["difference_from_ig"].title
+        parts.append(f"Independent implementations differ from {label(IG)}: {differ} ({title}).")
+        lines += [line for _, line in known]
+    if lines:
+        test = Evidence(INTERVAL, float(lines[0]["mean"]), math.nan, int(lines[0]["n"]))
+        yield Finding(" ".join(parts), "table-scores", test)
 
 
 def agreement(view: View) -> Iterator[Finding]:
