@@ -307,15 +307,37 @@ def list_(
 
 @app.command("report")
 def report_(
-    runs: Annotated[list[str], typer.Argument(help="run folders, or names of experiments")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="run folders, or names of experiments: the newest run of each model"),
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", help="some of html,latex,markdown,csv; all if none")
+    ] = "",
+    metrics: Annotated[
+        str, typer.Option(help="names with commas between; all with a direction if none")
+    ] = "",
+    methods: Annotated[str, typer.Option(help="names with commas between; all if none")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="folder; by default results_dir/reports/EXPERIMENTS")
+    ] = None,
     results_dir: Path = Path("results"),
 ) -> int:
-    """Make tables, plots and HTML again, from records alone."""
+    """Make tables, plots and HTML from records alone.
+
+    One run without options is drawn again in its own folder.  Several runs, of any models and data,
+    or any choice, go into a folder of their own: a table and a figure for each metric.
+    """
     from igbench.records import store
 
-    for name in runs:
-        folder = store.resolve(name, results_dir)
-        sys.stdout.write(f"{printable(str(_drawn(folder)))}\n")
+    if len(runs) == 1 and out is None and not (format_ or metrics or methods):
+        sys.stdout.write(f"{printable(str(_drawn(store.resolve(runs[0], results_dir))))}\n")
+        return OK
+    from igbench.cli import reports
+
+    choice = reports.choice(format_, metrics, methods)
+    for path in reports.write(runs, results_dir, out, choice):
+        sys.stdout.write(f"{printable(str(path))}\n")
     return OK
 
 

@@ -36,22 +36,27 @@ def tables(runs: Sequence[tuple[Run, pd.DataFrame]], metrics: Sequence[str] = ()
         check_choice("metric", name, tuple(known))
     if not chosen:
         raise InputError("the runs have no metric with a direction; give --metric=NAME.")
-    columns = _columns(runs)
+    shown = columns(runs)
     summary = pd.concat([s for _, s in runs], ignore_index=True)
-    return [_table(columns, name, decimals(summary[summary["metric"] == name])) for name in chosen]
+    return [_table(shown, name, decimals(summary[summary["metric"] == name])) for name in chosen]
 
 
-def _columns(runs: Sequence[tuple[Run, pd.DataFrame]]) -> list[Column]:
-    """A column for each model of each run; weights tell models of one name apart."""
+def columns(runs: Sequence[tuple[Run, pd.DataFrame]]) -> list[Column]:
+    """A column for each model of each run, with a head that no other column has.
+
+    What tells columns of one model apart is, in this order, as far as it is needed: the experiment,
+    the weights, the run.
+    """
     found = [
         (str(model), run, lines)
         for run, s in runs
         for model, lines in s.groupby("model", sort=False)
     ]
     names = Counter(model for model, _, _ in found)
+    shared = [(m, run) for m, run, _ in found if names[m] > 1]
     return [
         (
-            _head(model, run, shared=names[model] > 1),
+            _head(model, run, [other for m, other in shared if m == model]),
             run,
             {(r["method"], r["metric"]): r for r in lines.to_dict("records")},
         )
@@ -59,21 +64,32 @@ def _columns(runs: Sequence[tuple[Run, pd.DataFrame]]) -> list[Column]:
     ]
 
 
-def _head(model: str, run: Run, *, shared: bool) -> str:
+def _head(model: str, run: Run, shared: Sequence[Run]) -> str:
     """Name of a model, with what tells it apart and what a reader must know."""
-    notes = [f"weights {str(run.comparability.get('weights', ''))[:8]}"] if shared else []
+    facts = (
+        lambda run: run.experiment,
+        lambda run: f"weights {str(run.comparability.get('weights', ''))[:8]}",
+        lambda run: run.id,
+    )
+    notes: list[str] = []
+    left = list(shared)
+    for fact in facts:
+        own = fact(run)
+        if len(left) > 1 and any(fact(other) != own for other in left):
+            notes.append(own)
+            left = [other for other in left if fact(other) == own]
     notes += [RANDOM_WEIGHTS] if run.random_weights and RANDOM_WEIGHTS not in model else []
     return f"{model} ({', '.join(notes)})" if notes else model
 
 
 def _table(columns: Sequence[Column], metric: str, digits: int) -> Table:
-    methods = _methods([run for _, run, _ in columns])
+    names = methods([run for _, run, _ in columns])
     with_metric = next(run for _, run, _ in columns if metric in run.metrics)
     spec = with_metric.metrics[metric]
-    cells = [[lines.get((m, metric)) for _, _, lines in columns] for m in methods]
-    shown = [(m, row) for m, row in zip(methods, cells, strict=True) if any(row)]
+    cells = [[lines.get((m, metric)) for _, _, lines in columns] for m in names]
+    shown = [(m, row) for m, row in zip(names, cells, strict=True) if any(row)]
     letters = reason_letters(line for _, row in shown for line in row if line is not None)
-    owner = {m: next(run for _, run, _ in columns if m in run.methods) for m in methods}
+    owner = {m: next(run for _, run, _ in columns if m in run.methods) for m in names}
     sizes = [len(run.samples) for _, run, _ in columns]
     footnotes = {letter: reason for reason, letter in letters.items()}
     if different := _differences([run for _, run, _ in columns], metric):
@@ -91,7 +107,7 @@ def _table(columns: Sequence[Column], metric: str, digits: int) -> Table:
     )
 
 
-def _methods(runs: Sequence[Run]) -> list[str]:
+def methods(runs: Sequence[Run]) -> list[str]:
     """Methods of all runs: those of the first, then what others have besides; by role."""
     ordered = [m for run in runs for m in styles.method_names(run)]
     roles = {m: run.methods[m].role for run in runs for m in run.methods}

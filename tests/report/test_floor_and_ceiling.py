@@ -119,4 +119,4 @@ def test_every_role_has_a_place() -> None:
 
 def test_ceilings_come_last_in_tables_of_several_models_too(records) -> None:
     other = make_records().run
-    assert across._methods([records.run, other])[-3:] == ["random", "edges", "best_found"]
+    assert across.methods([records.run, other])[-3:] == ["random", "edges", "best_found"]
