@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ from igbench.methods.given import as_method
 from igbench.models.weights import state_hash
 from igbench.records import concepts as concept_records
 from igbench.records import stats, store, view
+from igbench.report.notebook import Plots
 from igbench.run import lock, provenance
 from igbench.run.progress import show_progress
 from igbench.schema import COSTS, Records, Run
@@ -53,8 +55,11 @@ KEPT_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Plots):
     """Scores of attribution methods, with the record of how they were made.
+
+    A notebook shows the means and some maps; `plot_metrics`, `plot_curves`, `plot_cost` and
+    `plot_maps` return axes of matplotlib.
 
     Attributes:
         run: The record of the run.
@@ -68,6 +73,11 @@ class Evaluation:
     def records(self) -> Records:
         """The run as it would be read from its folder, with data frames."""
         return store.records(self.run, self.results.rows, self.results.points)
+
+    @property
+    def maps(self) -> dict[str, dict[str, np.ndarray]]:
+        """The maps by method and sample, and the images under "inputs"."""
+        return self.results.maps
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -113,7 +123,7 @@ class Evaluation:
         return view.text(self.summary(), **self._whole)
 
     def _repr_html_(self) -> str:
-        return view.html(self.summary(), **self._whole)
+        return view.html(self.summary(), **self._whole) + self.maps_html()
 
 
 def evaluate(
