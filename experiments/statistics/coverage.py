@@ -18,8 +18,8 @@ from igbench.records import stats
 from igbench.records.stats.intervals import nested_intervals
 
 HERE = Path(__file__).parent
-RESAMPLES = 1999
-TRIALS = {16: 4000, 82: 4000, 1000: 2000}
+RESAMPLES = 999
+TRIALS = {16: 2000, 82: 2000, 1000: 400}
 """Number of samples to how many data sets are drawn."""
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -32,11 +32,11 @@ DATA: dict[str, tuple[Draw, float]] = {
 """Distributions and their means."""
 
 SEED = 7
-ALARMS = 2000
+ALARMS = 500
 """Number of tables of pairs."""
 METHODS = 6
-GROUPS, SIZE = 20, 8
-"""Clusters, and samples in each."""
+GROUPS, SIZE, SETS = 20, 8, 200
+"""Clusters, samples in each, and data sets."""
 
 
 def share_held(ends: np.ndarray, mean: float) -> float:
@@ -47,17 +47,16 @@ def share_held(ends: np.ndarray, mean: float) -> float:
 def coverage(draw: Draw, mean: float, n: int) -> tuple[float, float, float]:
     """Coverage of 95 % intervals: that of igbench, BCa at its plain level, and Student's."""
     values = draw(np.random.default_rng((SEED, n)), (TRIALS[n], n))
-    own = nested_intervals([*values], (stats.CONFIDENCE,), resamples=RESAMPLES)
     # The level whose expansion is the plain one.
     z = scipy_stats.norm.ppf((1 + stats.CONFIDENCE) / 2) / math.sqrt(n / (n - 1))
     level = float(2 * scipy_stats.t.cdf(z, n - 1) - 1)
-    plain = nested_intervals([*values], (level,), resamples=RESAMPLES)
+    found = np.array(nested_intervals([*values], (stats.CONFIDENCE, level), resamples=RESAMPLES))
     half = scipy_stats.t.ppf((1 + stats.CONFIDENCE) / 2, n - 1) * values.std(1, ddof=1)
     half = half[:, None] / math.sqrt(n) * np.array([-1.0, 1.0])
     student = values.mean(1)[:, None] + half
     return (
-        share_held(np.array(own)[:, 0], mean),
-        share_held(np.array(plain)[:, 0], mean),
+        share_held(found[:, 0], mean),
+        share_held(found[:, 1], mean),
         share_held(student, mean),
     )
 
@@ -66,7 +65,7 @@ def clustered_coverage() -> tuple[float, float]:
     """Coverage of intervals of clustered samples: of clusters, and of samples alone."""
     held = []
     labels = np.repeat(np.arange(GROUPS), SIZE)
-    for trial in range(500):
+    for trial in range(SETS):
         rng = np.random.default_rng((SEED, trial))
         values = rng.normal(0, 2, GROUPS)[labels] + rng.normal(size=GROUPS * SIZE)
         both = [

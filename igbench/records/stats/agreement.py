@@ -18,6 +18,8 @@ from igbench.schema import MetricSpec
 AGREEMENT_COLUMNS = ("model", "a", "b", "methods", "n", "tau", "low", "high")
 AGREEMENT_RESAMPLES = 999
 """Resamples of the interval of tau, whose ends are quantiles and need fewer than BCa."""
+BATCH = 2**21
+"""Floats in a batch of resamples, 16 MiB: all methods and metrics are read for each."""
 LEAST = 3
 """Fewest methods with which two metrics are compared."""
 
@@ -118,12 +120,12 @@ def _batches(values: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
     n, *shape = values.shape
     there = (~np.isnan(values)).reshape(n, -1)
     flat = np.where(there, values.reshape(n, -1), 0.0)
-    gaps = not there.all()
+    weights = None if there.all() else there.astype(float)
     with np.errstate(invalid="ignore"):
         # Means that differ by rounding alone are level, as they are without resampling.
         slack = 1e-12 * np.abs(flat).reshape(n, *shape).max(axis=(0, 2))[:, None]
-        for counts in resampled_counts(n, resamples):
-            sizes = counts @ there.astype(float) if gaps else float(n)
+        for counts in resampled_counts(n, resamples, BATCH):
+            sizes = float(n) if weights is None else counts @ weights
             means = np.where(np.equal(sizes, 0), math.nan, counts @ flat / sizes)
             yield _taus(_signs(means.reshape(-1, *shape), slack))
 

@@ -165,10 +165,16 @@ def resampled_means(columns: Sequence[np.ndarray], resamples: int) -> list[np.nd
     return found
 
 
-def resampled_counts(n: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each of n samples is drawn by each resample, in batches of (b, n) floats."""
+def resampled_counts(n: int, resamples: int, most: int = 2**18) -> Iterator[np.ndarray]:
+    """How often each of n samples is drawn by each resample, in batches of (b, n) floats.
+
+    Args:
+        n: Number of samples.
+        resamples: Number of resamples.
+        most: Floats in a batch; the draws do not depend on it.
+    """
     rng = np.random.default_rng(SEED)
-    batch = max(1, 2**18 // n)  # 2 MiB at a time
+    batch = max(1, most // n)
     for start in range(0, resamples, batch):
         rows = min(batch, resamples - start)
         drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
