@@ -15,7 +15,7 @@ from rich.text import Text
 from igbench.errors import printable
 from igbench.records import compare
 from igbench.report import render
-from igbench.report.table import Cell, Table
+from igbench.report.table import TIE, Cell, Table
 
 HEAD = 16
 """Characters of a head that are not broken, even where the cells are narrower."""
@@ -167,8 +167,9 @@ def _block(names: Column, columns: Sequence[Column], *, numeric: bool) -> RichTa
 
 
 def _cell(cell: Cell) -> Text:
-    style = "bold" if cell.best else "underline" if cell.tied else ""
+    style = "bold" if cell.best else "underline" if cell.second else ""
     text = Text().append(printable(cell.text), style)
+    text = text.append(TIE) if cell.tied else text
     # A footnote says why there is no value: its letter is enough, and keeps the column narrow.
     note = f" ({cell.note})" if cell.note and not (cell.mark and math.isnan(cell.value)) else ""
     mark = f" [{cell.mark}]" if cell.mark else ""

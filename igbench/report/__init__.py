@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from igbench.files import refuse_links, write_whole
 from igbench.schema import Records
 
+if TYPE_CHECKING:
+    from igbench.report.table import TableOptions
+
 __all__ = ["text_html", "write_report"]
 
 _LOG = logging.getLogger(__name__)
-_MADE = {"tables": ("md", "tex", "html", "tmp"), "plots": ("png", "svg", "pdf", "tmp")}
+_MADE = {"tables": ("md", "tex", "html", "csv", "tmp"), "plots": ("png", "svg", "pdf", "tmp")}
 
 
-def write_report(records: Records) -> Path:
+def write_report(records: Records, options: TableOptions | None = None) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
-    Writes tables/*.{md,tex,html}, plots/*.{png,svg,pdf} (the grid of maps without SVG; texts with
-    coloured words also as tables/text_*.tex) and, last, report.html.  The records themselves are
-    only read.
+    Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg,pdf} (the grid of maps without SVG; texts
+    with coloured words also as tables/text_*.tex) and, last, report.html.  The records themselves
+    are only read.
 
     Args:
         records: A run, with its `folder`.
+        options: What the tables of scores show, from `igbench.report.table`; None for the defaults.
 
     Returns:
         The path of report.html.
@@ -38,10 +43,10 @@ def write_report(records: Records) -> Path:
     if not records.folder:
         raise ValueError("the records have no folder; read them with store.read, or set folder=.")
     with own_settings():
-        return _write(records, Path(records.folder))
+        return _write(records, Path(records.folder), options)
 
 
-def _write(records: Records, folder: Path) -> Path:
+def _write(records: Records, folder: Path, options: TableOptions | None) -> Path:
     from igbench.records.stats import summarise
     from igbench.report import browser, heatmaps, html, pictures, plots, render, styles, tables
 
@@ -53,7 +58,7 @@ def _write(records: Records, folder: Path) -> Path:
         _clear(folder / name, suffixes)
     summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
 
-    made = tables.tables(records, summary)
+    made = tables.tables(records, summary, *([options] if options else []))
     for table in made:
         render.write(table, folder / "tables")
     written = plots.write(plots.figures(records, summary), folder / "plots")

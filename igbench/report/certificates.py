@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from igbench.report import styles
 from igbench.report.table import Cell, Table
 from igbench.schema import Run
 
@@ -17,13 +18,13 @@ def tables(run: Run) -> list[Table]:
 def record_tables(record: Mapping[str, Any]) -> list[Table]:
     """Make the tables of a record, as `igbench.certify.as_record` returns it."""
     cases, ordering = record.get("cases", []), _ordering(record)
-    without = [f"{name}, {reason}" for name, reason in record.get("without", {}).items()]
+    without = [f"{_title(name)}, {reason}" for name, reason in record.get("without", {}).items()]
     certificates = Table(
         "certificates",
         f"Values of the metrics on models with known answers: {sum(c['ok'] for c in cases)} of "
         f"{len(cases)} certificates hold.",
         ("metric", "case", "expected", "obtained", "tolerance", "holds"),
-        tuple(c["metric"] for c in cases),
+        tuple(_title(c["metric"]) for c in cases),
         tuple(
             (
                 Cell(f"{c['case']} ({c['note']})" if c["note"] else c["case"]),
@@ -43,7 +44,7 @@ def record_tables(record: Mapping[str, Any]) -> list[Table]:
         "Mean scores of three maps of a model with planted contributions, which must be in this "
         "order.",
         ("metric", "better", *levels, "in order"),
-        tuple(test["metric"] for test in ordering),
+        tuple(_title(test["metric"]) for test in ordering),
         tuple(
             (
                 Cell("higher" if test["higher"] else "lower"),
@@ -72,6 +73,10 @@ def sentence(run: Run) -> str:
         f"All {len(checked)} checks of these metrics on models with known answers hold "
         "(see Certificates)."
     )
+
+
+def _title(metric: object) -> str:
+    return styles.name_text(str(metric))
 
 
 def held(run: Run) -> tuple[int, int]:

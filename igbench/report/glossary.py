@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from igbench.report import styles
+from igbench.report import names, styles
 from igbench.report.table import Cell, Table
 from igbench.schema import MetricSpec, Run
 
 
 def definitions_table(run: Run) -> Table:
     """Table of the definitions of the metrics."""
-    heads = ("title", "better", "range", "scalar", "feature", "version", "source", "undefined")
+    heads = (
+        "title", "better", "range", "scalar", "feature", "version", "source", "undefined", "name",
+    )  # fmt: skip
     return _text_table(
-        "definitions", "Definitions of the metrics.", ("metric", *heads),
-        {name: _definition(spec) for name, spec in run.metrics.items()},
+        "definitions", "Definitions of the metrics. Name: in configurations and records.",
+        ("metric", *heads),
+        {
+            names.method(name, run.metrics): (*_definition(spec), name)
+            for name, spec in run.metrics.items()
+        },
     )  # fmt: skip
 
 
@@ -32,13 +38,13 @@ def _definition(spec: MetricSpec) -> tuple[str, ...]:
 def methods_table(run: Run) -> Table:
     """Table of the methods."""
     return _text_table(
-        "methods", "The attribution methods.",
-        ("method", "title", "role", "kind", "map", "source"),
+        "methods", "The attribution methods. Name: in configurations and records.",
+        ("method", "title", "role", "kind", "map", "source", "name"),
         {
-            name: (
+            names.method(name, run.methods): (
                 run.methods[name].title, run.methods[name].role, run.methods[name].kind,
                 "signed" if run.methods[name].signed else "magnitude",
-                run.methods[name].reference,
+                run.methods[name].reference, name,
             )
             for name in styles.method_names(run)
         },

@@ -1,37 +1,46 @@
-"""Write tables as Markdown, LaTeX (booktabs) and HTML, with escaping."""
+"""Write tables as Markdown, LaTeX, HTML and CSV, with escaping."""
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from igbench.errors import printable
 from igbench.files import write_whole
 from igbench.report.anchors import row_anchors
-from igbench.report.table import Cell, Table
+from igbench.report.latex import to_latex
+from igbench.report.latex_text import latex_escape
+from igbench.report.table import TIE, Cell, Table, plain
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$", "−": "$-$",
-    "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "–": "--", "—": "---", "′": "$'$",
-    "Δ": r"$\Delta$", "²": "$^2$",
-}  # fmt: skip
-_LATEX_TABLE = str.maketrans(_LATEX)
-_NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
-_POWER = re.compile(r"(\d\.\d)e\+?(-?)0?(\d+)")
+__all__ = [
+    "csv_text",
+    "latex_escape",
+    "markdown_escape",
+    "to_csv",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+    "write",
+]
+
+_FORMULA = tuple("=+-@＝＋－＠")
+"""Characters that begin a formula in a spreadsheet."""
+
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#~$])")
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write NAME.md, .tex and .html into a folder; returns the three paths."""
-    texts = {"md": to_markdown(table), "tex": to_latex(table), "html": to_html(table)}
+    """Write NAME.md, .tex, .html and .csv into a folder; returns the paths."""
+    texts = {
+        "md": to_markdown(table), "tex": to_latex(table), "html": to_html(table),
+        "csv": to_csv(table),
+    }  # fmt: skip
     written = []
     for suffix, text in texts.items():
         written.append(folder / f"{table.name}.{suffix}")
@@ -72,97 +81,67 @@ def markdown_escape(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", html.escape(plain(text), quote=False))
 
 
-def plain(text: str) -> str:
-    r"""A text in one line that steers nothing: line breaks are spaces, other controls escapes.
-
-    >>> print(plain("two\nlines, \x1b[31mred"))
-    two lines, \x1b[31mred
-    """
-    return printable(" ".join(text.splitlines()) if "\n" in text or "\r" in text else text)
-
-
 def _markdown_cell(cell: Cell) -> str:
     text = markdown_escape(cell.text)
-    text = f"**{text}**" if cell.best else f"<ins>{text}</ins>" if cell.tied else text
-    mark = f"<sup>{cell.mark}</sup>" if cell.mark else ""
+    text = f"**{text}**" if cell.best else f"<ins>{text}</ins>" if cell.second else text
+    mark = f"<sup>{markdown_escape(_marks(cell))}</sup>" if _marks(cell) else ""
     return f"{text}{mark} ({markdown_escape(cell.note)})" if cell.note else text + mark
 
 
-def to_latex(table: Table) -> str:
-    r"""Format a table as LaTeX: `table*` with booktabs rules, no wider than the page.
+def _marks(cell: Cell) -> str:
+    """The dagger of a tie and the letter of a footnote."""
+    return ",".join(filter(None, (TIE if cell.tied else "", cell.mark)))
 
-    Needs \usepackage{booktabs,array,graphicx}.
+
+def to_csv(table: Table) -> str:
+    """Format a table as CSV with plain numbers, each in a column of its own.
+
+    Numbers are those of `Cell.numbers`, under the identifier of the column and their name; a mark
+    column says "best", "second" and "tied".  Texts that a spreadsheet would take for a formula
+    begin with an apostrophe.
     """
-    frame = pd.DataFrame(
-        [[_latex_cell(cell) for cell in cells] for cells in table.cells],
-        index=range(len(table.rows)),
-        columns=[latex_escape(c) for c in table.columns[1:]],
-    )
-    frame.columns.name = latex_escape(table.columns[0])
-    css = pd.DataFrame(
-        [["font-weight: bold;" if c.best else "" for c in cells] for cells in table.cells],
-        index=frame.index,
-        columns=frame.columns,
-    )
-    names = tuple(_latex_start(latex_escape(row)) for row in table.rows)  # two may be the same
-
-    def name(row: Any) -> str:
-        return names[row]
-
-    shown = frame.style.apply(lambda _: css, axis=None).format_index(name, axis=0)
-    text = shown.to_latex(
-        hrules=True, convert_css=True, environment="table*", position="t",
-        position_float="centering", column_format=_latex_columns(table),
-        caption=latex_escape(table.caption), label=f"tab:{table.name}",
-    )  # fmt: skip
-    # Many columns of numbers are scaled to the page; columns of text break their lines instead.
-    if table.numeric and len(table.columns) > 5:
-        text = text.replace("\\begin{tabular}", "\\resizebox{\\linewidth}{!}{%\n\\begin{tabular}")
-        text = text.replace("\\end{tabular}", "\\end{tabular}}")
-    notes = "".join(
-        (rf"\textsuperscript{{{k}}} " if k else "") + latex_escape(v) + "\\par\n"
-        for k, v in table.footnotes.items()
-    )
-    notes = f"\\par\\smallskip\\raggedright\\footnotesize\n{notes}" if notes else ""
-    head = "% needs \\usepackage{booktabs,array,graphicx}\n"
-    return head + text.replace("\\end{table*}", notes + "\\end{table*}")
+    kinds = list(dict.fromkeys(k for key in table.keys for k in key))
+    columns = table.column_keys or table.columns[1:]
+    parts = [_csv_names(table, j) for j in range(len(columns))]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    heads = [f"{c}_{n}" if n else c for c, part in zip(columns, parts, strict=True) for n in part]
+    writer.writerow(map(csv_text, [*kinds, "title" if kinds else table.columns[0], *heads]))
+    for i, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
+        own = [table.keys[i].get(k, "") for k in kinds] if kinds else []
+        values = [_csv_value(c, n) for c, part in zip(cells, parts, strict=True) for n in part]
+        writer.writerow([*map(csv_text, [*own, row]), *values])
+    return stream.getvalue()
 
 
-def _latex_columns(table: Table) -> str:
-    if table.numeric or not table.rows:
-        return "l" + "r" * (len(table.columns) - 1)
-    texts = [table.rows, *zip(*[[c.text for c in cells] for cells in table.cells], strict=True)]
-    sizes = [min(45, max(map(len, [head, *column]))) for head, column in
-             zip(table.columns, texts, strict=True)]  # fmt: skip
-    widths = [0.86 * size / sum(sizes) for size in sizes]
-    return "".join(rf">{{\raggedright\arraybackslash}}p{{{w:.3f}\linewidth}}" for w in widths)
+def csv_text(text: str) -> str:
+    """A text that is no formula in a spreadsheet, in one line.
 
-
-def latex_escape(text: str) -> str:
-    r"""Escape the ten special characters of LaTeX, and convert mathematical signs.
-
-    >>> print(latex_escape("a_b < 5 % ± 1"))
-    a\_b \textless{} 5 \% $\pm$ 1
+    >>> csv_text("=1+1"), csv_text(" @SUM(A1)"), csv_text("ig")
+    ("'=1+1", "' @SUM(A1)", 'ig')
     """
-    return plain(text).translate(_LATEX_TABLE)
+    shown = plain(text)
+    return f"'{shown}" if shown.lstrip()[:1] in _FORMULA else shown
 
 
-def _latex_start(text: str) -> str:
-    r"""The start of a row, which is no argument of the rule or of the \\ before it.
+def _csv_names(table: Table, j: int) -> list[str]:
+    """Names of the numbers in a column; "" for a column without, whose texts are written."""
+    column = [line[j] for line in table.cells]
+    found = list(dict.fromkeys(name for cell in column for name in cell.numbers))
+    marked = any(cell.best or cell.second or cell.tied for cell in column)
+    return [*found, *(["mark"] if marked else [])] if found else [""]
 
-    >>> print(_latex_start("[3cm] wide"))
-    {}[3cm] wide
-    """
-    return f"{{}}{text}" if text[:1] in ("[", "*") else text
 
-
-def _latex_cell(cell: Cell) -> str:
-    text = _NEGATIVE.sub("−", cell.text)
-    text = _POWER.sub(r"$\1\\times10^{\2\3}$", latex_escape(text))
-    text = rf"\underline{{{text}}}" if cell.tied else text
-    mark = rf"\textsuperscript{{{cell.mark}}}" if cell.mark else ""
-    note = rf" {{\scriptsize ({latex_escape(cell.note)})}}" if cell.note else ""
-    return text + mark + note
+def _csv_value(cell: Cell, name: str) -> str:
+    if name == "mark":
+        flags = {"best": cell.best, "second": cell.second, "tied": cell.tied}
+        return " ".join(k for k, v in flags.items() if v)
+    if not name:
+        return csv_text(f"{cell.text} ({cell.note})" if cell.note else cell.text)
+    value = cell.numbers.get(name, "")
+    if isinstance(value, str):
+        return csv_text(value)
+    return "" if math.isnan(value) else repr(value)
 
 
 def to_html(table: Table) -> str:
@@ -188,8 +167,8 @@ def to_html(table: Table) -> str:
 
 def _html_cell(cell: Cell) -> str:
     text = _html(cell.text)
-    text = f"<strong>{text}</strong>" if cell.best else f"<u>{text}</u>" if cell.tied else text
-    mark = f"<sup>{_html(cell.mark)}</sup>" if cell.mark else ""
+    text = f"<strong>{text}</strong>" if cell.best else f"<u>{text}</u>" if cell.second else text
+    mark = f"<sup>{_html(_marks(cell))}</sup>" if _marks(cell) else ""
     note = f" <small>{_html(cell.note)}</small>" if cell.note else ""
     value = "" if math.isnan(cell.value) else f' data-value="{cell.value!r}"'
     hint = f' title="{_html(cell.hint)}"' if cell.hint else ""

@@ -137,7 +137,7 @@ def figure(runs: Runs, metric: str) -> Figure:
     spec = next(run.metrics[metric] for run, _ in runs if metric in run.metrics)
     found = {
         (head, m): line
-        for head, _, lines in columns
+        for head, _, lines, *_ in columns
         for (m, own), line in lines.items()
         if own == metric and line["n"]
     }

@@ -146,10 +146,22 @@ def label(name: str) -> str:
     >>> label("grad_cam"), label("ig_averaged")
     ('Grad-CAM', 'IG averaged')
     """
+    return name_text(name) if name in LABELS else plain(name_text(name))
+
+
+def name_text(name: str) -> str:
+    """Display name as it is, for tables, which escape texts themselves; see `label`.
+
+    >>> name_text("deep_lift"), name_text("deep_lift_64"), name_text("cost_in_$")
+    ('DeepLIFT', 'DeepLIFT 64', 'Cost in $')
+    """
     if name in LABELS:
         return LABELS[name]
+    base, _, budget = name.rpartition("_")
+    if budget.isdigit() and base in LABELS:
+        return f"{LABELS[base]} {budget}"
     words = " ".join(w.upper() if w in ACRONYMS else w for w in name.split("_") if w)
-    return plain(words[:1].upper() + words[1:])
+    return words[:1].upper() + words[1:]
 
 
 def short_label(name: str) -> str:

@@ -40,16 +40,19 @@ TABLE = Table(
     rows=("ig", "random (control)"),
     cells=(
         (Cell("0.9 ± 0.1", best=True, value=0.9), Cell("n/a", "4 undefined", "a")),
-        (Cell("0.8 ± 0.1", "n = 3", tied=True, value=0.8), Cell("1.0 ± 0.0", value=1.0)),
+        (
+            Cell("0.8 ± 0.1", "n = 3", tied=True, second=True, value=0.8),
+            Cell("1.0 ± 0.0", value=1.0),
+        ),
     ),
     footnotes={"a": "[bold]is \x1b[31mred[/bold]"},
 )
 
 
-def test_best_is_bold_and_ties_are_underlined():
+def test_best_is_bold_second_underlined_and_ties_have_a_mark():
     text = drawn(TABLE)
     assert f"{BOLD}0.9 ± 0.1" in text
-    assert f"{UNDERLINED}0.8 ± 0.1{END}" in text
+    assert f"{UNDERLINED}0.8 ± 0.1{END}†" in text
     assert "random (control)" in text
     for markup in ("<", "**", "\\_", "sup"):
         assert markup not in text
@@ -60,7 +63,7 @@ def test_texts_are_printed_as_they_are_and_steer_no_terminal():
     text = without_styles(drawn(TABLE))
     assert "[a] [bold]is \\x1b[31mred[/bold]" in text
     assert "n/a [a]" in text
-    assert "0.8 ± 0.1 (n = 3)" in text
+    assert "0.8 ± 0.1† (n = 3)" in text
     assert "Two methods." in text
 
 
@@ -78,7 +81,7 @@ def test_a_wide_table_is_cut_between_columns(scores, width):
     for line in scores.cells:
         for cell in line:
             assert cell.text in text, "no number is cut"
-    first = [line for line in text.splitlines() if line.startswith(f"{scores.rows[0]} ")]
+    first = [line for line in text.splitlines() if line.startswith(f"{scores.rows[0]}  ")]
     cut = list(tables.blocks(scores, width))
     assert len(first) == len(cut)
     assert sum(len(block.columns) - 1 for block in cut) == len(scores.columns) - 1
@@ -99,9 +102,9 @@ def test_pipes_get_text_and_markdown_is_for_the_asking():
     tables.show(Console(file=out, width=40), TABLE)
     assert out.getvalue().splitlines() == [
         "Two methods.",
-        "method                        srg ↑  difference_from_ig",
-        "ig                        0.9 ± 0.1             n/a [a]",
-        "random (control)  0.8 ± 0.1 (n = 3)           1.0 ± 0.0",
+        "method                         srg ↑  difference_from_ig",
+        "ig                         0.9 ± 0.1             n/a [a]",
+        "random (control)  0.8 ± 0.1† (n = 3)           1.0 ± 0.0",
         "[a] [bold]is \\x1b[31mred[/bold]",
     ]
     console = terminal(100)

@@ -72,6 +72,6 @@ def test_one_command_runs_a_list_and_one_table_shows_it(tmp_path: Path, capsys) 
     words = ["table", "imagenet_models", "--results-dir", str(tmp_path), "--metric", "sparseness"]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert "random (control)" in text
+    assert "Random (control)" in text
     assert "squeezenet1\\_1 (random weights)" in text
-    assert "test\\_vit (random weights)" in text
+    assert "Test ViT (random weights)" in text

@@ -56,16 +56,14 @@ def pair():
 
 def test_methods_by_models(pair):
     (table,) = across.tables(pair, ["srg"])
-    assert table.columns == ("method", "resnet50", "vit_b_16 (random weights)")
-    assert table.rows[-1] == "edges (control)"
-    assert table.rows[:3] == METHODS[:3]
+    assert table.columns == ("method", "ResNet-50", "ViT-B/16 (random weights)")
+    assert table.rows == ("IG", "Occlusion", "Grad-CAM", "Edges (control)")
     for (run, summary), column in zip(pair, zip(*table.cells, strict=True), strict=True):
         means = summary[summary.metric == "srg"].set_index("method")["mean"]
-        for name, cell in zip(table.rows, column, strict=True):
-            method = name.partition(" (")[0]
-            assert cell.value == means[method]
-            assert method in run.methods
-    assert "srg ↑" in table.caption
+        for key, cell in zip(table.keys, column, strict=True):
+            assert cell.value == means[key["method"]]
+            assert key["method"] in run.methods
+    assert "SRG ↑" in table.caption
     assert "n = 8 samples" in table.caption
     assert "" not in table.footnotes, "only the weights differ"
 
@@ -82,14 +80,14 @@ def test_what_differs_besides_the_weights_is_said(pair):
     other = replace(run, comparability={**run.comparability, "samples": "00", "weights": "cc" * 32})
     (table,) = across.tables([pair[0], (other, summary)], ["srg"])
     assert table.footnotes[""] == "The runs differ in: samples."
-    assert table.columns[1:] == ("resnet50 (weights aaaaaaaa)", "resnet50 (weights cccccccc)")
+    assert table.columns[1:] == ("ResNet-50 (weights aaaaaaaa)", "ResNet-50 (weights cccccccc)")
 
 
 def test_a_method_that_one_model_lacks(pair):
     run, summary = pair[1]
     less = summary[summary.method != "grad_cam"]
     (table,) = across.tables([pair[0], (run, less)], ["srg"])
-    assert table.cells[table.rows.index("grad_cam")][1].text == "–"
+    assert table.cells[table.rows.index("Grad-CAM")][1].text == "–"
 
 
 def test_the_command_takes_the_newest_run_of_each_model(tmp_path, capsys):
@@ -107,7 +105,7 @@ def test_the_command_takes_the_newest_run_of_each_model(tmp_path, capsys):
     assert main(words) == 0
     text = capsys.readouterr().out
     (head,) = [line for line in text.splitlines() if line.startswith("| method")]
-    assert [word.strip() for word in head.split("|")[1:-1]] == ["method", "b", "a"]
+    assert [word.strip() for word in head.split("|")[1:-1]] == ["method", "B", "A"]
     assert main(["table", "nothing", "--results-dir", str(tmp_path)]) == 2
     assert "no run of 'nothing'" in capsys.readouterr().err
 

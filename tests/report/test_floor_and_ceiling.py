@@ -40,16 +40,16 @@ def mean(summary: pd.DataFrame, method: str, metric: str = "srg") -> float:
 
 def test_shares_have_a_table_in_every_format(records, summary, tmp_path: Path) -> None:
     table = next(t for t in tables.tables(records, summary) if t.name == "shares")
-    assert table.columns == ("method", "srg ↑", "deletion ↓")
-    assert table.rows[-2:] == ("random (control)", "best_found (ceiling)")
+    assert table.columns == ("method", "SRG ↑", "Deletion ↓")
+    assert table.rows[-2:] == ("Random (control)", "Best found (ceiling)")
     assert [[c.text for c in line] for line in table.cells[-2:]] == [["0 %"] * 2, ["100 %"] * 2]
     low, high = mean(summary, "random"), mean(summary, "best_found")
     wanted = 100 * (mean(summary, "ig_64") - low) / (high - low)
-    cell = table.cells[table.rows.index("ig_64")][0]
+    cell = table.cells[table.rows.index("IG 64")][0]
     assert cell.value == pytest.approx(wanted, rel=1e-9)
     assert cell.text.startswith(f"{wanted:.0f} % [")
     (note,) = table.footnotes.values()
-    assert note.startswith(f"srg: random {low:.3f}, best_found {high:.3f}; deletion: random")
+    assert note.startswith(f"SRG: Random {low:.3f}, Best found {high:.3f}; Deletion: Random")
     texts = {p.suffix: p.read_text() for p in render.write(table, tmp_path)}
     assert "12 \\%" in texts[".tex"]
     assert "12 %" in texts[".md"]

@@ -1,4 +1,4 @@
-"""Do the tables say what the summary says, and hide nothing, in all three formats?"""
+"""Do the tables say what the summary says, and hide nothing, in all four formats?"""
 
 from __future__ import annotations
 
@@ -35,8 +35,12 @@ def scores(records: Records, summary: pd.DataFrame) -> Table:
 
 
 def cell(table: Table, row: str, column: str) -> Cell:
-    columns = [c.split()[0] for c in table.columns[1:]]
-    return table.cells[table.rows.index(row)][columns.index(column)]
+    methods = [key["method"] for key in table.keys]
+    return table.cells[methods.index(row)][table.column_keys.index(column)]
+
+
+def methods(table: Table) -> list[str]:
+    return [key["method"] for key in table.keys]
 
 
 def one_cell(**parts: object) -> Table:
@@ -46,16 +50,24 @@ def one_cell(**parts: object) -> Table:
 
 def test_methods_come_first_then_oracles_then_controls(scores: Table) -> None:
     assert scores.rows == (
+        "IG", "GradientSHAP", "Saliency", "Input × gradient", "Occlusion", "Grad-CAM",
+        "IG (Captum) (oracle)", "Random (control)", "Edges (control)",
+    )  # fmt: skip
+    assert methods(scores) == [
         "ig", "gradient_shap", "saliency", "input_x_gradient", "occlusion", "grad_cam",
-        "ig_captum (oracle)", "random (control)", "edges (control)",
+        "ig_captum", "random", "edges",
+    ]  # fmt: skip
+    assert scores.stubs[-3:] == (
+        ("Oracles", "IG (Captum)"), ("Controls", "Random"), ("Controls", "Edges"),
     )  # fmt: skip
 
 
 def test_heads_have_arrows_in_the_order_of_the_run(scores: Table) -> None:
     assert scores.columns[1:] == (
-        "completeness ↓", "infidelity ↓", "sensitivity_n ↑", "deletion ↓", "insertion ↑", "srg ↑",
-        "difference_from_ig",
+        "Completeness gap ↓", "Infidelity ↓", "Sensitivity-n ↑", "Deletion ↓", "Insertion ↑",
+        "SRG ↑", "Difference from IG",
     )  # fmt: skip
+    assert scores.column_keys == tuple(METRICS)
 
 
 def test_numbers_are_those_of_the_rows(records: Records, scores: Table) -> None:
@@ -77,9 +89,12 @@ def test_best_is_the_best_mean_and_marks_no_control(records: Records, scores: Ta
         expected = {
             "higher": [means.idxmax()], "lower": [means.idxmin()], "none": [],
         }[spec.direction]  # fmt: skip
-        best = [r for r in scores.rows if cell(scores, r, metric).best]
+        best = [r for r in methods(scores) if cell(scores, r, metric).best]
         assert best == expected, metric
-        marked = {r for r in scores.rows if cell(scores, r, metric).tied}
+        order = means.dropna().sort_values(ascending=spec.direction == "lower").index
+        second = [r for r in methods(scores) if cell(scores, r, metric).second]
+        assert second == ([order[1]] if expected else []), metric
+        marked = {r for r in methods(scores) if cell(scores, r, metric).tied}
         assert marked <= set(competing) - set(best)
     assert cell(scores, "grad_cam", "srg").tied
     assert not cell(scores, "saliency", "srg").tied
@@ -142,14 +157,20 @@ def test_markdown_escapes() -> None:
 
 def test_latex_marks_best_and_tied(scores: Table) -> None:
     text = render.to_latex(scores)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
-    best = sum(c.best for line in scores.cells for c in line)
-    tied = sum(c.tied for line in scores.cells for c in line)
+    panels = text.count(r"\toprule")
+    assert panels == text.count(r"\bottomrule") == 2
+    best, second, tied = (
+        sum(getattr(c, kind) for line in scores.cells for c in line)
+        for kind in ("best", "second", "tied")
+    )
     assert text.count(r"\bfseries") == best > 0
-    assert text.count(r"\underline{") == tied > 0
-    rows = [x for x in text.splitlines() if x.endswith(r"\\")]
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(scores.columns) - 1}
-    assert text.index(r"\end{tabular}") < text.index("not enough memory")
+    assert text.count(r"\underline{") == second > 0
+    assert text.count(r"$\dagger$") == tied > 0
+    rows = [x for x in text.splitlines() if x.endswith(r"\\") and r"\multicolumn" not in x]
+    cells = [len(re.findall(r"(?<!\\)&", row)) for row in rows]
+    assert len(rows) == panels * (len(scores.rows) + 1)
+    assert sum(cells) == (len(scores.rows) + 1) * (len(scores.columns) - 1)
+    assert text.rindex(r"\end{tabular*}") < text.index("not enough memory")
     assert not set("±↑↓−∞") & set(text)
 
 
@@ -159,9 +180,11 @@ def test_latex_escapes() -> None:
         r"50\% of \$x\_1\$ \& \{y\}\textasciicircum{}2 \#3 \textasciitilde{} "
         r"\textbackslash{}z \textless{}"
     ) in text
-    assert r"$-$0.5 $\pm$ 0.1" in render.to_latex(one_cell(text="-0.5 ± 0.1"))
-    assert r"$3.1\times10^{-7}$" in render.to_latex(one_cell(text="3.1e-07"))
-    assert r"$1.2\times10^{5}$" in render.to_latex(one_cell(text="1.2e+05"))
+    assert r"$-$0.5\,$\pm$\,0.1" in render.to_latex(one_cell(text="-0.5 ± 0.1"))
+    assert r"$3.1{\times}10^{-7}$" in render.to_latex(one_cell(text="3.1e-07"))
+    assert r"$1.2{\times}10^{5}$" in render.to_latex(one_cell(text="1.2e+05"))
+    text = render.to_latex(one_cell(text="-3.1e-07 ± 2.0e-08"))
+    assert r"$(-3.1{\pm}0.2){\times}10^{-7}$" in text
 
 
 def test_html_escapes_everything() -> None:
@@ -175,9 +198,9 @@ def test_html_escapes_everything() -> None:
 
 def test_html_files_are_ascii(tmp_path: Path, scores: Table) -> None:
     paths = {p.suffix: p for p in render.write(scores, tmp_path)}
-    assert set(paths) == {".md", ".tex", ".html"}
-    assert "completeness &#8595;" in paths[".html"].read_text("ascii")
-    assert "completeness ↓" in paths[".md"].read_text("utf-8")
+    assert set(paths) == {".md", ".tex", ".html", ".csv"}
+    assert "Completeness gap &#8595;" in paths[".html"].read_text("ascii")
+    assert "Completeness gap ↓" in paths[".md"].read_text("utf-8")
 
 
 def test_costs_are_aggregated_as_the_caption_says(records: Records) -> None:
@@ -185,10 +208,15 @@ def test_costs_are_aggregated_as_the_caption_says(records: Records) -> None:
     rows = records.scores
     seconds = rows[(rows.method == "ig") & (rows.metric == "seconds")].value
     memory = rows[(rows.method == "ig") & (rows.metric == "peak_memory")].value
-    assert cell(table, "ig", "forwards").text == "51"
-    assert cell(table, "occlusion", "forwards") == Cell("197", "1 failed", value=197.0)
+    assert table.columns[1:] == ("forwards", "backwards", "seconds", "peak MiB")
+    assert cell(table, "ig", "forward_rows").text == "51"
+    numbers = {"mean": 197.0, "n": 23, "n_undefined": 0, "n_failed": 1}
+    assert cell(table, "occlusion", "forward_rows") == Cell(
+        "197", "1 failed", value=197.0, numbers=numbers
+    )
+    assert "Of 864 values, 0 are undefined and 4 failed." in table.caption
     assert cell(table, "ig", "seconds").value == pytest.approx(seconds.median())
-    assert cell(table, "ig", "peak").value == pytest.approx(memory.max())
+    assert cell(table, "ig", "peak_memory").value == pytest.approx(memory.max())
     assert "forward rows 8,424" in table.footnotes[""]
 
 
@@ -199,20 +227,21 @@ def test_stages_have_a_table_of_their_own(records: Records) -> None:
     table = tables.stages_table(run)
     assert table is not None
     assert table.columns == ("stage", "forward", "seconds")
-    assert table.rows == ("method ig", "metric srg")
+    assert table.rows == ("method IG", "metric SRG")
     assert [[c.text for c in row] for row in table.cells] == [["300", "0.824"], ["1,234", "–"]]
     assert tables.costs_table(replace(records, run=run)).footnotes[""] == "whole run: seconds 9.9"
 
 
 def test_definitions_cover_all_metrics_and_costs(records: Records) -> None:
     table = tables.definitions_table(records.run)
-    assert table.rows == tuple(records.run.metrics)
-    row = table.cells[table.rows.index("sensitivity_n")]
+    assert [line[-1].text for line in table.cells] == list(records.run.metrics)
+    row = table.cells[table.rows.index("Sensitivity-n")]
     assert [c.text for c in row] == [
         "Sensitivity-n (Ancona 2018)", "↑ higher", "[−1, 1]", "score", "pixel", "1",
         "Ancona et al. 2018, sec. 4", "where the model's output does not vary",
+        "sensitivity_n",
     ]  # fmt: skip
-    assert cell(table, "infidelity", "range").text == "[0, ∞)"
+    assert table.cells[table.rows.index("Infidelity")][2].text == "[0, ∞)"
 
 
 def test_two_models_give_two_blocks(records: Records) -> None:
@@ -221,5 +250,6 @@ def test_two_models_give_two_blocks(records: Records) -> None:
     lines = summarise(both.scores, both.run.metrics, methods=both.run.methods, resamples=50)
     table = tables.scores_table(both.run, lines)
     assert len(table.rows) == len(set(table.rows)) == 18
-    assert table.rows[0] == "synthetic_net: ig"
-    assert table.rows[9] == "other: ig"
+    assert table.rows[0] == "Synthetic net: IG"
+    assert table.rows[9] == "Other: IG"
+    assert table.stubs[8:10] == (("Synthetic net: Controls", "Edges"), ("Other", "IG"))
