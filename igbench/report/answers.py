@@ -176,11 +176,11 @@ def _cost(view: _View) -> Line:
 
 
 def _total(run: Run) -> Iterator[Line]:
-    seconds = run.totals.get("seconds")
-    if isinstance(seconds, Mapping):
-        seconds = sum(seconds.values())
-    if seconds is not None:
-        yield Line(f"The whole run: {seconds:,.3g} seconds.", "costs")
+    """The time of the whole run; the record may hold it by stage, or anything else."""
+    given = run.totals.get("seconds")
+    parts = list(given.values()) if isinstance(given, Mapping) else [given]
+    if parts and all(isinstance(s, int | float) for s in parts):
+        yield Line(f"The whole run: {sum(parts):,.3g} seconds.", "costs")
 
 
 def _floor(view: _View) -> Line:

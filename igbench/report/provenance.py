@@ -42,14 +42,14 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "Python": around.get("python"),
         "Platform": around.get("platform"),
         "Device": own.get("device"),
-        "Numbers": ", ".join(filter(None, [own.get("dtype"), _precision(own)])),
+        "Numbers": ", ".join(str(v) for v in (own.get("dtype"), _precision(own)) if v),
         "Threads": around.get("threads"),
         "Seed": same.get("seed", run.config.get("seed")),
         "Hash of the samples": same.get("samples"),
         "Hash of the weights": same.get("weights"),
         "Hash of all that decides the rows": around.get("identity"),
     }
-    return [(name, str(text)) for name, text in found.items() if text not in (None, "")]
+    return [(name, str(text)) for name, text in found.items() if text is not None and text != ""]
 
 
 def _revision(git: str) -> str:
@@ -69,7 +69,9 @@ def requirements(run: Run) -> str:
     Args:
         run: The run.
     """
-    versions: Mapping[str, Any] = run.identity.get("versions") or {}
+    versions = run.identity.get("versions")
+    if not isinstance(versions, Mapping):
+        return ""
     return "\n".join(f"{name}=={version}" for name, version in versions.items())
 
 

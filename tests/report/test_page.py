@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pandas as pd
@@ -160,14 +161,14 @@ def test_every_figure_has_a_caveat(name: str) -> None:
 def test_findings_may_be_sentences_with_links(
     records: Records, summary: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Finding:
-        text, anchor, model = "a <b> sentence", "scores-ig", ""
-
-    monkeypatch.setattr(html, "narrative", lambda *_: [Finding, "plain & simple"])
+    plain = SimpleNamespace(text="a <b> sentence", anchor="scores-ig", model="")
+    tested = SimpleNamespace(**vars(plain), test=SimpleNamespace(name='the "signed" test'))
+    monkeypatch.setattr(html, "narrative", lambda *_: [plain, tested, "plain & simple"])
     text = html.page(records, summary, tables.tables(records, summary), {}, None)
     assert "a &lt;b&gt; sentence" in text
     assert "<p>plain &amp; simple</p>" in text
-    assert text.count('href="#scores-ig"') == 1
+    assert text.count('href="#scores-ig"') == 2
+    assert 'title="the &#34;signed&#34; test"' in text
 
 
 def test_provenance_says_what_was_not_committed(records: Records) -> None:
@@ -177,6 +178,13 @@ def test_provenance_says_what_was_not_committed(records: Records) -> None:
     assert facts["Hash of the weights"] == "a7" * 32
     assert "Python" not in facts
     assert provenance.requirements(run).splitlines()[1] == "torch==2.14.1"
+
+
+def test_a_record_of_other_types_is_left_out(records: Records, summary: pd.DataFrame) -> None:
+    run = replace(records.run, totals={"seconds": "long"}, identity={"versions": "many"})
+    assert provenance.requirements(run) == ""
+    found = answers.answers(run, summary, tables.tables(records, summary))
+    assert [line.link for line in found[2].lines] == ["costs-occlusion"]
 
 
 def test_long_values_are_cut_and_say_so(records: Records) -> None:
