@@ -25,7 +25,8 @@ from igbench.config import folders
 from igbench.config.build import construct, locate
 from igbench.integration import convergence
 from igbench.records import stats, store
-from igbench.report import render
+from igbench.report import captions, render
+from igbench.report.table import TableOptions
 from igbench.report.tables import scores_table
 from igbench.schema import Family, MethodSpec, MetricSpec
 
@@ -46,7 +47,7 @@ KINDS = {
 }
 FEW_METHODS = (
     *("ig", "kernel_shap", "occlusion", "grad_cam_signed"),
-    *("edges (control)", "random (control)"),
+    *("edges", "random"),
 )
 FEW_METRICS = ("completeness", "sensitivity_n", "deletion", "insertion", "srg")
 SITE = (
@@ -161,25 +162,14 @@ def scores(methods: tuple[str, ...] | None = None, metrics: tuple[str, ...] | No
     """The scores of the reference run, of all methods and metrics or of some."""
     records = store.read(RUN)
     summary = stats.summarise(records.scores, records.run.metrics, methods=records.run.methods)
-    table = scores_table(records.run, summary)
-    columns = [
-        j
-        for j, head in enumerate(table.columns[1:])
-        if metrics is None or head.partition(" ")[0] in metrics
-    ]
-    rows = [i for i, row in enumerate(table.rows) if methods is None or row in methods]
-    part = replace(
-        table,
-        caption=f"EfficientNet-Lite0 on 16 photographs.{table.caption.partition(':')[2]}".replace(
-            "photographs. mean", "photographs: mean"
-        ),
-        columns=(table.columns[0], *(table.columns[j + 1] for j in columns)),
-        rows=tuple(table.rows[i] for i in rows),
-        cells=tuple(tuple(table.cells[i][j] for j in columns) for i in rows),
+    options = TableOptions(metrics=metrics or (), methods=methods or ())
+    table = scores_table(records.run, summary, options)
+    shown = [key["method"] for key in table.keys]
+    caption = (
+        f"EfficientNet-Lite0 on 16 photographs: {captions.reading(16)} "
+        f"{captions.marks(records.run, shown)}"
     )
-    used = {cell.mark for line in part.cells for cell in line if cell.mark}
-    notes = {k: v for k, v in table.footnotes.items() if k in used}
-    return render.to_markdown(replace(part, footnotes=notes)).strip()
+    return render.to_markdown(replace(table, caption=caption)).strip()
 
 
 def cases_table() -> str:

@@ -20,7 +20,7 @@ from igbench.report import across, render, styles
 from igbench.report.html import data_uri
 from igbench.report.plots import logarithmic
 from igbench.report.samples import method_label
-from igbench.report.table import Table, marked
+from igbench.report.table import Table, TableOptions, marked
 from igbench.schema import Run
 
 FORMATS = ("html", "latex", "markdown", "csv")
@@ -70,7 +70,7 @@ def write(runs: Runs, folder: Path, choice: Choice) -> list[Path]:
     for name in choice.methods:
         check_choice("method", name, known)
     chosen = [(run, _chosen(summary, choice)) for run, summary in runs]
-    tables = across.tables(chosen, choice.metrics)
+    tables = across.tables(runs, choice.metrics, TableOptions(methods=choice.methods))
     if (folder / store.RUN_FILE).exists():
         raise InputError(f"{folder} is a run; give another folder with --out.")
     refuse_links(folder)

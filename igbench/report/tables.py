@@ -21,7 +21,6 @@ from igbench.report.table import (
     DEFAULTS,
     FORMS,
     Cell,
-    Form,
     Table,
     TableOptions,
     decimals,
@@ -91,7 +90,7 @@ def scores_table(
     found = {(r["model"], r["method"], r["metric"]): r for r in records}
     size = len(run.samples) or _largest(summary)
     columns = [
-        *_score_columns(run, shown, metrics, options.form),
+        *_score_columns(run, summary, metrics, options),
         *(_rank_columns(run, shown, metrics, scores) if options.ranks else ()),
         *(_share_columns(shown, metrics, run) if options.shares else ()),
     ]
@@ -164,13 +163,15 @@ class _Column:
 
 
 def _score_columns(
-    run: Run, summary: pd.DataFrame, metrics: Sequence[str], form: Form
+    run: Run, summary: pd.DataFrame, metrics: Sequence[str], options: TableOptions
 ) -> list[_Column]:
-    return [_score_column(run, summary[summary["metric"] == m], m, form) for m in metrics]
+    return [_score_column(run, summary[summary["metric"] == m], m, options) for m in metrics]
 
 
-def _score_column(run: Run, lines: pd.DataFrame, metric: str, form: Form) -> _Column:
-    digits = decimals(lines) if form == "wide" else max(0, decimals(lines) - 1)
+def _score_column(run: Run, lines: pd.DataFrame, metric: str, options: TableOptions) -> _Column:
+    """The means of a metric; what is second best does not depend on the methods that are shown."""
+    compact = options.form == "compact"
+    digits = max(0, decimals(_of_methods(run, lines, options.methods)) - compact)
     own: list[dict[Any, Any]] = lines.to_dict("records")
     second = {
         (model, method)
@@ -181,7 +182,7 @@ def _score_column(run: Run, lines: pd.DataFrame, metric: str, form: Form) -> _Co
     def cell(line: Mapping[str, Any] | None, size: int, letters: Mapping[str, str]) -> Cell:
         return score_cell(
             line, digits, size, letters,
-            significant=2 if form == "wide" else 1,
+            significant=1 if compact else 2,
             second=line is not None and (line["model"], line["method"]) in second,
         )  # fmt: skip
 
