@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -305,16 +306,15 @@ def _images(records: Records) -> tuple[dict[str, View], list[str]]:
     if not any(records.maps.get(m) for m in methods):
         return {}, []
     for quality in LADDER:
-        views = raster.within(
-            chosen, lambda s, q=quality: _image(records, s, methods, q), raster.BUDGET
-        )
+        view = partial(_image, records, methods, quality)
+        views = raster.within(chosen, view, raster.BUDGET)
         if len(views) == len(chosen):
             break
     shapes = [a.shape for m in methods for a in records.maps.get(m, {}).values()]
     return views, _quality_remarks(quality, shapes) + _first_only(len(views), len(chosen))
 
 
-def _image(records: Records, sample: str, methods: Sequence[str], quality: Quality) -> View:
+def _image(records: Records, methods: Sequence[str], quality: Quality, sample: str) -> View:
     own = {m: records.maps[m][sample] for m in methods if sample in records.maps.get(m, {})}
     return {
         "image": raster.image(records.maps["inputs"][sample], quality.side),

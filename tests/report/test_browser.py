@@ -7,6 +7,7 @@ import io
 import json
 import zlib
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from igbench.records.stats import summarise
-from igbench.report import browser, heatmaps, html, raster, samples, text_words
+from igbench.report import browser, heatmaps, html, raster, samples, tables, text_words
 from igbench.report.raster import LADDER
 from igbench.report.table import decimals
 from igbench.schema import Records
@@ -28,6 +29,12 @@ def summary_of(records: Records) -> pd.DataFrame:
     return summarise(
         records.scores, records.run.metrics, methods=records.run.methods, resamples=100
     )
+
+
+@cache
+def summary() -> pd.DataFrame:
+    """The summary of six samples: lines and digits of all tests."""
+    return summary_of(make_records(samples=6))
 
 
 def with_maps(records: Records, count: int, side: int) -> Records:
@@ -43,7 +50,7 @@ def with_maps(records: Records, count: int, side: int) -> Records:
 
 
 def made(records: Records) -> tuple[browser.Browser, dict[str, Any]]:
-    found = browser.browser(records, summary_of(records))
+    found = browser.browser(records, summary())
     assert found is not None
     return found, json.loads(found.data)
 
@@ -68,7 +75,7 @@ def test_all_samples_are_listed_with_their_scores(images, page) -> None:
     assert [s["facts"][0] for s in data["samples"]] == [["sample", s] for s in sample_ids(6)]
     assert ["view" in s for s in data["samples"]] == [True] * 2 + [False] * 4
     line, column = data["owners"].index("ig"), data["metrics"].index("srg ↑")
-    digits = decimals(summary_of(images).query("metric == 'srg'"))
+    digits = decimals(summary().query("metric == 'srg'"))
     rows = images.scores.set_index(["method", "metric", "sample_id"])["value"]
     for sample in data["samples"]:
         value = rows["ig", "srg", sample["facts"][0][1]]
@@ -147,14 +154,8 @@ def test_names_of_strangers_end_nothing(images) -> None:
     plain = EVIL.replace("\u202e", "\\u202e")
     assert dict(data["samples"][0]["facts"])["label"] == plain
     assert f"undefined: {plain}" in data["reasons"]
-    text = html.page(bad, summary_of(bad), tables_of(bad), {}, None, browser=found)
+    text = html.page(bad, summary(), tables.tables(bad, summary()), {}, None, browser=found)
     assert "alert(1)</script>" not in text
-
-
-def tables_of(records: Records) -> Any:
-    from igbench.report import tables
-
-    return tables.tables(records, summary_of(records))
 
 
 def test_runs_without_maps_still_show_scores() -> None:
@@ -165,7 +166,7 @@ def test_runs_without_maps_still_show_scores() -> None:
 
 def test_runs_without_scores_have_none(images) -> None:
     bare = replace(images, scores=images.scores.iloc[:0])
-    assert browser.browser(bare, summary_of(bare)) is None
+    assert browser.browser(bare, summary().iloc[:0]) is None
 
 
 def test_what_does_not_fit_is_said(images, monkeypatch) -> None:
@@ -176,7 +177,7 @@ def test_what_does_not_fit_is_said(images, monkeypatch) -> None:
 
 
 def test_samples_with_maps_are_listed_first_where_not_all_fit() -> None:
-    known = {str(i): {} for i in range(200_000)}
+    known: dict[str, Any] = {str(i): {} for i in range(200_000)}
     kept, left_out = browser._chosen(known, {"150000"}, 50_000)
     assert kept == ["0", "150000"]
     assert left_out == 199_998
