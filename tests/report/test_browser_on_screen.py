@@ -18,6 +18,7 @@ from tests.helpers.synthetic import make_records, sample_ids
 from tests.report.test_browser import EVIL, summary_of
 
 pytestmark = pytest.mark.slow
+METHODS = ("ig", "saliency", "random")
 SIGNED = [own[0] for own in browser.colours("image", signed=True)]
 VIOLET = [own[0] for own in browser.colours("image", signed=False)]
 
@@ -68,14 +69,16 @@ class Shown:
         return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in dots]
 
     def scores(self, method: str) -> list[str]:
-        rows = [r.text.split() for r in self.part("scores").find_elements("css selector", "tr")]
-        return next(r[1:] for r in rows if r[0] == method)
+        """The cells of the line of a method, without numbers of footnotes."""
+        rows = self.part("scores").find_elements("css selector", "tbody tr")
+        cells = rows[METHODS.index(method)].find_elements("tag name", "td")
+        return [cell.text.split()[0] for cell in cells]
 
 
 def of_kind(kind: str, samples: list[dict[str, Any]], maps: dict[str, Any]) -> Records:
     """Records of three samples, two of which have maps, and three methods with two metrics."""
     whole = make_records(samples=3)
-    names = ("ig", "saliency", "random")
+    names = METHODS
     run = whole.run
     listed = [dict(s) | more for s, more in zip(run.samples, [*samples, {}], strict=True)]
     run = replace(
