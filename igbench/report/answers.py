@@ -178,8 +178,9 @@ def _cost(view: _View) -> Line:
 def _total(run: Run) -> Iterator[Line]:
     """The time of the whole run; the record may hold it by stage, or anything else."""
     given = run.totals.get("seconds")
-    parts = list(given.values()) if isinstance(given, Mapping) else [given]
-    if parts and all(isinstance(s, int | float) for s in parts):
+    given = list(given.values()) if isinstance(given, Mapping) else [given]
+    parts = [seconds for seconds in given if isinstance(seconds, int | float)]
+    if parts and len(parts) == len(given):
         yield Line(f"The whole run: {sum(parts):,.3g} seconds.", "costs")
 
 
