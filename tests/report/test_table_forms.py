@@ -18,7 +18,7 @@ from igbench.errors import InputError
 from igbench.records.stats import summarise
 from igbench.report import across, captions, names, ranks, render, tables
 from igbench.report.table import Cell, Table, TableOptions
-from igbench.schema import Records, Run
+from igbench.schema import Family, Records, Run
 from tests.helpers.synthetic import make_records
 
 COMPACT = TableOptions(form="compact")
@@ -47,13 +47,13 @@ def test_the_compact_form_has_the_headline_and_two_more_with_a_digit_less() -> N
     compact, wide = table(form="compact"), table()
     assert compact.column_keys == ("srg", "completeness", "infidelity")
     assert compact.name == "scores_compact"
-    assert compact.cells[0][0].text == "0.38 ± 0.03"
-    assert wide.cells[0][wide.column_keys.index("srg")].text == "0.385 ± 0.032"
+    assert compact.cells[0][0].text == "0.40 ± 0.03"
+    assert wide.cells[0][wide.column_keys.index("srg")].text == "0.403 ± 0.033"
 
 
 def test_the_compact_form_prefers_other_families() -> None:
     records, summary = made()
-    families = {"srg": "faithfulness", "infidelity": "faithfulness", "deletion": "faithfulness",
+    families: dict[str, Family] = {"srg": "faithfulness", "infidelity": "faithfulness", "deletion": "faithfulness",
                 "insertion": "faithfulness", "sensitivity_n": "faithfulness"}  # fmt: skip
     metrics = {
         m: replace(s, family=families.get(m, "axiomatic")) for m, s in records.run.metrics.items()
@@ -251,7 +251,7 @@ def test_the_compact_form_and_ranks_of_several_runs() -> None:
     (found,) = across.tables(of_runs(), ["srg"], options)
     assert found.name == "models_srg_compact"
     assert [line[-1].text for line in found.cells] == ["2.00", "1.00", "–"]
-    assert found.cells[0][0].text == "0.38 ± 0.03"
+    assert found.cells[0][0].text == "0.40 ± 0.03"
     assert "Of 216 values, 0 are undefined and 3 failed." in found.caption
 
 
