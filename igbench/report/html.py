@@ -50,6 +50,34 @@ TITLES = {
         "Do the metrics agree?",
         "Kendall's rank correlation of the order in which two metrics put the methods.",
     ),
+    "critical_difference": (
+        "Which methods differ?",
+        "Mean rank of each method over samples; 1 is best. Methods joined by an upright bar do not "
+        "differ significantly (Wilcoxon signed-rank test of each pair, Holm's correction over all "
+        "pairs, 5 %); a thin bar passes a method that it does not join. Controls and ceilings take "
+        "part. Ranks depend on the methods of the run, and no significant difference does not mean "
+        "equal: few samples find few differences.",
+    ),
+    "comparison_matrix": (
+        "Every method against every other",
+        "Row minus column: mean difference over the samples where both have a value, blue where "
+        "the row is better, and a mark of the verdict (Wilcoxon signed-rank test, Holm's "
+        "correction over all pairs, 5 %). At the right: how often the row has each verdict. No "
+        "significant difference does not mean equal, and a significant one may be too small to "
+        "matter.",
+    ),
+    "rank_heatmap": (
+        "Ranks by metric",
+        "Mean over samples of the rank of each method, by every metric with a direction; not the "
+        "rank of its mean. Dark is better. Under a metric: the number of methods that it ranks, "
+        "and grey cells have no rank. Metrics measure different things: do not average over them.",
+    ),
+    "score_strips": (
+        "Scores of all samples",
+        "The headline metrics: every sample, or letter values where samples are many, with the "
+        "mean and its 95 % interval. Intervals that overlap say nothing of a paired difference: "
+        "see the comparison of every method with every other.",
+    ),
 }
 
 SAMPLES = {

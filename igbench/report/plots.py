@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from igbench.report import agreement, curves, front, styles
+from igbench.report import agreement, comparison, curves, front, styles
 from igbench.report.label_layout import Spot, place_labels
 from igbench.report.table import ends
 from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
@@ -39,7 +39,9 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         of_model = records.curves[records.curves["model"] == model]
         lines = summary[summary["model"] == model]
         scores = records.scores[records.scores["model"] == model]
-        for name, figure in _of_model(records.run, lines, of_model, scores).items():
+        drawn = _of_model(records.run, lines, of_model, scores)
+        drawn |= comparison.figures(records.run, lines, scores)
+        for name, figure in drawn.items():
             if figure is not None:
                 if len(models) > 1 or records.run.random_weights:
                     figure.suptitle(_head(records.run, str(model)), fontsize=9)

@@ -49,7 +49,8 @@ def test_every_figure_is_made_without_touching_global_state(
     made = plots.figures(records, summary)
     assert set(made) == {
         "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
-        "metric_agreement",
+        "metric_agreement", "critical_difference", "comparison_matrix", "rank_heatmap",
+        "score_strips",
     }  # fmt: skip
     assert dict(mpl.rcParams) == before
 
@@ -183,9 +184,12 @@ def test_agreement_orients_the_metrics(records: Records, summary: pd.DataFrame) 
 
 def test_absent_data_gives_no_figure(records: Records, summary: pd.DataFrame) -> None:
     empty = replace(records, curves=records.curves.iloc[:0])
-    assert set(plots.figures(empty, summary)) == {"metrics", "cost_quality", "metric_agreement"}
+    of_scores = {"critical_difference", "comparison_matrix", "rank_heatmap", "score_strips"}
+    assert set(plots.figures(empty, summary)) == of_scores | {
+        "metrics", "cost_quality", "metric_agreement",
+    }  # fmt: skip
     few = summary[summary.metric.isin(["srg", "deletion"])]
-    assert set(plots.figures(empty, few)) == {"metrics"}
+    assert set(plots.figures(empty, few)) == of_scores | {"metrics"}
     assert plots.figures(empty, summary.iloc[:0]) == {}
 
 
