@@ -1,4 +1,4 @@
-"""Grid of attribution maps: images in rows, methods in columns, one colour scale."""
+"""Grid of attribution maps: images in rows, methods in columns, colours by a stated rule."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
-from igbench.report import styles
+from igbench.errors import check_choice
+from igbench.report import samples, styles
 from igbench.schema import RANDOM_WEIGHTS, MethodSpec, Records, Run
 
-Scale = Literal["per_map", "per_row"]
+Scale = Literal["per_map", "per_row", "shared"]
 
 PERCENTILE = 99.5
 MAX_IMAGES = 8
-WIDE = 12
+WIDE = 10
 """Methods side by side, at most; more of them wrap."""
-ACROSS = 9
+ACROSS = 10
 """Pictures side by side where they wrap, at most."""
 MAX_WRAPPED = 3
 """Images where the maps wrap, at most."""
@@ -33,12 +34,17 @@ SIGNED = "RdBu_r"
 UNSIGNED = "Purples"
 FAINT = 0.35
 """Opacity of the image under a map: 0 is white, 1 the grey image."""
+HEAD = 6.5
+"""Points of the names of methods above their maps."""
 
-_MAGNITUDE = ["0", "limit: magnitude, no sign"]
 _RULES = {
-    "per_map": "Each map is scaled by itself",
-    "per_row": "The maps of a row share one scale for each kind",
+    "per_map": "Each map is scaled by itself: limit = {p}th percentile of |a|",
+    "per_row": "The signed maps of a row share one limit, and so do its magnitudes: the largest "
+    "{p}th percentile of |a| among them",
+    "shared": "All signed maps share one limit, and so do all magnitudes: the largest {p}th "
+    "percentile of |a| among them",
 }
+"""What the figure says of its colours, by `Scale`."""
 
 
 @dataclass(frozen=True)
@@ -52,94 +58,141 @@ class MapImage:
 def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
     """Draw images and their maps; None if the run has no maps of images.
 
-    More than 12 methods wrap: each of the first images gets a block of several rows.
+    More than 10 methods wrap: each of the first images gets a block of several rows.
 
     Signed maps are red where they raise the score, blue where they lower it, white at 0, with
     symmetric limits at the 99.5th percentile of |a|; magnitudes run from white at 0 to violet at
-    the same percentile.  The image shows through in grey.
+    the same percentile.  The image shows through in grey.  The figure says which rule it follows.
 
     Args:
         records: A run whose `maps` has "inputs" (sample id to (H, W, 3) uint8) and method names
             (sample id to (H, W)).
-        scale: "per_map", or "per_row": the largest limit among the maps of an image.
+        scale: "per_map", each map by itself, for methods of different units; "per_row", the largest
+            limit among the maps of an image; or "shared", the largest of the figure.  The latter
+            two keep signed maps and magnitudes apart.
+
+    Raises:
+        InputError: An unknown scale.
     """
+    check_choice("scale", scale, tuple(_RULES))
     inputs: Mapping[str, np.ndarray] = records.maps.get("inputs", {})
     methods = styles.method_names(records.run)
     ordered = [s["sample_id"] for s in records.run.samples if s.get("sample_id") in inputs]
     chosen = (ordered or list(inputs))[:MAX_IMAGES]
     if not chosen or not any(records.maps.get(m) for m in methods):
         return None
-    if len(methods) > WIDE:
-        return _wrapped(records, chosen[:MAX_WRAPPED], methods, scale)
-    size = min(1.15, max(0.8, 10.5 / (len(methods) + 1)))
     with styles.style():
-        figure = styles.canvas(0.95 + size * (len(methods) + 1), 0.8 + size * len(chosen))
-        engine: Any = figure.get_layout_engine()
-        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-        parts: Any = figure.subfigures(2, 1, height_ratios=(size * len(chosen) + 0.2, 0.6))
-        axes = parts[0].subplots(len(chosen), len(methods) + 1, squeeze=False)
-        for row, sample in zip(axes, chosen, strict=True):
-            _draw_row(row, records, sample, methods, scale)
-        for column, head in zip(axes[0], ["Input", *map(styles.label, methods)], strict=True):
-            column.set_title(textwrap.fill(head, 13), fontsize=7.5, pad=3)
-        _legend(parts[1], {records.run.methods[m].signed for m in methods}, scale)
+        if len(methods) > WIDE:
+            figure, ends = _wrapped(records, chosen[:MAX_WRAPPED], methods, scale)
+        else:
+            figure, ends = _rows(records, chosen, methods, scale)
+        _legend(ends, records, chosen if len(methods) <= WIDE else chosen[:MAX_WRAPPED], scale)
         if records.run.random_weights:
             figure.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9)
     return figure
 
 
-def _draw_row(
-    row: Sequence[Axes], records: Records, sample: str, methods: list[str], scale: Scale
-) -> None:
-    """Draw the image and its maps; the axes to the left of them are labelled with the target."""
-    _draw_maps(row, records, sample, methods, scale)
-    row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
-                      fontsize=7, labelpad=4)  # fmt: skip
+def _rows(
+    records: Records, chosen: Sequence[str], methods: list[str], scale: Scale
+) -> tuple[Figure, SubFigure]:
+    """Draw a row for each image, and leave a part below for the legend."""
+    margin = 0.7
+    size = min(1.15, (styles.FULL_WIDTH - margin) / (len(methods) + 1))
+    width = max(4.2, margin + size * (len(methods) + 1))
+    figure = styles.canvas(width, 0.95 + (size + 0.03) * len(chosen))
+    _tight(figure)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(0.3 + size * len(chosen), 0.62))
+    axes = parts[0].subplots(len(chosen), len(methods) + 1, squeeze=False)
+    tops = limits(records, chosen, scale)
+    for row, sample in zip(axes, chosen, strict=True):
+        draw_maps(row, records, sample, methods, tops[sample])
+        row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
+                          fontsize=HEAD, labelpad=4)  # fmt: skip
+    for column, head in zip(axes[0], ["Input", *map(styles.label, methods)], strict=True):
+        column.set_title(textwrap.fill(head, 12), fontsize=HEAD if size > 0.66 else 5.5, pad=3)
+    return figure, parts[1]
 
 
-def _wrapped(records: Records, chosen: list[str], methods: list[str], scale: Scale) -> Figure:
+def _wrapped(
+    records: Records, chosen: Sequence[str], methods: list[str], scale: Scale
+) -> tuple[Figure, SubFigure]:
     """Draw the maps of each image as a block of several rows, every map under its name."""
-    rows, size = -(-(len(methods) + 1) // ACROSS), 1.2
+    rows = -(-(len(methods) + 1) // ACROSS)
     across = -(-(len(methods) + 1) // rows)  # no row that is nearly empty
-    with styles.style():
-        block = (size + 0.18) * rows + 0.25
-        figure = styles.canvas(size * across, 0.6 + block * len(chosen))
-        engine: Any = figure.get_layout_engine()
-        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-        parts: Any = figure.subfigures(
-            len(chosen) + 1, 1, height_ratios=[*[block] * len(chosen), 0.6]
-        )
-        for part, sample in zip(parts, chosen, strict=False):
-            part.suptitle(row_label(records.run, sample).replace("\n", ", "), fontsize=8.5)
-            axes = part.subplots(rows, across, squeeze=False).flatten()
-            _draw_maps(axes, records, sample, methods, scale)
-            for place, head in zip(axes, ["Input", *map(styles.label, methods)], strict=False):
-                place.set_title(textwrap.fill(head, 22), fontsize=7, pad=2)
-            for place in axes[len(methods) + 1 :]:
-                place.set_axis_off()
-        _legend(parts[-1], {records.run.methods[m].signed for m in methods}, scale)
-    return figure
+    size = styles.FULL_WIDTH / across
+    block = (size + 0.2) * rows + 0.25
+    figure = styles.canvas(styles.FULL_WIDTH, 0.62 + block * len(chosen))
+    _tight(figure)
+    parts: Any = figure.subfigures(len(chosen) + 1, 1, height_ratios=[*[block] * len(chosen), 0.62])
+    tops = limits(records, chosen, scale)
+    for part, sample in zip(parts, chosen, strict=False):
+        part.suptitle(_in_a_line(records.run, sample), fontsize=8, x=0.005, ha="left",
+                      fontweight="bold")  # fmt: skip
+        axes = part.subplots(rows, across, squeeze=False).flatten()
+        draw_maps(axes, records, sample, methods, tops[sample])
+        for place, head in zip(axes, ["Input", *map(styles.label, methods)], strict=False):
+            place.set_title(textwrap.fill(head, 14), fontsize=6, pad=2)
+        for place in axes[len(methods) + 1 :]:
+            place.set_axis_off()
+    return figure, parts[-1]
 
 
-def _draw_maps(
-    row: Sequence[Axes], records: Records, sample: str, methods: list[str], scale: Scale
+def _tight(figure: Figure) -> None:
+    engine: Any = figure.get_layout_engine()
+    engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+
+
+def draw_maps(
+    row: Sequence[Axes],
+    records: Records,
+    sample: str,
+    methods: Sequence[str],
+    tops: Mapping[str, float],
 ) -> None:
+    """Draw an image and its maps side by side; a method without a map of it says so.
+
+    Args:
+        row: Panels, the image first; further ones stay as they are.
+        records: A run with maps of images.
+        sample: Its identifier.
+        methods: Names of methods.
+        tops: Limit of the colours of each method.
+    """
     image = np.asarray(records.maps["inputs"][sample])
     grey = pale_grey(image)
-    maps = {m: records.maps.get(m, {}).get(sample) for m in methods}
-    limits = _limits(maps, records.run.methods, scale)
     _show(row[0], MapImage(image / 255.0))
     for axes, method in zip(row[1:], methods, strict=False):
-        found = maps[method]
+        found = records.maps.get(method, {}).get(sample)
         if found is None:
             _show(axes, MapImage(np.full((*grey.shape[:2], 3), 0.93), "no map"))
         else:
-            _show(axes, colourise(found, grey, records.run.methods[method].signed, limits[method]))
+            _show(axes, colourise(found, grey, samples.signed(records.run, method), tops[method]))
+
+
+def limits(
+    records: Records, chosen: Sequence[str], scale: Scale = "per_map"
+) -> dict[str, dict[str, float]]:
+    """Limits of the colours of all maps of a figure, by sample and method; 0 where there is none.
+
+    Args:
+        records: A run with maps of images.
+        chosen: The samples of the figure.
+        scale: The rule, see `grid`.
+    """
+    methods, specs = styles.method_names(records.run), records.run.methods
+    found = {}
+    for sample in chosen:
+        maps = {m: records.maps.get(m, {}).get(sample) for m in methods}
+        found[sample] = _limits(maps, specs, scale)
+    if scale == "shared":
+        return {s: {m: max(row[m] for row in found.values()) for m in methods} for s in chosen}
+    return found
 
 
 def _limits(
     maps: Mapping[str, np.ndarray | None], specs: Mapping[str, MethodSpec], scale: Scale
 ) -> dict[str, float]:
+    """Limits of the maps of one image."""
     own = {m: 0.0 if a is None else limit(a) for m, a in maps.items()}
     if scale == "per_map":
         return own
@@ -188,21 +241,24 @@ def colourise(values: np.ndarray, grey: np.ndarray, signed: bool, top: float) ->
         grey = _resized(grey, values.shape)
     rgb = np.clip(colours * grey, 0, 1)
     rgb[bad] = 0.55
-    return MapImage(rgb, remark(values, top))
+    return MapImage(rgb, remark(values))
 
 
-def remark(values: np.ndarray, top: float) -> str:
-    """What to say of a map that is zero everywhere or has entries that are not finite, else "".
+def remark(values: np.ndarray) -> str:
+    """What must be said of a map that its colours do not show; "" for nothing.
 
-    >>> remark(np.zeros(2), 0.0), remark(np.array([1.0, np.nan]), 1.0)
-    ('all zero', '50.0% NaN')
+    >>> remark(np.zeros(3)), remark(np.full(3, 0.25)), remark(np.array([np.nan, 1.0, 2.0, 3.0]))
+    ('all zero', 'constant', '25.0% NaN')
+    >>> remark(np.array([np.inf, 1.0])), remark(np.array([1.0, 2.0]))
+    ('50.0% not finite', '')
     """
     bad = ~np.isfinite(values)
-    if bad.all():
-        return "NaN"
     if bad.any():
-        return f"{bad.mean():.1%} NaN"
-    return "all zero" if top == 0 else ""
+        name = "NaN" if np.isnan(values[bad]).all() else "not finite"
+        return name if bad.all() else f"{bad.mean():.1%} {name}"
+    if not np.any(values):
+        return "all zero"
+    return "constant" if values.size > 1 and np.ptp(values) == 0 else ""
 
 
 def _resized(grey: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -224,10 +280,10 @@ def _show(axes: Axes, picture: MapImage) -> None:
 def row_label(run: Run, sample: str) -> str:
     """Target with its probability or score, as far as the run recorded them."""
     known: dict[str, Any] = next((s for s in run.samples if s.get("sample_id") == sample), {})
-    name = known.get("target_name") or (
-        f"class {known['target']}" if known.get("target") is not None else sample
-    )
-    lines = [textwrap.fill(styles.plain(str(name)), 14)]
+    name = str(known.get("target_name") or "")
+    if known.get("target") is not None and (not name or name.isdigit()):
+        name = f"class {name or known['target']}"
+    lines = [textwrap.fill(styles.plain(name or sample), 14)]
     if known.get("probability") is not None:
         lines.append(f"p = {float(known['probability']):.2f}")
     elif known.get("score") is not None:
@@ -235,22 +291,46 @@ def row_label(run: Run, sample: str) -> str:
     return "\n".join(lines)
 
 
-def _legend(figure: SubFigure, kinds: set[bool], scale: Scale) -> None:
-    axes = figure.subplots(1, 2 * len(kinds) + 1, width_ratios=[0.5, 1] * len(kinds) + [0.5])
+def _in_a_line(run: Run, sample: str) -> str:
+    """The same in one line, behind the identifier."""
+    label = row_label(run, sample).replace("\n", " ").replace(" p = ", ", p = ")
+    own = styles.plain(sample)
+    return label if label == own else f"{own}: {label}"
+
+
+def _legend(figure: SubFigure, records: Records, chosen: Sequence[str], scale: Scale) -> None:
+    """The colours, and the rule of their limits in words."""
+    methods = styles.method_names(records.run)
+    kinds = sorted({records.run.methods[m].signed for m in methods}, reverse=True)
+    axes = figure.subplots(1, 2 * len(kinds) + 1, width_ratios=[0.4, 1] * len(kinds) + [0.4])
     for blank in axes[::2]:
         blank.set_axis_off()
-    for place, signed in zip(axes[1::2], sorted(kinds, reverse=True), strict=True):
+    for place, signed in zip(axes[1::2], kinds, strict=True):
         low, name = (-1, SIGNED) if signed else (0, UNSIGNED)
         colours = ScalarMappable(mpl.colors.Normalize(low, 1), name)
         bar = figure.colorbar(colours, cax=place, orientation="horizontal")
         place.set_box_aspect(0.035)
-        ends = ["− limit: lowers the score", "0", "raises it: + limit"]
+        top = "limit"
+        if scale == "shared":
+            of_kind = next(m for m in methods if records.run.methods[m].signed == signed)
+            top = f"{limits(records, chosen, scale)[chosen[0]][of_kind]:.3g}"
         bar.outline.set(linewidth=0.4)
-        bar.set_ticks([-1, 0, 1] if signed else [0, 1], labels=ends if signed else _MAGNITUDE)
+        bar.set_ticks([-1, 0, 1] if signed else [0, 1], labels=_ends(signed, top))
         place.tick_params(labelsize=6.5, length=2)
-    rule = f"{_RULES[scale]}: limit = {PERCENTILE}th percentile of |a|, colours centred at 0."
-    width = int(17 * figure.figure.get_size_inches()[0])
-    figure.suptitle(textwrap.fill(rule, width), fontsize=7, color="#333333")
+    rule = f"{_RULES[scale].format(p=PERCENTILE)}. {_kinds(kinds)}"
+    width = int(18 * figure.figure.get_size_inches()[0])
+    figure.suptitle(textwrap.fill(rule, width), fontsize=6.5, color="#333333")
+
+
+def _ends(signed: bool, top: str) -> list[str]:
+    if signed:
+        return [f"−{top}: lowers the score", "0", f"raises it: +{top}"]
+    return ["0", f"{top}: magnitude, no sign"]
+
+
+def _kinds(kinds: Sequence[bool]) -> str:
+    """What the colours of the kinds have in common, in words."""
+    return "Colours of signed maps are symmetric around 0." if True in kinds else ""
 
 
 def webp(picture: Path, *, quality: int = 85) -> bytes:
