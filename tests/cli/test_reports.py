@@ -85,7 +85,7 @@ def test_columns_are_models_and_data_sets(both: Path) -> None:
         if line.startswith("| method")
     )
     columns = [word.strip() for word in head.split("|")[1:-1]]
-    assert columns == ["method", "net (photos)", "vit", "net (digits)"]
+    assert columns == ["method", "Net (photos)", "ViT", "Net (digits)"]
 
 
 def test_numbers_are_those_of_the_runs(both: Path, results: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_choice_changes_no_number_and_no_mark(results: Path, tmp_path: Path) -
         "tables/models_srg.md", "plots/models_srg.png", "plots/models_srg.svg",
     }  # fmt: skip
     text = (tmp_path / "tables" / "models_srg.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith(("| ig", "| grad", "| occ"))]
+    rows = [line for line in text.splitlines() if line.startswith(("| IG", "| Grad", "| Occ"))]
     assert len(rows) == 2
     whole = store.read_summary(store.latest(results, "digits"))
     best = whole[(whole["metric"] == "srg") & whole["best"]]["method"].item()
@@ -173,7 +173,7 @@ def test_heads_tell_equal_models_apart() -> None:
         runs.append((records.run, summary))
     heads = [head for head, *_ in across.columns(runs)]
     assert heads == [
-        "net (weights aaaaaaaa, one)", "net (weights aaaaaaaa, two)", "net (weights cccccccc)",
+        "Net (weights aaaaaaaa, one)", "Net (weights aaaaaaaa, two)", "Net (weights cccccccc)",
     ]  # fmt: skip
     before = dict(mpl.rcParams)
     axes = several.figure(runs, "srg").axes[0]

@@ -105,8 +105,8 @@ def reader(text: str) -> Reader:
 def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
     folder = report.parent
     tables = {p.name for p in (folder / "tables").iterdir()}
-    names = ("scores", "costs", "definitions", "methods")
-    assert tables == {f"{n}.{s}" for n in names for s in ("md", "tex", "html")}
+    names = ("scores", "scores_compact", "costs", "definitions", "methods")
+    assert tables == {f"{n}.{s}" for n in names for s in ("md", "tex", "html", "csv")}
     plots = {p.name for p in (folder / "plots").iterdir()}
     assert plots == {"heatmaps.png", "heatmaps.pdf"} | {
         f"{n}.{s}"
