@@ -48,7 +48,17 @@ def write_report(records: Records, options: TableOptions | None = None) -> Path:
 
 def _write(records: Records, folder: Path, options: TableOptions | None) -> Path:
     from igbench.records.stats import summarise
-    from igbench.report import browser, heatmaps, html, pictures, plots, render, styles, tables
+    from igbench.report import (
+        browser,
+        heatmaps,
+        html,
+        pictures,
+        plots,
+        render,
+        studies,
+        styles,
+        tables,
+    )
 
     refuse_links(folder)
     report = folder / "report.html"
@@ -74,6 +84,9 @@ def _write(records: Records, folder: Path, options: TableOptions | None) -> Path
         write_whole(folder / "tables" / f"{name}.tex", content)
 
     drawn = {path.stem: html.embedded(path) for path in written if path.suffix == ".svg"}
+    for name, figure in studies.of_images(records, summary).items():
+        picture, _ = styles.save(figure, folder / "plots" / name, svg=False)
+        drawn[name] = heatmaps.webp(picture)
     of_samples = browser.browser(records, summary)
     page = html.page(records, summary, made, drawn, maps, shown.texts, of_samples)
     write_whole(report, page.encode(errors="backslashreplace"))

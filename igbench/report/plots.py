@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from igbench.report import agreement, comparison, curves, front, styles
+from igbench.report import agreement, comparison, curves, front, studies, styles
 from igbench.report.label_layout import Spot, place_labels
 from igbench.report.table import ends
 from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
@@ -41,6 +41,7 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         scores = records.scores[records.scores["model"] == model]
         drawn = _of_model(records.run, lines, of_model, scores)
         drawn |= comparison.figures(records.run, lines, scores)
+        drawn |= studies.of_model(records, summary, str(model))
         for name, figure in drawn.items():
             if figure is not None:
                 if len(models) > 1 or records.run.random_weights:

@@ -129,7 +129,7 @@ def map_raster(values: np.ndarray, quality: Quality) -> dict[str, Any]:
     """
     shown = reduced(np.asarray(values, dtype=float), quality.side)
     top = heatmaps.limit(shown)
-    note = heatmaps.remark(np.asarray(values), top)
+    note = heatmaps.remark(np.asarray(values))
     return raster(shown, top, quality.levels) | {"limit": f"{top:.3g}", "note": note}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from igbench.errors import check_choice
-from igbench.report import captions, certificates, names, styles
+from igbench.report import captions, certificates, disagreement, names, styles
 from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
 from igbench.report.ranks import mean_ranks, second_best
@@ -52,6 +52,7 @@ def tables(
     run = records.run
     others = [
         shares_table(run, summary),
+        disagreement.table(records, summary),
         costs_table(records),
         stages_table(run),
         definitions_table(run),

@@ -1,0 +1,265 @@
+"""Samples on which the methods disagree most: a table of all, and a figure of the first three.
+
+The disagreement on a sample is the standard deviation of the headline metric over its methods, in
+units of the standard deviation of that metric over all samples and methods of the run.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from igbench.records import stats
+from igbench.report import heatmaps, map_ranks, samples, styles
+from igbench.report.table import Cell, Table
+from igbench.schema import Records, Run
+
+TOP = 3
+"""Samples in the figure."""
+LISTED = 20
+"""Samples in the table, at most."""
+SIDE = 3
+"""Maps from either end of the order of the methods, at most."""
+COLUMNS = ("sample_id", "value", "n", "best", "best_score", "worst", "worst_score")
+
+DEFINITION = (
+    "Disagreement: standard deviation of {metric} over the methods of a sample, divided by its "
+    "standard deviation over all samples and methods; oracles, controls and ceilings do not count"
+)
+
+
+def disagreement(run: Run, scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """How much the scores of the methods differ on each sample, the largest difference first.
+
+    value = sd over methods k of v[s, k] / sd over samples s and methods k of v[s, k], both with
+    n - 1.  Methods alone count, no oracles, controls and ceilings; so do finite scores alone, whose
+    number is in the column n.
+
+    Args:
+        run: Definitions, and the samples with their order.
+        scores: Scores of one model.
+        metric: Name of the metric.
+
+    Returns:
+        One line for each sample with the columns `COLUMNS`; value is NaN with fewer than two finite
+        scores, or where all scores of the run are equal, and such samples stand last.
+    """
+    own = scores[scores["metric"] == metric]
+    own = own[[styles.role(run, str(m)) == "method" for m in own["method"]]]
+    table = stats.wide(own).where(lambda v: np.isfinite(v.astype(float)))
+    known = [str(s["sample_id"]) for s in run.samples]
+    table = table.reindex([*known, *(s for s in table.index if s not in set(known))])
+    values = table.to_numpy(dtype=float)
+    finite = values[np.isfinite(values)]
+    unit = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
+    down = metric in run.metrics and run.metrics[metric].direction == "lower"
+    methods = [str(m) for m in table.columns]
+    lines = [
+        _line(str(s), row, methods, unit, down) for s, row in zip(table.index, values, strict=True)
+    ]
+    found = pd.DataFrame(lines, columns=list(COLUMNS))
+    return found.sort_values("value", ascending=False, kind="stable", na_position="last")
+
+
+def _line(
+    sample: str, row: np.ndarray, methods: Sequence[str], unit: float, down: bool
+) -> dict[str, Any]:
+    known = np.flatnonzero(np.isfinite(row))
+    if not len(known):
+        return dict(zip(COLUMNS, (sample, math.nan, 0, "", math.nan, "", math.nan), strict=True))
+    order = sorted(known, key=lambda i: row[i] if down else -row[i])
+    best, worst = int(order[0]), int(order[-1])
+    value = float(row[known].std(ddof=1)) / unit if len(known) > 1 and unit > 0 else math.nan
+    ends = (methods[best], float(row[best]), methods[worst], float(row[worst]))
+    return dict(zip(COLUMNS, (sample, value, len(known), *ends), strict=True))
+
+
+def table(records: Records, summary: pd.DataFrame) -> Table | None:
+    """Table of the samples with the largest disagreement; None where no sample has one.
+
+    Args:
+        records: A run.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
+    """
+    run = records.run
+    models = list(dict.fromkeys(summary["model"]))
+    names, cells, notes = [], [], []
+    for model in models:
+        metric, found = of_model(records, summary, str(model))
+        defined = found[found["value"].notna()]
+        head = f"{model}: " if len(models) > 1 else ""
+        for line in defined.head(LISTED).to_dict("records"):
+            names.append(f"{head}{line['sample_id']}")
+            cells.append(_cells(records, line, maps=len(models) == 1))
+        if len(defined):
+            title = styles.metric_label(metric, run.metrics[metric])
+            notes.append(
+                f"{head}{min(LISTED, len(defined))} of {len(found)} samples, by {title}; "
+                f"{len(found) - len(defined)} undefined, with fewer than two finite scores."
+            )
+    if not cells:
+        return None
+    return Table(
+        name="disagreement",
+        caption=(
+            "Samples on which methods disagree most. "
+            + DEFINITION.format(metric="the headline metric")
+            + ". Rank correlation: mean over pairs of methods of Spearman's correlation of |a|, "
+            "where maps are kept. An outlier of one method alone makes a large value."
+        ),
+        columns=(
+            "sample", "disagreement", "best", "worst", "methods", "rank correlation of maps",
+        ),
+        rows=tuple(names),
+        cells=tuple(cells),
+        footnotes={"": " ".join(notes)},
+    )  # fmt: skip
+
+
+def _cells(records: Records, line: Mapping[Any, Any], *, maps: bool) -> tuple[Cell, ...]:
+    alike = map_ranks.mean_correlation(_maps(records, str(line["sample_id"])) if maps else [])
+    return (
+        Cell(f"{line['value']:.2f}", value=float(line["value"])),
+        Cell(f"{line['best']} {line['best_score']:.3g}", value=float(line["best_score"])),
+        Cell(f"{line['worst']} {line['worst_score']:.3g}", value=float(line["worst_score"])),
+        Cell(str(line["n"]), value=float(line["n"])),
+        Cell("–", hint="fewer than two maps are kept")
+        if math.isnan(alike)
+        else Cell(f"{alike:.2f}", value=alike),
+    )
+
+
+def _maps(records: Records, sample: str) -> list[np.ndarray]:
+    """The kept maps of methods, without oracles, controls and ceilings."""
+    methods = [m for m in records.run.methods if records.run.methods[m].role == "method"]
+    return [records.maps[m][sample] for m in methods if sample in records.maps.get(m, {})]
+
+
+def of_model(records: Records, summary: pd.DataFrame, model: str) -> tuple[str, pd.DataFrame]:
+    """The headline metric of a model, "" for none, and `disagreement` by it."""
+    metric = styles.headline(records.run, summary[summary["model"] == model])
+    own = records.scores[records.scores["model"] == model]
+    if not metric:
+        return "", pd.DataFrame(columns=list(COLUMNS))
+    return metric, disagreement(records.run, own, metric)
+
+
+def has_images(records: Records) -> bool:
+    """Whether maps of images are kept, of one model alone."""
+    one = records.scores["model"].nunique() == 1
+    return one and bool(records.maps.get("inputs"))
+
+
+def figure(records: Records, summary: pd.DataFrame, model: str) -> Figure | None:
+    """Draw the samples with the largest disagreement, with all scores beside.
+
+    Where maps of images are kept, the samples are the first among those with maps, and their maps
+    stand from the best to the worst method.
+
+    Args:
+        records: A run.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
+        model: Name of the model.
+    """
+    metric, found = of_model(records, summary, model)
+    found = found.assign(place=range(1, len(found) + 1))
+    found, whole = found[found["value"].notna()], len(found)
+    images = has_images(records)
+    if images:
+        found = found[found["sample_id"].isin(records.maps["inputs"])]
+    if found.empty:
+        return None
+    own = records.scores[(records.scores["model"] == model) & (records.scores["metric"] == metric)]
+    table = stats.wide(own)
+    with styles.style():
+        lines = found.head(TOP).to_dict("records")
+        orders = [_order(records.run, table.loc[x["sample_id"]], metric) for x in lines]
+        high = 1.25 if images else 0.5 + 0.13 * max(map(len, orders))
+        made = styles.canvas(styles.FULL_WIDTH, 0.4 + high * len(lines))
+        parts: Any = np.atleast_1d(made.subfigures(len(lines), 1))  # type: ignore[arg-type]
+        panels = []
+        for part, line, order in zip(parts, lines, orders, strict=True):
+            head = f"{_head(records.run, line['sample_id'])}; disagreement {line['value']:.2f}"
+            part.suptitle(styles.plain(f"{head} (place {line['place']} of {whole})"),
+                          fontsize=7.5, x=0.005, ha="left", fontweight="bold")  # fmt: skip
+            panels.append(_row(part, records, str(line["sample_id"]), order, images))
+        _shared_axis(panels, f"{styles.metric_label(metric, records.run.metrics[metric])}")
+        made.supxlabel(textwrap.fill(_words(metric, images), 125), fontsize=6.5, color="#4d4d4d")
+    return made
+
+
+def _words(metric: str, images: bool) -> str:
+    text = DEFINITION.format(metric=styles.label(metric)) + "."
+    if images:
+        text += (
+            " Maps: from the best to the worst method, each scaled by itself (limit = "
+            f"{heatmaps.PERCENTILE}th percentile of |a|; red raises the score, blue lowers it, "
+            "violet has no sign). Points: all methods, crosses: controls and others."
+        )
+    return text
+
+
+def _head(run: Run, sample: str) -> str:
+    known = next((s for s in run.samples if s["sample_id"] == sample), {"sample_id": sample})
+    return samples.head(known)
+
+
+def _order(run: Run, row: pd.Series, metric: str) -> pd.Series:
+    """Finite scores of a sample, best first."""
+    known = row[np.isfinite(row.to_numpy(dtype=float))]
+    down = run.metrics[metric].direction == "lower"
+    return known.sort_values(ascending=down, kind="stable")
+
+
+def _row(part: Any, records: Records, sample: str, order: pd.Series, images: bool) -> Axes:
+    run = records.run
+    if not images:
+        panel: Axes = part.subplots()
+        _dots(panel, run, order, names=True)
+        return panel
+    ranked = [str(m) for m in order.index if styles.role(run, str(m)) == "method"]
+    chosen = ranked if len(ranked) <= 2 * SIDE else [*ranked[:SIDE], *ranked[-SIDE:]]
+    axes = part.subplots(1, 2 * SIDE + 2, width_ratios=[1] * (2 * SIDE + 1) + [1.7])
+    heatmaps.draw_maps(axes, records, sample, chosen, heatmaps.limits(records, [sample])[sample])
+    axes[0].set_title("Input", fontsize=6, pad=2)
+    for place, method in zip(axes[1:], chosen, strict=False):
+        name = textwrap.shorten(styles.label(method), 16, placeholder="…")
+        shown = f"{order[method]:.3g}".replace("-", "−")
+        place.set_title(f"{name}\n{shown}", fontsize=6, pad=2)
+    for blank in axes[1 + len(chosen) : -1]:
+        blank.set_axis_off()
+    last: Axes = axes[-1]
+    _dots(last, run, order, names=False)
+    return last
+
+
+def _dots(axes: Axes, run: Run, order: pd.Series, *, names: bool) -> None:
+    """A point for each method, one under another, best at the top."""
+    looks = styles.method_styles(run.methods)
+    for i, (method, value) in enumerate(order.items()):
+        colour = looks.get(str(method), styles.UNKNOWN)["color"]
+        ranked = styles.role(run, str(method)) == "method"
+        axes.plot(value, i, "o" if ranked else "x", color=colour, ms=3.5)
+    texts = [styles.short_label(str(m)) for m in order.index] if names else []
+    axes.set_yticks(range(len(texts)), texts, fontsize=6)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=6)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.grid(axis="x")
+
+
+def _shared_axis(panels: Sequence[Axes], name: str) -> None:
+    """The same range of scores for all samples, with its name under the last."""
+    ends = [axes.get_xlim() for axes in panels]
+    for axes in panels:
+        axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+    panels[-1].set_xlabel(name, fontsize=6.5)
