@@ -148,7 +148,7 @@ def _panels(sizes: Sequence[float], room: float) -> list[range]:
             found.append(range(start, j))
             start = j
     found.append(range(start, len(sizes)))
-    each = math.ceil(len(sizes) / len(found))
+    each = max(1, math.ceil(len(sizes) / len(found)))
     even = [range(k, min(k + each, len(sizes))) for k in range(0, len(sizes), each)]
     fits = all(sum(sizes[k] for k in part) <= room for part in even)
     return even if even and fits else found
@@ -209,9 +209,9 @@ def _panel(
     ]
     begin = r"\begin{tabular*}{\linewidth}" if whole else r"\begin{tabular}"
     end = r"\end{tabular*}" if whole else r"\end{tabular}"
-    body = "\n".join(lines)
+    body = "".join(f"{line}\n" for line in lines)
     text = (
-        f"{begin}{{{form}}}\n\\toprule\n" + "\n".join(top) + f" \\\\\n\\midrule\n{body}\n"
+        f"{begin}{{{form}}}\n\\toprule\n" + "\n".join(top) + f" \\\\\n\\midrule\n{body}"
         f"\\bottomrule\n{end}\n"
     )
     return _Block(text, height)

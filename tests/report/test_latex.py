@@ -244,7 +244,13 @@ def everything() -> dict[str, list[Table]]:
         "undefined": both_forms(undefined(wide_run(3, 2))),
         "strange names": both_forms(wide_run(9, 8, names=STRANGE)),
         "two runs": of_two_runs(),
+        "nothing": [Table("t", "c", ("method",), (), ())],
     }
+
+
+def test_a_table_of_nothing_is_a_table() -> None:
+    text = render.to_latex(Table("t", "c", ("method",), (), ()))
+    assert "Method \\\\\n\\midrule\n\\bottomrule\n" in text
 
 
 @needs_pdflatex
