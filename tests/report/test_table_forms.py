@@ -53,8 +53,8 @@ def test_the_compact_form_has_the_headline_and_two_more_with_a_digit_less() -> N
 
 def test_the_compact_form_prefers_other_families() -> None:
     records, summary = made()
-    families: dict[str, Family] = {"srg": "faithfulness", "infidelity": "faithfulness", "deletion": "faithfulness",
-                "insertion": "faithfulness", "sensitivity_n": "faithfulness"}  # fmt: skip
+    faithful = ("srg", "infidelity", "deletion", "insertion", "sensitivity_n")
+    families: dict[str, Family] = dict.fromkeys(faithful, "faithfulness")
     metrics = {
         m: replace(s, family=families.get(m, "axiomatic")) for m, s in records.run.metrics.items()
     }
