@@ -176,7 +176,7 @@ def _write_cells(axes: Axes, gaps: np.ndarray, results: np.ndarray, limit: float
     for (i, j), number in cells.items():
         mark = MARKS[str(results[i, j])][0] if results[i, j] else ""
         text = f"{mark}{between}{number}".strip()
-        _cell_text(axes, j, i, text, dark=abs(gaps[i, j]) > 0.6 * limit)
+        _cell_text(axes, j, i, text, dark=bool(abs(gaps[i, j]) > 0.6 * limit))
 
 
 def _signed(gap: float, digits: int) -> str:
