@@ -23,6 +23,8 @@ CLASSES = ("IntegratedGradients", "AveragedIG")
 """Classes of methods that are Integrated Gradients but for their baseline."""
 _OWN = ("baseline", "baselines")
 """Parameters that name a baseline; methods without one take that of the run."""
+_SHARED = ("data",)
+"""Parameters that are the same for all methods of a run, and no setting."""
 _SAME = ("samples", "weights", "output", "target", "seed")
 """What several runs must have in common, besides the definition of the metric."""
 
@@ -90,7 +92,11 @@ def entries(runs: Sequence[tuple[Records, pd.DataFrame]], metric: str) -> list[E
         for method in _of(records):
             if method in lines.index:
                 own = _others(records, method)
-                notes = [f"{k} = {own[k]}" for k in own if k in differ]
+                notes = [
+                    f"{own[k]} steps" if k == "n_steps" else f"{k} = {own[k]}"
+                    for k in own
+                    if k in differ
+                ]
                 name = words(baseline(records, method)) + (f" ({', '.join(notes)})" * bool(notes))
                 line: dict[Any, Any] = lines.loc[method].to_dict()
                 found.append(Entry(name, method, records, line))
@@ -118,7 +124,7 @@ def _parameters(records: Records, method: str) -> dict[str, Any]:
 
 
 def _others(records: Records, method: str) -> dict[str, Any]:
-    return {k: v for k, v in _parameters(records, method).items() if k not in _OWN}
+    return {k: v for k, v in _parameters(records, method).items() if k not in (*_OWN, *_SHARED)}
 
 
 def baseline(records: Records, method: str) -> str:
@@ -197,15 +203,14 @@ def _matrix(axes: Axes, names: Sequence[str], alike: np.ndarray, counts: np.ndar
     """Mean rank correlations of maps below the diagonal."""
     hidden = np.triu(np.ones(alike.shape, dtype=bool), 1)
     texts = [styles.plain(n) for n in names]
-    frame = pd.DataFrame(alike, index=texts, columns=texts)
+    frame = pd.DataFrame(alike.round(2) + 0.0, index=texts, columns=texts)
     sns.heatmap(frame, mask=hidden, vmin=-1, vmax=1, cmap="RdBu", annot=True, fmt=".2f",
                 square=True, linewidths=1, annot_kws={"fontsize": 6.5}, cbar=False,
                 ax=axes)  # fmt: skip
     axes.tick_params(length=0)
-    axes.set_yticks(axes.get_yticks(), [""] * len(texts))
-    axes.set_xticks(axes.get_xticks(), texts, rotation=35, ha="right", rotation_mode="anchor")
-    for i, text in enumerate(texts):
-        axes.text(-0.1, i + 0.5, text, ha="right", va="center", fontsize=6.5)
+    axes.set_yticks(axes.get_yticks(), texts, rotation=0, fontsize=6.5)
+    axes.set_xticks(axes.get_xticks(), texts, rotation=35, ha="right", rotation_mode="anchor",
+                    fontsize=6.5)  # fmt: skip
     used = counts[np.tril_indices(len(names), -1)]
     span = f"{used.min()}" if used.min() == used.max() else f"{used.min()} to {used.max()}"
-    styles.panel_title(axes, f"Spearman of |map|, mean over {span} samples")
+    axes.set_title(f"Rank correlation of |a|\n({span} samples)", loc="left", fontweight="bold")

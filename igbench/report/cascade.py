@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from igbench.report import curves, styles
@@ -112,7 +113,8 @@ def _labels(axes: Axes, ends: dict[str, tuple[float, float, str]], height: float
     names = sorted(ends, key=lambda n: ends[n][1])
     places = apart([ends[n][1] for n in names], gap)
     for name, place in zip(names, places, strict=True):
-        x, y, colour = ends[name]
+        x, y, own = ends[name]
+        colour = tuple(0.75 * c for c in to_rgb(own))  # legible as a thin text
         axes.annotate(name, (x, y), xytext=(1.06, place), textcoords=axes.get_yaxis_transform(),
                       fontsize=6.5, color=colour, va="center", annotation_clip=False,
                       arrowprops={"arrowstyle": "-", "lw": 0.4, "color": colour,

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from igbench.records import stats
-from igbench.report import heatmaps, map_ranks, samples, styles
+from igbench.report import heatmaps, map_ranks, styles
 from igbench.report.table import Cell, Table
 from igbench.schema import Records, Run
 
@@ -182,16 +182,18 @@ def figure(records: Records, summary: pd.DataFrame, model: str) -> Figure | None
     with styles.style():
         lines = found.head(TOP).to_dict("records")
         orders = [_order(records.run, table.loc[x["sample_id"]], metric) for x in lines]
-        high = 1.25 if images else 0.5 + 0.13 * max(map(len, orders))
+        high = 1.5 if images else 0.5 + 0.13 * max(map(len, orders))
         made = styles.canvas(styles.FULL_WIDTH, 0.4 + high * len(lines))
         parts: Any = np.atleast_1d(made.subfigures(len(lines), 1))  # type: ignore[arg-type]
         panels = []
         for part, line, order in zip(parts, lines, orders, strict=True):
-            head = f"{_head(records.run, line['sample_id'])}; disagreement {line['value']:.2f}"
-            part.suptitle(styles.plain(f"{head} (place {line['place']} of {whole})"),
-                          fontsize=7.5, x=0.005, ha="left", fontweight="bold")  # fmt: skip
+            head = heatmaps.in_a_line(records.run, str(line["sample_id"]))
+            rank = f"disagreement {line['value']:.2f} (place {line['place']} of {whole})"
+            part.suptitle(f"{head}; {rank}", fontsize=7.5, x=0.005, ha="left", fontweight="bold")
             panels.append(_row(part, records, str(line["sample_id"]), order, images))
-        _shared_axis(panels, f"{styles.metric_label(metric, records.run.metrics[metric])}")
+            title = styles.metric_label(metric, records.run.metrics[metric])
+            panels[-1].set_title(title, fontsize=6.5, pad=2)
+        _one_axis(panels)
         made.supxlabel(textwrap.fill(_words(metric, images), 125), fontsize=6.5, color="#4d4d4d")
     return made
 
@@ -205,11 +207,6 @@ def _words(metric: str, images: bool) -> str:
             "violet has no sign). Points: all methods, crosses: controls and others."
         )
     return text
-
-
-def _head(run: Run, sample: str) -> str:
-    known = next((s for s in run.samples if s["sample_id"] == sample), {"sample_id": sample})
-    return samples.head(known)
 
 
 def _order(run: Run, row: pd.Series, metric: str) -> pd.Series:
@@ -231,7 +228,7 @@ def _row(part: Any, records: Records, sample: str, order: pd.Series, images: boo
     heatmaps.draw_maps(axes, records, sample, chosen, heatmaps.limits(records, [sample])[sample])
     axes[0].set_title("Input", fontsize=6, pad=2)
     for place, method in zip(axes[1:], chosen, strict=False):
-        name = textwrap.shorten(styles.label(method), 16, placeholder="…")
+        name = textwrap.fill(styles.short_label(method), 15)
         shown = f"{order[method]:.3g}".replace("-", "−")
         place.set_title(f"{name}\n{shown}", fontsize=6, pad=2)
     for blank in axes[1 + len(chosen) : -1]:
@@ -257,9 +254,8 @@ def _dots(axes: Axes, run: Run, order: pd.Series, *, names: bool) -> None:
     axes.grid(axis="x")
 
 
-def _shared_axis(panels: Sequence[Axes], name: str) -> None:
-    """The same range of scores for all samples, with its name under the last."""
+def _one_axis(panels: Sequence[Axes]) -> None:
+    """Give all samples the same range of scores."""
     ends = [axes.get_xlim() for axes in panels]
     for axes in panels:
         axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
-    panels[-1].set_xlabel(name, fontsize=6.5)

@@ -126,7 +126,7 @@ def _wrapped(
     parts: Any = figure.subfigures(len(chosen) + 1, 1, height_ratios=[*[block] * len(chosen), 0.62])
     tops = limits(records, chosen, scale)
     for part, sample in zip(parts, chosen, strict=False):
-        part.suptitle(_in_a_line(records.run, sample), fontsize=8, x=0.005, ha="left",
+        part.suptitle(in_a_line(records.run, sample), fontsize=8, x=0.005, ha="left",
                       fontweight="bold")  # fmt: skip
         axes = part.subplots(rows, across, squeeze=False).flatten()
         draw_maps(axes, records, sample, methods, tops[sample])
@@ -291,8 +291,8 @@ def row_label(run: Run, sample: str) -> str:
     return "\n".join(lines)
 
 
-def _in_a_line(run: Run, sample: str) -> str:
-    """The same in one line, behind the identifier."""
+def in_a_line(run: Run, sample: str) -> str:
+    """Identifier, and target with its probability or score, in one line."""
     label = row_label(run, sample).replace("\n", " ").replace(" p = ", ", p = ")
     own = styles.plain(sample)
     return label if label == own else f"{own}: {label}"
