@@ -182,14 +182,19 @@ def figure(records: Records, summary: pd.DataFrame, model: str) -> Figure | None
     with styles.style():
         lines = found.head(TOP).to_dict("records")
         orders = [_order(records.run, table.loc[x["sample_id"]], metric) for x in lines]
-        high = 1.5 if images else 0.5 + 0.13 * max(map(len, orders))
-        made = styles.canvas(styles.FULL_WIDTH, 0.4 + high * len(lines))
-        parts: Any = np.atleast_1d(made.subfigures(len(lines), 1))  # type: ignore[arg-type]
+        if images:
+            made = styles.canvas(styles.FULL_WIDTH, 0.4 + 1.5 * len(lines))
+            shape = (len(lines), 1)
+        else:
+            made = styles.canvas(styles.FULL_WIDTH, 0.95 + 0.13 * max(map(len, orders)))
+            shape = (1, len(lines))
+        parts = made.subfigures(*shape, squeeze=False).ravel()
         panels = []
         for part, line, order in zip(parts, lines, orders, strict=True):
             head = heatmaps.in_a_line(records.run, str(line["sample_id"]))
             rank = f"disagreement {line['value']:.2f} (place {line['place']} of {whole})"
-            part.suptitle(f"{head}; {rank}", fontsize=7.5, x=0.005, ha="left", fontweight="bold")
+            title = f"{head}; {rank}" if images else f"{textwrap.shorten(head, 40)}\n{rank}"
+            part.suptitle(title, fontsize=7, x=0.01, ha="left", fontweight="bold")
             panels.append(_row(part, records, str(line["sample_id"]), order, images))
             title = styles.metric_label(metric, records.run.metrics[metric])
             panels[-1].set_title(title, fontsize=6.5, pad=2)

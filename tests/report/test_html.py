@@ -105,10 +105,11 @@ def reader(text: str) -> Reader:
 def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
     folder = report.parent
     tables = {p.name for p in (folder / "tables").iterdir()}
-    names = ("scores", "scores_compact", "costs", "definitions", "methods")
+    names = ("scores", "scores_compact", "disagreement", "costs", "definitions", "methods")
     assert tables == {f"{n}.{s}" for n in names for s in ("md", "tex", "html", "csv")}
     plots = {p.name for p in (folder / "plots").iterdir()}
-    assert plots == {"heatmaps.png", "heatmaps.pdf"} | {
+    pictures = {f"{n}.{s}" for n in ("heatmaps", "disagreement") for s in ("png", "pdf")}
+    assert plots == pictures | {
         f"{n}.{s}"
         for n in (
             "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",

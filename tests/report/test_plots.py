@@ -50,7 +50,7 @@ def test_every_figure_is_made_without_touching_global_state(
     assert set(made) == {
         "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
         "metric_agreement", "critical_difference", "comparison_matrix", "rank_heatmap",
-        "score_strips",
+        "score_strips", "disagreement",
     }  # fmt: skip
     assert dict(mpl.rcParams) == before
 
@@ -184,7 +184,7 @@ def test_agreement_orients_the_metrics(records: Records, summary: pd.DataFrame) 
 
 def test_absent_data_gives_no_figure(records: Records, summary: pd.DataFrame) -> None:
     empty = replace(records, curves=records.curves.iloc[:0])
-    of_scores = {"critical_difference", "comparison_matrix", "rank_heatmap", "score_strips"}
+    of_scores = {"critical_difference", "comparison_matrix", "rank_heatmap", "score_strips", "disagreement"}
     assert set(plots.figures(empty, summary)) == of_scores | {
         "metrics", "cost_quality", "metric_agreement",
     }  # fmt: skip
