@@ -189,13 +189,13 @@ def figure(records: Records, summary: pd.DataFrame, model: str) -> Figure | None
             made = styles.canvas(styles.FULL_WIDTH, 0.95 + 0.13 * max(map(len, orders)))
             shape = (1, len(lines))
         parts = made.subfigures(*shape, squeeze=False).ravel()
-        panels = []
+        panels, most = [], max(len(_ends(records.run, order)) for order in orders)
         for part, line, order in zip(parts, lines, orders, strict=True):
             head = heatmaps.in_a_line(records.run, str(line["sample_id"]))
             rank = f"disagreement {line['value']:.2f} (place {line['place']} of {whole})"
             title = f"{head}; {rank}" if images else f"{textwrap.shorten(head, 40)}\n{rank}"
             part.suptitle(title, fontsize=7, x=0.01, ha="left", fontweight="bold")
-            panels.append(_row(part, records, str(line["sample_id"]), order, images))
+            panels.append(_row(part, records, str(line["sample_id"]), order, most if images else 0))
             title = styles.metric_label(metric, records.run.metrics[metric])
             panels[-1].set_title(title, fontsize=6.5, pad=2)
         _one_axis(panels)
@@ -221,15 +221,21 @@ def _order(run: Run, row: pd.Series, metric: str) -> pd.Series:
     return known.sort_values(ascending=down, kind="stable")
 
 
-def _row(part: Any, records: Records, sample: str, order: pd.Series, images: bool) -> Axes:
+def _ends(run: Run, order: pd.Series) -> list[str]:
+    """The best and the worst methods of a sample, from the best to the worst."""
+    ranked = [str(m) for m in order.index if styles.role(run, str(m)) == "method"]
+    return ranked if len(ranked) <= 2 * SIDE else [*ranked[:SIDE], *ranked[-SIDE:]]
+
+
+def _row(part: Any, records: Records, sample: str, order: pd.Series, maps: int) -> Axes:
+    """Draw the scores of a sample behind its maps, `maps` of them at most; 0 for scores alone."""
     run = records.run
-    if not images:
+    if not maps:
         panel: Axes = part.subplots()
         _dots(panel, run, order, names=True)
         return panel
-    ranked = [str(m) for m in order.index if styles.role(run, str(m)) == "method"]
-    chosen = ranked if len(ranked) <= 2 * SIDE else [*ranked[:SIDE], *ranked[-SIDE:]]
-    axes = part.subplots(1, 2 * SIDE + 2, width_ratios=[1] * (2 * SIDE + 1) + [1.7])
+    chosen = _ends(run, order)
+    axes = part.subplots(1, maps + 2, width_ratios=[1] * (maps + 1) + [1.7])
     heatmaps.draw_maps(axes, records, sample, chosen, heatmaps.limits(records, [sample])[sample])
     axes[0].set_title("Input", fontsize=6, pad=2)
     for place, method in zip(axes[1:], chosen, strict=False):

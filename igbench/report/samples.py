@@ -15,6 +15,9 @@ from igbench.schema import Records, Run
 SHOWN = 8
 """Samples with a picture of their own, at most."""
 
+RULE = "Each map is scaled by itself: limit = largest |a|"
+"""What figures of words and series say of their colours, see `limit`."""
+
 NAMELESS = "\u2423"
 """In place of a name without any visible character."""
 

@@ -73,6 +73,7 @@ def figure(run: Run, sample: Sample) -> Figure:
                   fontweight="bold")  # fmt: skip
     for axes in grid[-1]:
         axes.set_xlabel("time step", fontsize=7)
+    made.supxlabel(f"{samples.RULE}.", fontsize=6.5, color="#333333")
     _bars(made, panels[: len(methods)], {samples.signed(run, m) for m in methods})
     return made
 
@@ -118,8 +119,8 @@ def _bars(made: Figure, panels: Sequence[Axes], kinds: set[bool]) -> None:
                             ax=list(panels), location="bottom", aspect=70, shrink=0.55,
                             pad=0.03)  # fmt: skip
         bar.set_ticks([-1, 0, 1] if signed else [0, 1],
-                      labels=["−max: lowers the output", "0", "raises it: +max"] if signed else
-                      ["0", "max: magnitude, no sign"])  # fmt: skip
+                      labels=["−limit: lowers the output", "0", "raises it: +limit"] if signed else
+                      ["0", "limit: magnitude, no sign"])  # fmt: skip
         bar.ax.tick_params(labelsize=6.5, length=2)
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from igbench.report import baselines, cascade, disagreement
-from igbench.schema import Records
+from igbench.schema import RANDOM_WEIGHTS, Records
 
 
 def of_model(records: Records, summary: pd.DataFrame, model: str) -> dict[str, Figure | None]:
@@ -39,4 +39,8 @@ def of_images(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         return {}
     model = str(summary["model"].iloc[0])
     made = disagreement.figure(records, summary, model)
-    return {} if made is None else {"disagreement": made}
+    if made is None:
+        return {}
+    if records.run.random_weights:
+        made.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9)
+    return {"disagreement": made}

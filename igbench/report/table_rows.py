@@ -159,7 +159,8 @@ def bars(own: Rows, row: int, title: str) -> Figure:
         if not np.isfinite(maps[row]).any():
             _no_map(axes)
     _title(figure, own.run, title)
-    figure.supxlabel("attribution; hatched: lowers the output, violet: magnitude without sign",
+    figure.supxlabel("attribution, each panel on its own axis; hatched: lowers the output, "
+                     "violet: magnitude without sign",
                      fontsize=7, color="#4d4d4d")  # fmt: skip
     return figure
 

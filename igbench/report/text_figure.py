@@ -184,7 +184,7 @@ def figure(
         rows = {m: max(len(heads[m]), 1 + max((p.line for p in placed[m]), default=0))
                 for m in lines}  # fmt: skip
         top = [title, *([note] if note else [])]
-        high = LINE * (len(top) + sum(rows.values())) + 5 * len(rows) + 44
+        high = LINE * (len(top) + sum(rows.values())) + 5 * len(rows) + 56
         made = styles.canvas(styles.FULL_WIDTH, high / POINTS)
         made.set_layout_engine("none")
         axes = made.add_axes((0, 0, 1, 1))
@@ -241,10 +241,15 @@ def _legend(axes: Axes, y: float, wide: float, kinds: set[bool]) -> None:
         axes.imshow(np.linspace(0, 1, 128)[None], cmap=mpl.colormaps[name], aspect="auto",
                     extent=(left, right, y + 5, y))  # fmt: skip
         texts = (
-            [(left, "−max: lowers (dotted)"), ((left + right) / 2, "0"), (right, "raises: +max")]
+            [
+                (left, "−limit: lowers (dotted)"),
+                ((left + right) / 2, "0"),
+                (right, "raises: +limit"),
+            ]
             if signed
-            else [(left, "0"), (right, "max: magnitude, no sign")]
+            else [(left, "0"), (right, "limit: magnitude, no sign")]
         )
         for x, text in texts:
             axes.text(x, y + 14, text, fontsize=6.5, ha="center", color="#333333")
+    axes.text(wide / 2, y + 27, f"{samples.RULE}.", fontsize=6.5, ha="center", color="#333333")
     axes.set(xlim=(0, wide), ylim=(axes.get_ylim()[0], 0))

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from igbench.errors import printable
-from igbench.report import samples, styles
+from igbench.report import heatmaps, samples, styles
 from igbench.schema import Records
 
 SHOWN = 3
@@ -124,7 +124,7 @@ def figure(matrix: TokenMatrix, method: str, *, signed: bool = True) -> Figure:
         axes = made.subplots()
         axes.set_facecolor(EMPTY)
         shown = axes.imshow(
-            matrix.values, cmap="RdBu_r" if signed else "Purples", aspect="auto",
+            matrix.values, cmap=heatmaps.SIGNED if signed else heatmaps.UNSIGNED, aspect="auto",
             vmin=-limit if signed else 0.0, vmax=limit,
         )  # fmt: skip
         axes.set_xticks(range(width), [_shown(c) for c in matrix.columns], rotation=60, ha="right",
@@ -134,7 +134,7 @@ def figure(matrix: TokenMatrix, method: str, *, signed: bool = True) -> Figure:
         axes.set_xlabel("prompt, and tokens before")
         axes.set_ylabel("scored token")
         axes.set_title(_shown(f"{matrix.prompt}: {styles.label(method)}", 60))
-        made.colorbar(shown, ax=axes, label="attribution")
+        made.colorbar(shown, ax=axes, label="attribution; limit = largest |a|")
     return made
 
 
