@@ -32,6 +32,8 @@ MAX_WRAPPED = 3
 """Images where the maps wrap, at most."""
 SIGNED = "RdBu_r"
 UNSIGNED = "Purples"
+WEB = 1800
+"""Pixels across of a picture in a page, at most."""
 FAINT = 0.35
 """Opacity of the image under a map: 0 is white, 1 the grey image."""
 HEAD = 6.5
@@ -334,8 +336,11 @@ def _kinds(kinds: Sequence[bool]) -> str:
 
 
 def webp(picture: Path, *, quality: int = 85) -> bytes:
-    """Convert a PNG file to WebP, a sixth of the size for noisy maps."""
+    """Convert a PNG file to WebP, a sixth of the size for noisy maps, at most `WEB` pixels wide."""
     packed = io.BytesIO()
     with Image.open(picture, formats=["PNG"]) as opened:
-        opened.convert("RGB").save(packed, format="WEBP", quality=quality)
+        shown = opened.convert("RGB")
+        if shown.width > WEB:
+            shown = shown.resize((WEB, round(shown.height * WEB / shown.width)))
+        shown.save(packed, format="WEBP", quality=quality)
     return packed.getvalue()

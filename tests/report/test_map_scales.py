@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from igbench.errors import InputError
 from igbench.report import heatmaps
@@ -75,3 +79,18 @@ def test_maps_without_information_say_so() -> None:
     assert heatmaps.remark(np.array([[0.0, -0.5]])) == ""
     zero = heatmaps.colourise(np.zeros((2, 2)), np.ones((2, 2, 1)), True, 3.0)
     assert zero.note == "all zero", "whatever the others of the row are"
+
+
+def test_pictures_of_a_page_are_as_wide_as_a_screen(tmp_path: Path) -> None:
+    Image.new("RGB", (3600, 100)).save(tmp_path / "wide.png")
+    with Image.open(io.BytesIO(heatmaps.webp(tmp_path / "wide.png"))) as packed:
+        assert packed.size == (heatmaps.WEB, 50)
+
+
+def test_maps_are_pictures_of_300_dpi_within_a_pdf() -> None:
+    made, written = heatmaps.grid(records()), io.BytesIO()
+    assert made is not None
+    made.savefig(written, format="pdf", dpi=300)
+    widths = [int(w) for w in re.findall(rb"/Width (\d+)", written.getvalue())]
+    pixels = 300 * made.axes[0].get_window_extent().width / made.dpi
+    assert sum(abs(w - pixels) <= 1 for w in widths) == 2 * (1 + len(METHODS))
