@@ -113,14 +113,15 @@ def _known(runs: Sequence[tuple[Records, pd.DataFrame]]) -> list[tuple[str, str]
 
 def _of(records: Records) -> list[str]:
     """The methods of a run that are Integrated Gradients."""
-    made = records.run.identity.get("methods", {})
+    made = records.run.identity.get("methods")
+    made = made if isinstance(made, dict) else {}
     chosen = styles.method_names(records.run)
     return [m for m in chosen if str(made.get(m, "")).partition("(")[0] in CLASSES]
 
 
 def _parameters(records: Records, method: str) -> dict[str, Any]:
-    known = records.run.environment.get("parameters", {}).get("methods", {})
-    return dict(known.get(method, {}))
+    known = (records.run.environment.get("parameters") or {}).get("methods") or {}
+    return dict(known.get(method) or {})
 
 
 def _others(records: Records, method: str) -> dict[str, Any]:

@@ -88,3 +88,12 @@ def test_one_baseline_has_no_figure() -> None:
     assert baselines.figure([(records(), summary({"ig": 0.6}))]) is None
     assert baselines.figure([(records(), summary({"ig": 0.6}))] * 2) is None
     assert baselines.figure([]) is None
+
+
+@pytest.mark.parametrize("parameters", [None, {}, {"methods": {"ig": {}}}])
+def test_runs_without_parameters_have_the_baseline_of_the_run(parameters: Any) -> None:
+    own = records("Blur(sigma=1.0)")
+    run = replace(own.run, environment={**own.run.environment, "parameters": parameters})
+    assert baselines.baseline(replace(own, run=run), "ig") == "Blur(sigma=1.0)"
+    bare = replace(run, identity={"methods": "unknown"})
+    assert baselines.figure([(replace(own, run=bare), summary({"ig": 0.6}))]) is None
