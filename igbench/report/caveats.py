@@ -24,9 +24,12 @@ FIGURES = {
     "comparison_matrix": "Each pair stands alone: wins do not have to form an order.",
     "rank_heatmap": "Ranks leave out by how much methods differ.",
     "score_strips": "The samples are the same in all strips, and the eye cannot pair them.",
-    "mprt_cascade": "A map that follows the weights may still be wrong.",
-    "ig_baselines": "No baseline is right for all questions.",
-    "disagreement": "Which method is right where methods disagree is not shown.",
+    "mprt_cascade": "All samples share the random networks, whose spread the intervals leave "
+    "out. A map that follows the weights may still be wrong.",
+    "ig_baselines": "A metric that fills removed features with a constant favours baselines that "
+    "are like it. No baseline is right for all questions.",
+    "disagreement": "The largest of many values is extreme by chance too. Which method is right "
+    "where methods disagree is not shown.",
     "table_importance": "Columns that vary together share their attribution in ways that differ by "
     "method.",
     "table_beeswarm": "Points show association of value and attribution, not cause.",

@@ -82,21 +82,18 @@ TITLES = {
         "Do the maps follow the weights?",
         "Similarity of each map to that of the network as it is while layers get random weights; "
         "means over samples with 95 % intervals. A line that stays up is a map that ignores the "
-        "weights. All samples share the random networks, whose spread the intervals leave out; a "
-        "low line says that a map depends on the weights, not that it is faithful.",
+        "weights.",
     ),
     "ig_baselines": (
         "Does the baseline matter?",
         "Score of Integrated Gradients by its baseline, and Spearman's correlation of |a| between "
-        "the maps of two baselines where maps are kept. A metric that fills removed features with "
-        "a constant favours baselines that are like it.",
+        "the maps of two baselines where maps are kept.",
     ),
     "disagreement": (
         "Samples on which methods disagree most",
         "Disagreement: standard deviation of the headline metric over the methods of a sample, in "
         "units of its standard deviation over all samples and methods. With maps of images, the "
-        "first of the samples whose maps are kept. The largest of many values is extreme by "
-        "chance too, and one outlying method suffices.",
+        "first of the samples whose maps are kept.",
     ),
 }
 
