@@ -23,8 +23,9 @@ def costs_table(records: Records) -> Table:
     """Table of methods by costs of one attribution; the totals of the run are a footnote."""
     run, scores = records.run, records.scores
     costs = [name for name in COSTS if name in set(scores["metric"])]
-    rows = scores[scores["metric"].isin(costs)]
-    models = list(dict.fromkeys(rows["model"]))
+    columns = ["model", "method", "metric", "status", "value"]
+    rows = scores.loc[scores["metric"].isin(costs), columns]
+    models = list(rows["model"].unique())
     lines = [(o, m) for o in models for m in methods_of(run, rows, o)]
     groups = dict(list(rows.groupby(["model", "method", "metric"], sort=False)))
     return Table(

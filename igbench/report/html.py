@@ -331,7 +331,7 @@ def problems(scores: pd.DataFrame) -> list[dict[str, Any]]:
     found = [
         dict(zip(keys, group, strict=True))
         | {"count": len(rows)}
-        | {name + "s": list(dict.fromkeys(map(str, rows[key]))) for name, key in _LISTED}
+        | {name + "s": list(map(str, rows[key].unique())) for name, key in _LISTED}
         for group, rows in bad.groupby(keys, sort=False)
     ]
     return sorted(found, key=lambda line: (line["status"] != "failed", -line["count"]))

@@ -211,7 +211,7 @@ def method_names(run: Run, present: pd.Series | None = None) -> list[str]:
     ordered = sorted(run.methods, key=lambda name: ROLES.index(run.methods[name].role))
     if present is None:
         return ordered
-    found = dict.fromkeys(present)
+    found = dict.fromkeys(present.unique())
     return [m for m in ordered if m in found] + [m for m in found if m not in run.methods]
 
 
