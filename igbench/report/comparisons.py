@@ -2,94 +2,73 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from igbench.records import stats
 from igbench.report import styles
 from igbench.schema import MetricSpec, Run
 
-LEVEL = 0.05
-"""Level of the tests after Holm's correction."""
+_TURNED = {"better": "worse", "worse": "better"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Comparison:
     """Two methods on the samples where both have a value.
 
     Attributes:
         a: Name of a method.
         b: Name of the other.
-        gains: How much better a is than b, (n,): positive where a is better.
+        gain: How much better a is than b on average: positive where a is better.
+        low: Lower end of its 95 % interval, not corrected.
+        high: Upper end.
+        effect: Matched-pairs rank-biserial correlation of the gains, in [-1, 1].
         p: Wilcoxon signed-rank test, after Holm's correction over all pairs of the metric.
-        margin: Largest difference that does not matter, `MetricSpec.min_effect`.
+        n: Number of samples.
+        band: Largest difference that does not matter.
+        verdict: That of `igbench.records.stats.pairwise` on a: "better", "worse", "equivalent" (a
+            tie, and not just no difference) or "undecided".
+        detectable: Smallest difference that so many samples detect with 90 % power.
     """
 
     a: str
     b: str
-    gains: np.ndarray = field(repr=False)
+    gain: float
+    low: float
+    high: float
+    effect: float
     p: float
-    margin: float
+    n: int
+    band: float
+    verdict: str
+    detectable: float
 
     @property
-    def n(self) -> int:
-        """Number of samples."""
-        return len(self.gains)
-
-    @property
-    def gain(self) -> float:
-        """Mean of the gains."""
-        return float(np.mean(self.gains)) if self.n else math.nan
-
-    @property
-    def sd(self) -> float:
-        """Standard deviation of the gains; NaN for fewer than two."""
-        return float(self.gains.std(ddof=1)) if self.n > 1 else math.nan
-
-    @property
-    def effect(self) -> float:
-        """Matched-pairs rank-biserial correlation of the gains, in [-1, 1]."""
-        return stats.rank_biserial(self.gains)
-
-    @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the gain, not corrected."""
-        return stats.interval(self.gains)
-
-    @property
-    def differ(self) -> bool:
-        """Whether the test tells the two apart."""
-        return self.p <= LEVEL
+        """95 % interval of the gain."""
+        return self.low, self.high
 
     @property
     def better(self) -> bool:
-        """Whether a is significantly better."""
-        return self.differ and self.gain > 0
+        """Whether a is significantly better, by more than the band."""
+        return self.verdict == "better"
 
     @property
     def worse(self) -> bool:
-        """Whether a is significantly worse."""
-        return self.differ and self.gain < 0
+        """Whether a is significantly worse, by more than the band."""
+        return self.verdict == "worse"
 
     @property
     def equivalent(self) -> bool:
-        """Whether the whole interval lies within the margin: a tie, and not just no difference."""
-        if self.differ:
-            return False
-        low, high = self.interval
-        return -self.margin <= low and high <= self.margin
+        """Whether a difference that matters is ruled out."""
+        return self.verdict == "equivalent"
 
 
 class Comparisons:
-    """All pairs of methods of one model on one metric, as in `igbench.records.stats.pairwise`.
-
-    Intervals are computed for the pairs that are asked for, because many methods have very many.
+    """All pairs of methods of one model on one metric, from `igbench.records.stats.pairwise`.
 
     Args:
         scores: Columns of `Row`, of one model and metric.
@@ -97,31 +76,29 @@ class Comparisons:
     """
 
     def __init__(self, scores: pd.DataFrame, spec: MetricSpec) -> None:
-        self._spec = spec
-        table = stats.wide(scores)
-        self._values = {str(m): table[m].to_numpy(dtype=float) for m in table}
-        pairs = list(itertools.combinations(self._values, 2))
-        tests = stats.holm([stats.signed_rank_p(self._gains(a, b)) for a, b in pairs])
-        self._p = {frozenset(pair): float(p) for pair, p in zip(pairs, tests, strict=True)}
-        self._made: dict[tuple[str, str], Comparison] = {}
+        self._sign = -1.0 if spec.direction == "lower" else 1.0
+        metric = str(scores["metric"].iloc[0]) if len(scores) else ""
+        table = stats.pairwise(scores, {metric: spec}, metric) if metric else pd.DataFrame()
+        lines: list[dict[Any, Any]] = table.to_dict("records")
+        self._lines = {(line["a"], line["b"]): line for line in lines}
 
     @property
     def size(self) -> int:
         """Number of pairs in the family of Holm's correction."""
-        return sum(not math.isnan(p) for p in self._p.values())
-
-    def _gains(self, a: str, b: str) -> np.ndarray:
-        x, y = self._values[a], self._values[b]
-        both = ~(np.isnan(x) | np.isnan(y))
-        x, y = x[both], y[both]
-        return stats.subtract(x, y) if self._spec.direction == "lower" else stats.subtract(y, x)
+        return sum(line["n"] > 0 for line in self._lines.values())
 
     def of(self, a: str, b: str) -> Comparison:
         """The comparison of a method with another."""
-        if (a, b) not in self._made:
-            p = self._p[frozenset((a, b))]
-            self._made[a, b] = Comparison(a, b, self._gains(a, b), p, self._spec.min_effect)
-        return self._made[a, b]
+        turned = (a, b) not in self._lines
+        line = self._lines[(b, a) if turned else (a, b)]
+        sign = -self._sign if turned else self._sign
+        low, high = sorted(sign * float(line[k]) for k in ("low", "high"))
+        verdict = str(line["verdict"])
+        return Comparison(
+            a, b, sign * float(line["difference"]), low, high, sign * float(line["effect"]),
+            float(line["p_holm"]), int(line["n"]), float(line["band"]),
+            _TURNED.get(verdict, verdict) if turned else verdict, float(line["detectable"]),
+        )  # fmt: skip
 
     def against(self, a: str, others: Iterable[str]) -> list[Comparison]:
         """The comparisons of a method with others that have a common sample, in their order."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from igbench.records import stats
 from igbench.report import front, styles
-from igbench.report.concordance import concordance
 from igbench.report.finding import IG, INTERVAL, Evidence, Finding, View
 from igbench.report.phrases import (
     count,
@@ -18,6 +17,7 @@ from igbench.report.phrases import (
     numbers,
     p_text,
     tau_text,
+    verb,
 )
 
 
@@ -48,30 +48,30 @@ def completeness(view: View) -> Iterator[Finding]:
 
 def agreement(view: View) -> Iterator[Finding]:
     """Whether the metrics put the methods into one order."""
-    found = concordance(view.run, view.lines, view.scores)
-    if found is None:
+    methods = [m for m in styles.method_names(view.run) if styles.role(view.run, m) == "method"]
+    metrics = [m for m in styles.metric_names(view.run) if m in set(view.lines["metric"])]
+    found = stats.agreement(view.scores, view.run.metrics, metrics=metrics, methods=methods)
+    found = found[found["tau"].notna()].sort_values("tau", kind="stable")
+    if found.empty:
         return
-    mean, (a, b) = found.mean, found.least
-    low = found.pairs[a, b]
-    many = len(found.pairs) > 1
-    if not many:
-        head = f"The orders of {found.methods} methods by {label(a)} and {label(b)} have"
-        text = f"{head} Kendall's tau {tau_text(low)}"
-    else:
-        text = (
-            f"The orders of up to {found.methods} methods by two of {len(found.metrics)} metrics "
-            f"have Kendall's tau {tau_text(mean)} in the mean; least in agreement are {label(a)} "
-            f"and {label(b)}, {tau_text(low)}"
-        )
-    if mean.low > 0:
-        verdict = "they agree on more pairs of methods than not"
-    elif mean.high < 0:
-        verdict = "they contradict one another on more pairs of methods than not"
-    else:
-        verdict = "agreement is not distinguishable from contradiction"
+    for_, against = int((found["low"] > 0).sum()), int((found["high"] < 0).sum())
+    least, most = found.iloc[0], found.iloc[-1]
+    shown = [most, least] if len(found) > 1 else [least]
+    taus = "; ".join(
+        f"{label(line['a'])} and {label(line['b'])} {tau_text(line)}" for line in shown
+    )
+    unclear = len(found) - for_ - against
+    extremes = " (the most and the least agreeing)" if len(found) > 1 else ""
+    text = (
+        f"Of {count(len(found), 'pair')} of metrics, {for_} agree on the order of the methods, "
+        f"{against} contradict each other and {unclear} {verb(unclear)} not distinguishable from "
+        f"unrelated ones. Kendall's tau: {taus}{extremes}."
+    )
     name = f"Kendall's tau-b, {INTERVAL} over samples"
-    anchor = "figure-metric_agreement" if len(found.metrics) > 2 else "table-scores"
-    yield Finding(f"{text}: {verdict}.", anchor, Evidence(name, mean.tau, math.nan, found.n))
+    drawn = len({*found["a"], *found["b"]}) > 2
+    anchor = "figure-metric_agreement" if drawn else "table-scores"
+    test = Evidence(name, float(least["tau"]), math.nan, int(least["n"]))
+    yield Finding(text, anchor, test)
 
 
 def cost(view: View) -> Iterator[Finding]:
@@ -125,8 +125,7 @@ def detectable(view: View) -> Iterator[Finding]:
     if not compared:
         return
     (one,) = compared
-    alpha = 0.05 / view.pairs.size
-    least = stats.detectable(one.n, one.sd, alpha=alpha)
+    alpha, least = stats.LEVEL / view.pairs.size, one.detectable
     who = f"{label(best)} and {label(rival)}"
     family = f"{count(one.n, 'sample')} and Holm's correction over {view.pairs.size} pairs"
     if math.isinf(least):

@@ -61,7 +61,8 @@ def leader(view: View) -> Iterator[Finding]:
 def _not_told(view: View, open_: Sequence[Comparison], compared: int) -> str:
     """From whom the leader cannot be told, and whom it ties with."""
     ties = [c for c in open_ if c.equivalent]
-    unclear = [c for c in open_ if not c.equivalent]
+    small = [c for c in open_ if not c.equivalent and c.p <= stats.LEVEL]
+    unclear = [c for c in open_ if not c.equivalent and c not in small]
     parts = []
     if unclear:
         near = unclear[0]
@@ -71,10 +72,16 @@ def _not_told(view: View, open_: Sequence[Comparison], compared: int) -> str:
             + ("" if len(unclear) == 1 else f"{label(near.b)}: ")
             + f"n = {near.n}, difference {difference(near)}, Holm p = {p_text(near.p)})"
         )
+    if small:
+        names = join([label(c.b) for c in small])
+        parts.append(
+            f"it differs significantly from {names}, but not for sure by more than "
+            f"{small[0].band:.2g} (nearest: {label(small[0].b)}, {difference(small[0])})"
+        )
     if ties:
         parts.append(
             f"it ties with {join([label(c.b) for c in ties])}: the interval of the difference "
-            f"lies within ±{view.spec.min_effect:g} (nearest: {label(ties[0].b)}, "
+            f"lies within ±{ties[0].band:.2g} (nearest: {label(ties[0].b)}, "
             f"{difference(ties[0])})"
         )
     rest = compared - len(open_)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from igbench.report.comparisons import Comparison
-from igbench.report.concordance import Tau
 from igbench.report.samples import method_label
 from igbench.report.table import decimals
 
@@ -37,10 +36,10 @@ def numbers(line: pd.Series) -> str:
     return mean if math.isnan(line["low"]) else f"{mean} [{low}, {high}]"
 
 
-def tau_text(tau: Tau) -> str:
-    """Kendall's tau with its interval."""
-    point, low, high = (fixed(v, 2) for v in (tau.tau, tau.low, tau.high))
-    return f"{point} [{low}, {high}]"
+def tau_text(line: pd.Series) -> str:
+    """Kendall's tau of a line of `igbench.records.stats.agreement`, with its interval."""
+    tau, low, high = (fixed(float(line[k]), 2) for k in ("tau", "low", "high"))
+    return tau if math.isnan(line["low"]) else f"{tau} [{low}, {high}]"
 
 
 def fixed(value: float, digits: int) -> str:
