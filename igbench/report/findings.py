@@ -35,13 +35,19 @@ def findings(run: Run, summary: pd.DataFrame, scores: pd.DataFrame) -> list[Find
         The sentences on each model, then those on the whole run.
     """
     found = []
-    for model in dict.fromkeys(map(str, summary["model"])):
+    models = list(dict.fromkeys(map(str, summary["model"])))
+    for i, model in enumerate(models):
+        suffix = f"_{i + 1}" if len(models) > 1 else ""  # of the figures of a model
         own = summary[summary["model"] == model]
         found += [
-            replace(one, model=model)
+            replace(one, model=model, anchor=_anchor(one.anchor, suffix))
             for one in _of_model(View.of(run, own, scores[scores["model"] == model]))
         ]
     return [*found, *_certified(run), _counts(run, scores)]
+
+
+def _anchor(name: str, suffix: str) -> str:
+    return name + suffix if name.startswith("figure-") else name
 
 
 def _of_model(view: View | None) -> Iterator[Finding]:

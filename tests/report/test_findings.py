@@ -309,6 +309,10 @@ def test_several_models_are_told_apart() -> None:
     found = said(replace(records, scores=both))
     leaders = [f.model for f in found if "has the best mean" in f.text]
     assert leaders == ["net", "other"]
+    assert [f.anchor for f in found if "random control" in f.text] == [
+        "figure-metrics_1",
+        "figure-metrics_2",
+    ]
     assert found[-1].model == ""
 
 
