@@ -17,7 +17,7 @@ from igbench.errors import printable
 from igbench.report import caveats, heatmaps, provenance, render
 from igbench.report.anchors import anchor
 from igbench.report.answers import answers
-from igbench.report.narrative import narrative
+from igbench.report.findings import findings
 from igbench.report.question import question
 from igbench.report.table import Table, marked
 from igbench.schema import Records, Run
@@ -208,7 +208,7 @@ def page(
         models=", ".join(models),
         question=question(run, models),
         answers=answers(run, summary, tables),
-        narrative=narrative(run, summary),
+        narrative=findings(run, summary, records.scores),
         tables=named,
         pictures=[
             _picture(run, name, svg)
