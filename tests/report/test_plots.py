@@ -184,7 +184,13 @@ def test_agreement_orients_the_metrics(records: Records, summary: pd.DataFrame) 
 
 def test_absent_data_gives_no_figure(records: Records, summary: pd.DataFrame) -> None:
     empty = replace(records, curves=records.curves.iloc[:0])
-    of_scores = {"critical_difference", "comparison_matrix", "rank_heatmap", "score_strips", "disagreement"}
+    of_scores = {
+        "critical_difference",
+        "comparison_matrix",
+        "rank_heatmap",
+        "score_strips",
+        "disagreement",
+    }
     assert set(plots.figures(empty, summary)) == of_scores | {
         "metrics", "cost_quality", "metric_agreement",
     }  # fmt: skip
