@@ -22,9 +22,9 @@ _MADE = {"tables": ("md", "tex", "html", "csv", "tmp"), "plots": ("png", "svg", 
 def write_report(records: Records, options: TableOptions | None = None) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
-    Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg,pdf} (the grid of maps without SVG; texts
-    with coloured words also as tables/text_*.tex) and, last, report.html.  The records themselves
-    are only read.
+    Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg,pdf} (the grid of maps and figures of one
+    column, *_column, without SVG; texts with coloured words also as tables/text_*.tex) and, last,
+    report.html.  The records themselves are only read.
 
     Args:
         records: A run, with its `folder`.
@@ -72,6 +72,7 @@ def _write(records: Records, folder: Path, options: TableOptions | None) -> Path
     for table in made:
         render.write(table, folder / "tables")
     written = plots.write(plots.figures(records, summary), folder / "plots")
+    plots.write(plots.columns(records, summary), folder / "plots")
     grid, maps = heatmaps.grid(records), None
     if grid is not None:
         picture, _ = styles.save(grid, folder / "plots" / "heatmaps", svg=False)

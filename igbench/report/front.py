@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -56,6 +57,15 @@ def families(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(base_of(name), []).append(name)
     return {base: members for base, members in found.items() if len(members) > 1}
+
+
+def family_styles(run: Run, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Styles of the methods as in `igbench.report.styles`, one for all budgets of a method."""
+    known_families = families(run.methods)
+    base = {m: base_of(m) if base_of(m) in known_families else m for m in run.methods}
+    specs = {base[m]: run.methods[m] for m in reversed(run.methods)}
+    known = styles.method_styles(dict(reversed(specs.items())))
+    return {m: known[base[m]] if m in base else dict(styles.UNKNOWN) for m in methods}
 
 
 def front(run: Run, lines: pd.DataFrame, metric: str) -> list[str]:

@@ -6,20 +6,27 @@ Pure functions from records and their summary to figures; None if a figure has n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from igbench.report import agreement, comparison, curves, front, studies, styles
+from igbench.report import agreement, comparison, curves, front, multiples, studies, styles
 from igbench.report.label_layout import Spot, place_labels
 from igbench.report.table import ends
 from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
 
+PAGE = "#"
+"""Stands between the name of a figure and the number of its page."""
+_TITLE = {1: 36, 2: 36, 3: 26, 4: 20}
+"""Letters of a line of a title, by the number of panels side by side."""
 Ends = tuple[tuple[str, float], tuple[str, float]] | None
 """Name and mean of the floor and of the ceiling of a metric, see `igbench.report.table.ends`."""
 
@@ -32,22 +39,58 @@ def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
         records: A run.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
     """
+
+    def make(
+        run: Run, lines: pd.DataFrame, points: pd.DataFrame, scores: pd.DataFrame
+    ) -> dict[str, Figure | None]:
+        model = str([*lines["model"], *points["model"]][0])
+        return {
+            **_of_model(run, lines, points, scores),
+            **comparison.figures(run, lines, scores),
+            **studies.of_model(records, summary, model),
+        }
+
+    return _by_model(records, summary, make, "")
+
+
+@styles.style()
+def columns(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
+    """The main figures one column wide, by file name with the suffix `_column`, as `figures`.
+
+    Bars of the headline metric, its curves, and quality against cost.
+    """
+    return _by_model(records, summary, _columns_of_model, "_column")
+
+
+Maker = Callable[[Run, pd.DataFrame, pd.DataFrame, pd.DataFrame], Mapping[str, Figure | None]]
+
+
+def _by_model(
+    records: Records, summary: pd.DataFrame, make: Maker, suffix: str
+) -> dict[str, Figure]:
     models = list(dict.fromkeys([*summary["model"], *records.curves["model"]]))
     made: dict[str, Figure] = {}
     for i, model in enumerate(models):
-        suffix = f"_{i + 1}" if len(models) > 1 else ""
+        number = str(i + 1) if len(models) > 1 else ""
         of_model = records.curves[records.curves["model"] == model]
         lines = summary[summary["model"] == model]
         scores = records.scores[records.scores["model"] == model]
-        drawn = _of_model(records.run, lines, of_model, scores)
-        drawn |= comparison.figures(records.run, lines, scores)
-        drawn |= studies.of_model(records, summary, str(model))
-        for name, figure in drawn.items():
+        for name, figure in make(records.run, lines, of_model, scores).items():
             if figure is not None:
                 if len(models) > 1 or records.run.random_weights:
-                    figure.suptitle(_head(records.run, str(model)), fontsize=9)
-                made[name + suffix] = figure
+                    _set_head(figure, _head(records.run, str(model)))
+                stem, _, page = name.partition(PAGE)
+                mark = f"{number}p{page}" if page else number
+                made[stem + (f"_{mark}" if mark else "") + suffix] = figure
     return made
+
+
+def _set_head(figure: Figure, text: str) -> None:
+    """Name the model above a figure, within its width."""
+    wide = int(14 * figure.get_figwidth())
+    fixed = not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    place = {"y": 1 - 0.03 / figure.get_figheight()} if fixed else {}
+    figure.suptitle(textwrap.fill(text, wide), fontsize=8, **place)
 
 
 def _head(run: Run, model: str) -> str:
@@ -59,51 +102,109 @@ def _head(run: Run, model: str) -> str:
 def _of_model(
     run: Run, lines: pd.DataFrame, points: pd.DataFrame, scores: pd.DataFrame
 ) -> dict[str, Figure | None]:
-    makers: Mapping[str, Callable[[], Figure | None]] = {
-        "metrics": lambda: metric_bars(run, lines),
-        "cost_quality": lambda: cost_quality(run, lines),
-        "removal_curves": lambda: curves.removal(run, points),
-        "sensitivity_n": lambda: curves.sensitivity_n(run, points),
-        "convergence": lambda: curves.convergence(points),
-        "metric_agreement": lambda: agreement.metric_agreement(run, lines, scores),
+    chosen: Any = _chosen(run, lines, points)
+    bars = {
+        f"metrics{PAGE}{i + 1}" if i else "metrics": metric_bars(run, lines, page)
+        for i, page in enumerate(bar_pages(run, lines))
     }
-    with styles.style():
-        return {name: make() for name, make in makers.items()}
+    return {
+        **bars,
+        "cost_quality": cost_quality(run, lines),
+        "removal_curves": curves.removal(run, points, **chosen),
+        "sensitivity_n": curves.sensitivity_n(run, points, **chosen),
+        "convergence": curves.convergence(points),
+        "metric_agreement": agreement.metric_agreement(run, lines, scores),
+    }
+
+
+def _columns_of_model(
+    run: Run, lines: pd.DataFrame, points: pd.DataFrame, _scores: pd.DataFrame
+) -> dict[str, Figure | None]:
+    metric, chosen = styles.headline(run, lines), _chosen(run, lines, points)
+    return {
+        "metrics": metric_bars(run, lines, [metric], width=styles.COLUMN) if metric else None,
+        "cost_quality": cost_quality(run, lines, width=styles.COLUMN),
+        "removal_curves": curves.removal_column(run, points, **chosen),
+    }
+
+
+def _chosen(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Any]:
+    """Methods with curves of their own, and what says so."""
+    names = curves.by_entry(points)["curve"].astype(str)
+    methods = curves.methods(run, points[~names.str.startswith("convergence")])
+    shown = multiples.highlighted(run, lines, methods)
+    return {"shown": shown, "note": multiples.said(run, lines, shown, len(methods))}
 
 
 def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write all figures as PNG, PDF and SVG; returns the paths."""
-    return [path for name, figure in made.items() for path in styles.save(figure, folder / name)]
+    """Write all figures as PNG and PDF, and as SVG where they are for a page; returns the paths."""
+    return [
+        path
+        for name, figure in made.items()
+        for path in styles.save(figure, folder / name, svg=not name.endswith("_column"))
+    ]
 
 
-def metric_bars(run: Run, lines: pd.DataFrame) -> Figure | None:
+def bar_pages(run: Run, lines: pd.DataFrame) -> list[list[str]]:
+    """The metrics of each figure of bars, so that none is higher than a page."""
+    metrics, methods = styles.metric_names(run), styles.method_names(run, lines["method"])
+    rows = max(1, int(styles.PAGE_HEIGHT / _bars_height(len(methods))))
+    size = rows * _across(len(metrics))
+    return [metrics[i : i + size] for i in range(0, len(metrics), size)]
+
+
+def _across(count: int) -> int:
+    """Panels side by side."""
+    return min(4, count) if count != 5 else 3
+
+
+def _bars_height(methods: int) -> float:
+    return 0.65 + 0.155 * methods
+
+
+def metric_bars(
+    run: Run,
+    lines: pd.DataFrame,
+    metrics: Sequence[str] | None = None,
+    *,
+    width: float = styles.FULL_WIDTH,
+) -> Figure | None:
     """Bars of the mean of each method with its 95 % interval, one panel for each metric.
 
     The dashed line is the random control, which is the floor of metrics that rank, and the
     dash-dotted one their ceiling, the best order that a search found.  A panel whose means are
     positive and span more than a factor of 50 has a logarithmic axis, and dots in place of bars.
+
+    Args:
+        run: Definitions.
+        lines: Lines of `igbench.records.stats.summarise` of one model.
+        metrics: Those to draw; all by default.
+        width: In inches.
     """
-    metrics = styles.metric_names(run)
+    metrics = styles.metric_names(run) if metrics is None else list(metrics)
     if not metrics or lines.empty:
         return None
     methods = styles.method_names(run, lines["method"])
-    wide = min(4, len(metrics)) if len(metrics) != 5 else 3
+    wide = _across(len(metrics))
     high = math.ceil(len(metrics) / wide)
-    figure = styles.canvas(styles.FULL_WIDTH, high * (0.65 + 0.165 * len(methods)))
+    figure = styles.canvas(width, high * _bars_height(len(methods)))
     panels = figure.subplots(high, wide, squeeze=False, sharey=True)
+    colours = {m: look["color"] for m, look in front.family_styles(run, methods).items()}
     for axes, metric in zip(panels.flat, metrics, strict=False):
         values = lines[lines["metric"] == metric].set_index("method").reindex(methods)
-        _bars(axes, run, values, logarithmic(run.metrics[metric], values["mean"]))
+        _bars(axes, run, values, colours, logarithmic(run.metrics[metric], values["mean"]))
         between = ends(run, lines, metric)
         _ends(axes, between)
         title = styles.metric_label(metric, run.metrics[metric])
+        title = textwrap.fill(title, _TITLE[wide])
         styles.panel_title(axes, title, pad=None if between is None else 11)
     for axes in list(panels.flat)[len(metrics) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_yticks(range(len(methods)), [styles.label(m) for m in methods])
-    panels[0, 0].invert_yaxis()
-    figure.supxlabel(_bars_legend(run, methods), fontsize=7, color="#4d4d4d")
+    panels[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    legend = textwrap.fill(_bars_legend(run, methods), int(19 * width))
+    figure.supxlabel(legend, fontsize=7, color="#4d4d4d")
     return figure
 
 
@@ -124,12 +225,14 @@ def _ends(axes: Axes, between: Ends) -> None:
     (_, floor), (_, ceiling) = between
     axes.axvline(ceiling, color=styles.CEILING_COLOURS[0], linestyle="-.", linewidth=0.9,
                  zorder=0.5)  # fmt: skip
-    for name, x, colour, left in (
+    left, right = axes.get_xlim()
+    inside = abs(ceiling - floor) > 0.45 * (right - left)  # room for both names between the lines
+    for name, x, colour, first in (
         ("floor", floor, "#555555", floor < ceiling),
         ("ceiling", ceiling, styles.CEILING_COLOURS[1], ceiling < floor),
     ):
-        axes.text(x, 1.0, name, transform=axes.get_xaxis_transform(), fontsize=6, va="bottom",
-                  ha="right" if left else "left", color=colour)  # fmt: skip
+        axes.text(x, 1.0, name, transform=axes.get_xaxis_transform(), fontsize=7, va="bottom",
+                  ha="left" if first == inside else "right", color=colour)  # fmt: skip
 
 
 def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
@@ -143,7 +246,9 @@ def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
     )
 
 
-def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
+def _bars(
+    axes: Axes, run: Run, values: pd.DataFrame, colours: Mapping[str, str], log: bool
+) -> None:
     means = values["mean"].dropna()
     for i, (method, line) in enumerate(values.iterrows()):
         mean = float(line["mean"])
@@ -153,7 +258,8 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
                       transform=axes.get_yaxis_transform(),
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
         else:
-            _bar(axes, run, str(method), i, line, log)
+            hatched = styles.role(run, str(method)) == "oracle"
+            _bar(axes, i, line, colours[str(method)], log=log, hatched=hatched)
     if "random" in means.index and (means["random"] > 0 or not log):
         axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
     if log:
@@ -161,16 +267,14 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.axvline(0, color="#4d4d4d", linewidth=0.7)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
 
 
-def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) -> None:
+def _bar(axes: Axes, i: int, line: pd.Series, colour: str, *, log: bool, hatched: bool) -> None:
     mean = float(line["mean"])
-    colour = styles.method_styles(run.methods).get(method, styles.UNKNOWN)["color"]
     if not log:
-        hatched = styles.role(run, method) == "oracle"
         axes.barh(i, mean, height=0.72, color="white" if hatched else colour, edgecolor=colour,
                   hatch="/////" if hatched else "", linewidth=0.8 if hatched else 0)  # fmt: skip
     error = None
@@ -180,11 +284,19 @@ def _bar(axes: Axes, run: Run, method: str, i: int, line: pd.Series, log: bool) 
                   ecolor=colour if log else "#222222", elinewidth=1, capsize=1.8)  # fmt: skip
 
 
-def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
+def cost_quality(
+    run: Run, lines: pd.DataFrame, *, width: float = styles.FULL_WIDTH
+) -> Figure | None:
     """Plot the headline metric against the cost of one attribution in model evaluations.
 
     The cost is that of `igbench.report.front.costs`.  Budgets of one method are joined by a line
-    and labelled once; the grey steps are the Pareto front.
+    and labelled once; the grey steps are the Pareto front.  A figure one column wide names IG, the
+    methods of the front, oracles, controls and ceilings alone.
+
+    Args:
+        run: Definitions.
+        lines: Lines of `igbench.records.stats.summarise` of one model.
+        width: In inches.
     """
     metric = styles.headline(run, lines)
     wide = lines.pivot(index="method", columns="metric", values=["mean", "low", "high"])
@@ -196,9 +308,10 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
         return None
     quality, cost = wide.xs(metric, axis=1, level="metric"), front.costs(lines)
     methods = styles.method_names(run, wide.index.to_series().astype(str))
-    by_method = _family_styles(run, methods)
+    by_method = front.family_styles(run, methods)
     families = front.families(methods)
-    figure = styles.canvas(4.8, 3.1) if not families else styles.canvas(6.4, 4.2)
+    narrow = width <= styles.COLUMN
+    figure = styles.canvas(width, 2.9 if narrow else min(6.0, 3.3 + 0.05 * len(methods)))
     axes = figure.subplots()
     spots = []
     for method in methods:
@@ -219,26 +332,29 @@ def cost_quality(run: Run, lines: pd.DataFrame) -> Figure | None:
     points = {m: (s.x, s.y) for m, s in zip(methods, spots, strict=True)}
     for members in families.values():
         _join(axes, [points[m] for m in members], by_method[members[0]]["color"])
-    _front(axes, [points[m] for m in front.front(run, lines, metric) if m in points])
+    best = [m for m in front.front(run, lines, metric) if m in points]
+    _front(axes, [points[m] for m in best])
     _levels(axes, ends(run, lines, metric))
     free = "; 0 is drawn at 1" if (cost[methods] < 1).any() else ""
-    axes.set_xlabel(
-        f"model evaluations for one attribution (a gradient is {front.GRADIENT_COST:g}{free})"
-    )
+    xlabel = f"model evaluations for one attribution (a gradient is {front.GRADIENT_COST:g}{free})"
+    axes.set_xlabel(textwrap.fill(xlabel, int(17 * width)))
     axes.set_ylabel(f"{styles.metric_label(metric, run.metrics[metric])} (mean, 95 % interval)")
     axes.grid()
-    place_labels(axes, _labelled_once(dict(zip(methods, spots, strict=True)), families))
+    labelled = _labelled_once(dict(zip(methods, spots, strict=True)), families)
+    if narrow:
+        others = [m for m in methods if styles.role(run, m) != "method"]
+        named = {"ig", *map(front.base_of, [*best, *others])}
+        unnamed = [m for m in labelled if front.base_of(m) not in named and labelled[m].text]
+        labelled |= {m: labelled[m]._replace(text="") for m in unnamed}
+        if unnamed:
+            text = f"{len(unnamed)} methods off the front are not named"
+            axes.set_title(text, fontsize=7, loc="right", color="#4d4d4d")
+    steps = [(points[a][0], points[b][0], points[a][1]) for a, b in pairwise(best)]
+    ends_of_plot = axes.get_xlim()
+    levels = [(*ends_of_plot, value) for _, value in ends(run, lines, metric) or ()]
+    place_labels(axes, list(labelled.values()), steps + levels)
     styles.left_out(axes, [str(m) for m in everything.index if m not in wide.index])
     return figure
-
-
-def _family_styles(run: Run, methods: list[str]) -> dict[str, dict[str, Any]]:
-    """Styles of the methods, one for all budgets of a method."""
-    families = front.families(run.methods)
-    base = {m: front.base_of(m) if front.base_of(m) in families else m for m in run.methods}
-    specs = {base[m]: run.methods[m] for m in reversed(run.methods)}
-    known = styles.method_styles(dict(reversed(specs.items())))
-    return {m: known[base[m]] if m in base else dict(styles.UNKNOWN) for m in methods}
 
 
 def _join(axes: Axes, points: list[tuple[float, float]], colour: str) -> None:
@@ -268,11 +384,11 @@ def _levels(axes: Axes, between: Ends) -> None:
     ):
         axes.axhline(y, color=colour, linestyle=dash, linewidth=0.8, zorder=0.5)
         axes.annotate(text, (side, y), (2 - 4 * side, 2), axes.get_yaxis_transform(),
-                      "offset points", ha=("left", "right")[side], va="bottom", fontsize=6,
+                      "offset points", ha=("left", "right")[side], va="bottom", fontsize=7,
                       color=colour)  # fmt: skip
 
 
-def _labelled_once(spots: Mapping[str, Spot], families: Mapping[str, list[str]]) -> list[Spot]:
+def _labelled_once(spots: Mapping[str, Spot], families: Mapping[str, list[str]]) -> dict[str, Spot]:
     """The points, with the name of a family at the dearest of its members alone."""
     renamed = dict(spots)
     for base, members in families.items():
@@ -280,4 +396,4 @@ def _labelled_once(spots: Mapping[str, Spot], families: Mapping[str, list[str]])
         for m in members:
             text = styles.label(base) if m == dearest else ""
             renamed[m] = spots[m]._replace(text=text)
-    return list(renamed.values())
+    return renamed

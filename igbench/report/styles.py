@@ -28,6 +28,8 @@ COLUMN = 3.4
 """Width of one column of a two-column page in inches."""
 FULL_WIDTH = 7.0
 """Width of both columns of a two-column page in inches."""
+PAGE_HEIGHT = 9.0
+"""Height of a page in inches, at most."""
 DPI = 300
 """Resolution of PNG files, which journals ask for."""
 LARGEST_PNG = 1 << 20
@@ -36,7 +38,8 @@ LARGEST_PNG = 1 << 20
 HEADLINES = ("srg", "insertion", "deletion", "sensitivity_n", "infidelity")
 """Candidates for the headline metric; the first that a run has leads the report."""
 
-# Distinguishable with any common colour vision; the first method gets blue.
+# The palette "colorblind" of seaborn without its pale colours, with brown and violet of its
+# lightness; the first method gets blue.
 METHOD_COLOURS = (
     "#0173b2", "#d55e00", "#029e73", "#de8f05", "#cc78bc", "#56b4e9", "#8c5a2b", "#7a4fb5",
 )  # fmt: skip
@@ -143,8 +146,8 @@ _RC: Any = {
 def label(name: str) -> str:
     """Display name: as the field writes it if known, otherwise without underscores.
 
-    >>> label("grad_cam"), label("ig_averaged")
-    ('Grad-CAM', 'IG averaged')
+    >>> label("grad_cam"), label("ig_averaged"), label("gradient_shap_64")
+    ('Grad-CAM', 'IG averaged', 'GradientSHAP 64')
     """
     return name_text(name) if name in LABELS else plain(name_text(name))
 
