@@ -37,6 +37,7 @@ def placeholders(request):
     with pytest.MonkeyPatch.context() as patch:
         if not {"report", "docs"} & set(request.path.parts):
             patch.setattr("igbench.report.styles.save", pictures.placeholder)
+            patch.setattr("igbench.report.plots.columns", lambda records, summary: {})
         yield
 
 

@@ -117,7 +117,9 @@ def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
         )
         for s in ("png", "svg", "pdf")
     } | {
-        f"{n}_column.{s}" for n in ("metrics", "cost_quality", "removal_curves") for s in ("png", "pdf")
+        f"{n}_column.{s}"
+        for n in ("metrics", "cost_quality", "removal_curves")
+        for s in ("png", "pdf")
     }  # fmt: skip
 
 
