@@ -38,10 +38,10 @@ LARGEST_PNG = 1 << 20
 HEADLINES = ("srg", "insertion", "deletion", "sensitivity_n", "infidelity")
 """Candidates for the headline metric; the first that a run has leads the report."""
 
-# The palette "colorblind" of seaborn without its pale colours, with brown and violet of its
-# lightness; the first method gets blue.
+# The palette "colorblind" of seaborn with a darker pink, brown and violet, so that no two are alike
+# under deuteranopia; the first method gets blue.
 METHOD_COLOURS = (
-    "#0173b2", "#d55e00", "#029e73", "#de8f05", "#cc78bc", "#56b4e9", "#8c5a2b", "#7a4fb5",
+    "#0173b2", "#d55e00", "#029e73", "#de8f05", "#b8689f", "#56b4e9", "#8c5a2b", "#3b1f66",
 )  # fmt: skip
 ORACLE_COLOURS = ("#1a1a1a", "#33475b")
 CONTROL_COLOURS = ("#7f7f7f", "#a6a6a6", "#c4c4c4")
