@@ -25,6 +25,7 @@ CONTROLS = 2
 TOGETHER = 5
 """Lines that a reader can tell apart in one panel with a legend, at most."""
 _BEHIND = "#d4d4d4"
+_FEW = 24
 # Inches: panels, margins, and room for what stands above a panel.
 _HIGH, _HEAD, _LEFT, _FOOT = 0.82, 0.2, 0.58, 0.4
 _NAME_GAP, _VALUE_GAP, _LINE = 0.34, 0.22, 0.125
@@ -168,12 +169,7 @@ def _below(rows: Sequence[Row], note: str, width: float) -> str:
 
 
 def _row(run: Run, panels: Sequence[Axes], row: Row, own: Sequence[str], *, named: bool) -> None:
-    behind = [
-        np.column_stack([line.index.to_numpy(dtype=float), line["mean"].to_numpy()])
-        for lines in row.lines.values()
-        for line in lines
-        if len(line)
-    ]
+    behind = [_thinned(line) for lines in row.lines.values() for line in lines if len(line)]
     points = np.concatenate(behind) if behind else np.zeros((1, 2))
     span = _limits(points[:, 1])
     for axes, method in zip(panels, own, strict=False):
@@ -196,6 +192,12 @@ def _row(run: Run, panels: Sequence[Axes], row: Row, own: Sequence[str], *, name
     for axes in panels[len(own) :]:
         axes.set_visible(False)
     panels[0].set_ylabel(f"{row.title}\n{row.ylabel}", labelpad=2)
+
+
+def _thinned(line: pd.DataFrame) -> np.ndarray:
+    """Points of a grey line, few enough for a small file, with both of its ends."""
+    places = np.unique(np.linspace(0, len(line) - 1, min(len(line), _FEW)).round().astype(int))
+    return np.column_stack([line.index.to_numpy(float)[places], line["mean"].to_numpy()[places]])
 
 
 def _lines(axes: Axes, run: Run, lines: Sequence[pd.DataFrame], method: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 from dataclasses import replace
@@ -20,7 +19,11 @@ from igbench.schema import MethodSpec
 from tests.helpers.synthetic import make_records, make_run
 
 DEUTERANOPIA = np.array(
-    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
 )  # fmt: skip
 """Machado et al. 2009, severity 1, on linear RGB."""
 
@@ -141,4 +144,3 @@ def test_an_article_takes_all_figures_unscaled(tmp_path: Path) -> None:
         assert fonts
         assert all("TrueType" in line for line in fonts)
         assert "Type 3" not in "\n".join(fonts)
-    assert math.isfinite((tmp_path / "a.pdf").stat().st_size)
