@@ -189,10 +189,9 @@ def metric_bars(
     high = math.ceil(len(metrics) / wide)
     figure = styles.canvas(width, high * _bars_height(len(methods)))
     panels = figure.subplots(high, wide, squeeze=False, sharey=True)
-    colours = {m: look["color"] for m, look in front.family_styles(run, methods).items()}
     for axes, metric in zip(panels.flat, metrics, strict=False):
         values = lines[lines["metric"] == metric].set_index("method").reindex(methods)
-        _bars(axes, run, values, colours, logarithmic(run.metrics[metric], values["mean"]))
+        _bars(axes, run, values, logarithmic(run.metrics[metric], values["mean"]))
         between = ends(run, lines, metric)
         _ends(axes, between)
         title = styles.metric_label(metric, run.metrics[metric])
@@ -246,9 +245,8 @@ def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
     )
 
 
-def _bars(
-    axes: Axes, run: Run, values: pd.DataFrame, colours: Mapping[str, str], log: bool
-) -> None:
+def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
+    looks = front.family_styles(run, [str(m) for m in values.index])
     means = values["mean"].dropna()
     for i, (method, line) in enumerate(values.iterrows()):
         mean = float(line["mean"])
@@ -259,7 +257,7 @@ def _bars(
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
         else:
             hatched = styles.role(run, str(method)) == "oracle"
-            _bar(axes, i, line, colours[str(method)], log=log, hatched=hatched)
+            _bar(axes, i, line, looks[str(method)]["color"], log=log, hatched=hatched)
     if "random" in means.index and (means["random"] > 0 or not log):
         axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
     if log:
