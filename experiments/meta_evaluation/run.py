@@ -153,7 +153,7 @@ def draw(means: pd.DataFrame, pairs: int) -> None:
             f"Share of {pairs} pairs in which the true map is scored better (0.5: chance)",
             fontsize=9,
         )
-        styles.save(figure, HERE / "detection", svg=False, dpi=150)
+        styles.save(figure, HERE / "detection", ("png", "pdf"), dpi=150)
 
 
 def main() -> None:

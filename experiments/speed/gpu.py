@@ -25,7 +25,7 @@ from captum.attr import IntegratedGradients
 from torch import nn
 
 from igbench.core import memory
-from igbench.core.batch import Attribution, Batch
+from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.inference import Compiled, InferenceOptions, Precision, full_precision
 from igbench.core.score import Score, frozen
 from igbench.integration.integrate import integrated_gradients
@@ -147,7 +147,7 @@ def prepared(
     ids = tuple(f"picture-{i}" for i in range(photographs))
     batch = Batch(score, x, torch.zeros_like(x), target, ids, "pixel", 0)
     spec = MethodSpec("given", "", "global", signed=True)
-    methods = {
+    methods: dict[str, Method] = {
         "saliency": Saliency(),
         "input_x_gradient": InputXGradient(),
         "occlusion": Occlusion(window=size // 4, stride=size // 4),

@@ -23,7 +23,7 @@ def write_report(records: Records, options: TableOptions | None = None) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
     Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg,pdf} (the grid of maps and figures of one
-    column, *_column, without SVG; texts with coloured words also as tables/text_*.tex) and, last,
+    column, *_column, as fewer files; texts with coloured words also as tables/text_*.tex) and, last,
     report.html.  The records themselves are only read.
 
     Args:
@@ -75,7 +75,7 @@ def _write(records: Records, folder: Path, options: TableOptions | None) -> Path
     plots.write(plots.columns(records, summary), folder / "plots")
     grid, maps = heatmaps.grid(records), None
     if grid is not None:
-        picture, _ = styles.save(grid, folder / "plots" / "heatmaps", svg=False)
+        picture, _ = styles.save(grid, folder / "plots" / "heatmaps", ("png", "pdf"))
         maps = heatmaps.webp(picture)
 
     shown = pictures.pictures(records)
@@ -86,7 +86,7 @@ def _write(records: Records, folder: Path, options: TableOptions | None) -> Path
 
     drawn = {path.stem: html.embedded(path) for path in written if path.suffix == ".svg"}
     for name, figure in studies.of_images(records, summary).items():
-        picture, _ = styles.save(figure, folder / "plots" / name, svg=False)
+        picture, _ = styles.save(figure, folder / "plots" / name, ("png", "pdf"))
         drawn[name] = heatmaps.webp(picture)
     of_samples = browser.browser(records, summary)
     page = html.page(records, summary, made, drawn, maps, shown.texts, of_samples)

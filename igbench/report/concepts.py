@@ -171,4 +171,4 @@ def write(lines: Sequence[ConceptScore], folder: Path) -> None:
     """Write tcav.md and tcav.png into a folder."""
     text = f"# Concepts\n\n{render.to_markdown(table(lines))}\n![Scores](tcav.png)\n"
     write_whole(folder / "tcav.md", text.encode(errors="backslashreplace"))
-    styles.save(figure(lines), folder / "tcav", svg=False)
+    styles.save(figure(lines), folder / "tcav", ("png", "pdf"))

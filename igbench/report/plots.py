@@ -137,12 +137,16 @@ def _chosen(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, An
 
 
 def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write all figures as PNG and PDF, and as SVG where they are for a page; returns the paths."""
+    """Write all figures as PNG, PDF and SVG, and those of one column as PDF; returns the paths."""
     return [
         path
         for name, figure in made.items()
-        for path in styles.save(figure, folder / name, svg=not name.endswith("_column"))
+        for path in styles.save(figure, folder / name, _kinds(name))
     ]
+
+
+def _kinds(name: str) -> Sequence[str]:
+    return ("pdf",) if name.endswith("_column") else ("png", "pdf", "svg")
 
 
 def bar_pages(run: Run, lines: pd.DataFrame) -> list[list[str]]:

@@ -303,8 +303,10 @@ def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0
     axis.set_minor_formatter(NullFormatter())
 
 
-def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = DPI) -> list[Path]:
-    """Write a figure as `stem`.png, `stem`.pdf and, by default, `stem`.svg; returns the paths.
+def save(
+    figure: Figure, stem: Path, kinds: Sequence[str] = ("png", "pdf", "svg"), *, dpi: int = DPI
+) -> list[Path]:
+    """Write a figure as `stem`.png, .pdf and .svg, or as some of these; returns the paths.
 
     The size in print is that of the figure: `COLUMN` or `FULL_WIDTH` inches wide, it fills a column
     or a page unscaled, with texts of 7 to 8 points.  PDF files embed their fonts as TrueType, SVG
@@ -314,10 +316,10 @@ def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = DPI) -> lis
     Args:
         figure: From `canvas`.
         stem: Path of the files without suffix.
-        svg: Whether to write SVG, which is large for pictures of many pixels.
+        kinds: Which of them; SVG is large for pictures of many pixels.
         dpi: Resolution of the PNG and of pictures within the PDF.
     """
-    kinds: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, Any]] = {
         "png": {"metadata": {"Software": "igbench"}},
         "pdf": {"metadata": {"CreationDate": None, "Creator": "igbench", "Producer": None}},
         "svg": {"metadata": {"Date": None, "Creator": "igbench"}},
@@ -327,10 +329,10 @@ def save(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = DPI) -> lis
     with style():
         figure.dpi = dpi
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        for kind in kinds if svg else ["png", "pdf"]:
+        figure.set_layout_engine(None)  # "none" would lay out nothing, but draw twice each time
+        for kind in kinds:
             drawn = io.BytesIO()
-            figure.savefig(drawn, format=kind, dpi=dpi, **kinds[kind])
+            figure.savefig(drawn, format=kind, dpi=dpi, **options[kind])
             written.append(stem.with_name(f"{stem.name}.{kind}"))
             write_whole(written[-1], pack.get(kind, bytes)(drawn.getvalue()))
     return written

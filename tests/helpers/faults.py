@@ -271,7 +271,7 @@ PLACES = (
 )
 
 
-def sketch(records) -> Path:
+def sketch(records, options=None) -> Path:
     """A report that costs nothing."""
     folder = Path(records.folder)
     (folder / "tables").mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,12 +14,14 @@ from igbench.files import write_whole
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"></svg>'
 
 
-def placeholder(figure: Figure, stem: Path, *, svg: bool = True, dpi: int = 300) -> list[Path]:
+def placeholder(
+    figure: Figure, stem: Path, kinds: Sequence[str] = ("png", "pdf", "svg"), *, dpi: int = 300
+) -> list[Path]:
     """Write pictures of one pixel under the names that `igbench.report.styles.save` gives."""
     drawn = io.BytesIO()
     Image.new("RGB", (1, 1)).save(drawn, format="png")
-    made = {"png": drawn.getvalue(), "pdf": b"%PDF-1.4\n%%EOF\n", **({"svg": SVG} if svg else {})}
-    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in made}
+    made = {"png": drawn.getvalue(), "pdf": b"%PDF-1.4\n%%EOF\n", "svg": SVG}
+    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in kinds}
     for kind, path in paths.items():
         write_whole(path, made[kind])
     return list(paths.values())

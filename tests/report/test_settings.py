@@ -248,9 +248,9 @@ def test_a_large_png_gets_a_palette(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).random((300, 300, 3))
     made = styles.canvas(1, 1)
     made.figimage(noise)
-    (whole, *_) = styles.save(made, tmp_path / "whole", svg=False)
+    (whole, *_) = styles.save(made, tmp_path / "whole", ("png", "pdf"))
     monkeypatch.setattr(styles, "LARGEST_PNG", 100_000)
-    (few, *_) = styles.save(made, tmp_path / "few", svg=False)
+    (few, *_) = styles.save(made, tmp_path / "few", ("png", "pdf"))
     assert few.stat().st_size < 0.6 * whole.stat().st_size
     with Image.open(few) as opened:
         assert (opened.mode, opened.size) == ("P", (300, 300))

@@ -73,7 +73,7 @@ def test_figures_are_drawn_of_anything(tmp_path):
     png, *_ = styles.save(made, tmp_path / "text")
     assert png.stat().st_size > 5_000
     bare = text_figure.figure("t", {"ig": text_words.pieces([], [])}, {"ig": True})
-    styles.save(bare, tmp_path / "bare", svg=False)
+    styles.save(bare, tmp_path / "bare", ("png", "pdf"))
 
 
 def test_colours_of_words_without_a_space_between_them_do_not_overlap():
