@@ -23,8 +23,8 @@ def write_report(records: Records, options: TableOptions | None = None) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
     Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg,pdf} (the grid of maps and figures of one
-    column, *_column, as fewer files; texts with coloured words also as tables/text_*.tex) and, last,
-    report.html.  The records themselves are only read.
+    column, *_column, in fewer formats; texts with coloured words also as tables/text_*.tex) and,
+    last, report.html.  The records themselves are only read.
 
     Args:
         records: A run, with its `folder`.

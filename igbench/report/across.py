@@ -10,7 +10,7 @@ import pandas as pd
 
 from igbench.errors import InputError, check_choice
 from igbench.report import captions, names, styles
-from igbench.report.ranks import second_best
+from igbench.report.ranking import second_best
 from igbench.report.table import DEFAULTS, Cell, Table, TableOptions, decimals, line_name, stub
 from igbench.report.tables import reason_letters, score_cell
 from igbench.schema import RANDOM_WEIGHTS, Run

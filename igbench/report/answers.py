@@ -11,7 +11,7 @@ import pandas as pd
 from igbench.records import stats
 from igbench.report import caveats, certificates, styles
 from igbench.report.anchors import anchor
-from igbench.report.narrative import ranking
+from igbench.report.comparisons import ranking
 from igbench.report.provenance import command
 from igbench.report.samples import method_label
 from igbench.report.table import Table, decimals, line_name, mean_text

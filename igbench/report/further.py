@@ -83,28 +83,24 @@ def cost(view: View) -> Iterator[Finding]:
     compared = view.pairs.against(best, known)
     cheaper = [c for c in compared if cost[c.b] < cost[best]]
     equal = [c for c in cheaper if not c.better]
-    dear = f"{label(best)} ({cost[best]:,.4g})"
+    unit = f"model evaluations for one attribution; a gradient counts {front.GRADIENT_COST:g}"
+    dear, dear_in_words = (f"{label(best)} ({cost[best]:,.4g}{u})" for u in ("", f" {unit}"))
     if equal:
         one = min(equal, key=lambda c: float(cost[c.b]))
         verdict = "ties with" if one.equivalent else "is not distinguishable from"
         text = (
-            f"{label(one.b)} ({cost[one.b]:,.4g} model evaluations for one attribution; a "
-            f"gradient counts {front.GRADIENT_COST:g}) is the cheapest method that {verdict} "
+            f"{label(one.b)} ({cost[one.b]:,.4g} {unit}) is the cheapest method that {verdict} "
             f"{dear} on {view.title} (difference {difference(one)}, Holm p = {p_text(one.p)})"
         )
     elif cheaper:
         one = max(cheaper, key=lambda c: c.p)
         text = (
-            f"Every method cheaper than {dear} model evaluations for one attribution, a gradient "
-            f"counting {front.GRADIENT_COST:g}, is significantly worse on {view.title} "
-            f"(largest Holm p = {p_text(one.p)})"
+            f"Every method that is cheaper than {dear_in_words} is significantly worse on "
+            f"{view.title} (largest Holm p = {p_text(one.p)})"
         )
     else:
         one = min(compared, key=lambda c: c.p)
-        text = (
-            f"No method is cheaper than {dear} model evaluations for one attribution, a gradient "
-            f"counting {front.GRADIENT_COST:g}, which has the best mean of {view.title}"
-        )
+        text = f"No method is cheaper than {dear_in_words}, which has the best mean of {view.title}"
     names = front.front(view.run, view.lines, view.metric)
     shown = join([f"{label(m)} ({cost[m]:,.4g})" for m in names])
     text += f". By means, no method of equal or lower cost reaches {shown}"

@@ -1,10 +1,11 @@
-"""Ranks of methods by sample, and groups of methods that do not differ."""
+"""Ranks of methods by sample, groups of methods that do not differ, and the second best."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 import pandas as pd
@@ -110,3 +111,26 @@ def groups(order: Sequence[str], tested: pd.DataFrame) -> list[list[int]]:
         if a in place and b in place
     )
     return sorted(sorted(members) for members in nx.find_cliques(graph))
+
+
+def second_best(run: Run, lines: Sequence[Mapping[Any, Any]]) -> set[str]:
+    """Methods of the best mean after the best ones; none without a direction.
+
+    Oracles, controls and ceilings take no part, as in `igbench.records.stats.summarise`.
+
+    Args:
+        run: Definitions.
+        lines: Lines of the summary of one model and metric, which say who is best.
+    """
+    rivals = {
+        line["method"]: float(line["mean"])
+        for line in lines
+        if styles.role(run, line["method"]) == "method"
+        and not line["best"]
+        and not math.isnan(line["mean"])
+    }
+    if not rivals or not any(line["best"] for line in lines):
+        return set()
+    lower = run.metrics[lines[0]["metric"]].direction == "lower"
+    top = (min if lower else max)(rivals.values())
+    return {method for method, mean in rivals.items() if mean == top}

@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from igbench.errors import check_choice
+from igbench.records import stats
 from igbench.report import captions, certificates, disagreement, names, styles
 from igbench.report.costs import costs_table, stages_table
 from igbench.report.glossary import definitions_table, methods_table
-from igbench.report.ranks import mean_ranks, second_best
+from igbench.report.ranking import mean_ranks, second_best
 from igbench.report.table import (
     DEFAULTS,
     FORMS,
@@ -207,8 +208,9 @@ def _rank_columns(
             for m in summary.loc[summary["model"] == model, "method"].unique()
             if styles.role(run, m) == "method"
         ]
-        means, n = mean_ranks(rows[rows["model"] == model], run.metrics[metric], competing)
-        found |= {(model, str(m)): (float(rank), n) for m, rank in means.items()}
+        values = stats.wide(rows[(rows["model"] == model) & rows["method"].isin(competing)])
+        ranks = mean_ranks(values, run.metrics[metric])
+        found |= {(model, str(m)): (float(rank), ranks.n) for m, rank in ranks.mean.items()}
 
     def cell(line: Mapping[str, Any] | None, size: int, letters: Mapping[str, str]) -> Cell:
         rank, n = found.get((line["model"], line["method"]), (math.nan, 0)) if line else (0, 0)

@@ -95,7 +95,8 @@ def class_of(name: str) -> type[BaseMetric]:
 def method(config: dict[str, Any], name: str, channels: int = 1) -> Method:
     given: dict[str, Any] = {"data": SENTENCES, "pool": SENTENCES.reference}
     if name not in TEXTS:
-        assert (pool := DATA.reference) is not None
+        pool = DATA.reference
+        assert pool is not None
         given = {"data": DATA, "pool": lambda: pool().repeat(1, channels, 1, 1)}
     return build.construct(config["method"][name], f"method.{name}", **given)
 

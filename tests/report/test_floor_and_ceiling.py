@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from igbench.records.stats import summarise
-from igbench.report import across, front, narrative, plots, render, styles, tables
+from igbench.report import across, front, plots, render, styles, tables
+from igbench.report.findings import findings
 from igbench.schema import MethodSpec, Records
 from tests.helpers import budgets
 from tests.helpers.synthetic import make_records
@@ -61,7 +62,7 @@ def test_runs_without_a_ceiling_have_no_table_of_shares() -> None:
     lines = summarise(plain.scores, plain.run.metrics, methods=plain.run.methods, resamples=20)
     assert "shares" not in [t.name for t in tables.tables(plain, lines)]
     assert lines["share"].isna().all()
-    assert not any("Of the way" in p for p in narrative.narrative(plain.run, lines))
+    assert not any("Of the way" in f.text for f in findings(plain.run, lines, plain.scores))
 
 
 def test_both_lines_are_drawn_and_labelled(made, summary) -> None:
@@ -100,11 +101,11 @@ def test_the_front_and_the_budgets_of_a_method_are_lines(made, summary) -> None:
 
 
 def test_the_text_names_the_front_and_the_share(records, summary) -> None:
-    text = " ".join(narrative.narrative(records.run, summary))
-    assert "reaches saliency (2), shap_64 (63), ig_64 (64), shap_256 (255) and shap_1024" in text
-    assert "best order found by best_found" in text
-    assert "shap_1024 goes 57 % [" in text
-    assert "Of 7 methods" in text, "controls and ceilings do not compete"
+    text = " ".join(f.text for f in findings(records.run, summary, records.scores))
+    assert "reaches Saliency (2), SHAP 64 (63), IG 64 (64), SHAP 256 (255) and SHAP 1024" in text
+    assert "best order found by Best found" in text
+    assert "SHAP 1024 goes 57 % [" in text
+    assert "rank 3 of 7" in text, "controls and ceilings do not compete"
 
 
 def test_ceilings_come_last_and_have_a_look_of_their_own(records) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from igbench.records.stats import summarise
 from igbench.report import html, provenance, write_report
-from igbench.report.narrative import narrative
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records
 
@@ -206,46 +205,6 @@ def summary_of(records: Records) -> pd.DataFrame:
     return summarise(
         records.scores, records.run.metrics, methods=records.run.methods, resamples=100
     )
-
-
-def test_narrative_names_the_leader_and_what_it_ties_with() -> None:
-    records = make_records()
-    said, counts = narrative(records.run, summary_of(records))
-    assert "Of 6 methods, occlusion has the best mean: 0.4" in said
-    assert "over 23 samples" in said
-    assert "does not differ significantly from grad_cam and ig at the 5 % level" in said
-    assert "ig has rank 3" in said
-    assert "The median completeness gap of ig is 0.01" in said
-    assert "ig_captum differs from ig by 0.04" in said
-    assert "51 forward and 50 backward rows of the model" in said
-    assert counts == "Of 2,376 values, 294 are undefined and 11 failed."
-
-
-def test_narrative_of_a_clear_leader() -> None:
-    records = make_records(shift={("ig", "srg"): 0.3})
-    said = narrative(records.run, summary_of(records))[0]
-    assert "Of 6 methods, ig has the best mean: 0.70" in said
-    assert "differs significantly from every other method; the next is occlusion" in said
-    assert "has rank" not in said
-
-
-def test_narrative_says_when_the_samples_are_too_few() -> None:
-    said = narrative(make_records().run, summary_of(make_records(samples=10)))[0]
-    # The smallest p of 10 pairs is 2 / 2**10; times 36 pairs of methods it exceeds 0.05.
-    assert "this test cannot find any significant difference" in said
-    said = narrative(make_records().run, summary_of(make_records(samples=24)))[0]
-    assert "cannot find any" not in said
-
-
-def test_narrative_says_when_chance_is_not_beaten() -> None:
-    records = make_records(shift={("saliency", "srg"): -0.25})
-    said = narrative(records.run, summary_of(records))[0]
-    assert "Not better than the random control (0.00" in said
-    assert "with 95 % confidence: saliency" in said
-
-
-def test_narrative_warns_of_limited_runs(evil: Records) -> None:
-    assert "limited to 8 samples" in narrative(evil.run, summary_of(evil))[-1]
 
 
 def test_report_of_empty_records_is_still_a_page(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from igbench.records import compare, stats, view
 from igbench.records.stats import summarise
-from igbench.report import agreement, curves, narrative, plots, render, tables
+from igbench.report import agreement, curves, plots, render, tables
+from igbench.report.findings import findings
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records
 
@@ -126,11 +127,11 @@ def test_a_headline_metric_without_values_does_not_empty_the_report(records):
     scores.loc[chosen, "value"] = math.nan
     scores.loc[chosen, "status"] = "undefined"
     lines = summarise(scores, records.run.metrics, methods=records.run.methods, resamples=100)
-    said = " ".join(narrative.narrative(records.run, lines))
-    assert "The headline metric is insertion" in said
+    said = findings(records.run, lines, scores)[0].text
+    assert "has the best mean of Insertion" in said
     assert plots.cost_quality(records.run, lines) is not None
     nothing = lines.assign(mean=math.nan, n=0)
-    assert "No method has a value of srg" in " ".join(narrative.narrative(records.run, nothing))
+    assert "No method has a value of SRG" in findings(records.run, nothing, scores)[0].text
 
 
 def test_compare_tells_a_metric_that_breaks_from_one_that_is_undefined(records):

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from igbench.errors import InputError
 from igbench.records.stats import summarise
-from igbench.report import across, captions, names, ranks, render, tables
+from igbench.report import across, captions, names, ranking, render, tables
 from igbench.report.table import Cell, Table, TableOptions
 from igbench.schema import Family, Records, Run
 from tests.helpers.synthetic import make_records
@@ -101,8 +101,8 @@ def test_second_best_is_the_next_mean_whatever_ties_for_the_first() -> None:
             ("grad_cam", math.nan, False), ("random", 0.45, False),
         )
     ]  # fmt: skip
-    assert ranks.second_best(records.run, lines) == {"occlusion"}
-    assert ranks.second_best(records.run, [line | {"best": False} for line in lines]) == set()
+    assert ranking.second_best(records.run, lines) == {"occlusion"}
+    assert ranking.second_best(records.run, [line | {"best": False} for line in lines]) == set()
 
 
 def test_mean_ranks_are_those_of_the_samples_that_all_have() -> None:

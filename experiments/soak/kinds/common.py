@@ -16,6 +16,7 @@ import pandas as pd
 from experiments.soak.run import only_run, same
 from igbench.errors import InputError
 from igbench.records import store
+from igbench.report.table import TableOptions
 from igbench.schema import COSTS, Records
 
 SHARDS = 4
@@ -192,7 +193,7 @@ def leftovers(results: Path) -> list[Path]:
     ]
 
 
-def sketch(records: Records) -> Path:
+def sketch(records: Records, options: TableOptions | None = None) -> Path:
     """A report that costs nothing, for runs whose numbers are asked for."""
     folder = Path(records.folder)
     (folder / "tables").mkdir(exist_ok=True)
