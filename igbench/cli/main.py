@@ -321,18 +321,30 @@ def report_(
     out: Annotated[
         Path | None, typer.Option(help="folder; by default results_dir/reports/EXPERIMENTS")
     ] = None,
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="mean ranks in the table of one run")
+    ] = False,
+    shares: Annotated[
+        bool, typer.Option("--shares", help="shares of the way from floor to ceiling there")
+    ] = False,
     results_dir: Path = Path("results"),
 ) -> int:
     """Make tables, plots and HTML from records alone.
 
-    One run without options is drawn again in its own folder.  Several runs, of any models and data,
-    or any choice, go into a folder of their own: a table and a figure for each metric.
+    One run, without a choice, is drawn again in its own folder.  Several runs, of any models and
+    data, or any choice, go into a folder of their own: a table and a figure for each metric.
     """
     from igbench.records import store
 
     if len(runs) == 1 and out is None and not (format_ or metrics or methods):
-        sys.stdout.write(f"{printable(str(_drawn(store.resolve(runs[0], results_dir))))}\n")
+        folder = store.resolve(runs[0], results_dir)
+        sys.stdout.write(f"{printable(str(_drawn(folder, ranks=ranks, shares=shares)))}\n")
         return OK
+    if ranks or shares:
+        raise InputError(
+            "--ranks and --shares are columns of the table of one run that is drawn again in its "
+            "own folder; leave out --format, --metrics, --methods, --out and further runs."
+        )
     from igbench.cli import reports
 
     choice = reports.choice(format_, metrics, methods)
@@ -341,15 +353,18 @@ def report_(
     return OK
 
 
-def _drawn(folder: Path) -> Path:
+def _drawn(folder: Path, *, ranks: bool, shares: bool) -> Path:
     """The report of a run; what cannot be drawn of numbers that can be read is one line too."""
     from igbench import report
     from igbench.records import store
+    from igbench.report.table import TableOptions
     from igbench.run import lock
 
     records = store.read(folder)
     try:
         with lock.held(folder, "the report of this run"):
+            if ranks or shares:
+                return report.write_report(records, TableOptions(ranks=ranks, shares=shares))
             return report.write_report(records)
     except (InputError, OSError):
         raise

@@ -186,3 +186,19 @@ def test_heads_tell_equal_models_apart() -> None:
 def test_a_format_must_be_named() -> None:
     with pytest.raises(InputError, match="no format"):
         several.formats(" , ")
+
+
+def test_one_run_gets_ranks_and_shares_on_request(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "igbench.report.write_report", lambda *given: asked.append(given[1:]) or tmp_path / "page"
+    )
+    one = str(store.runs(results / "digits")[0])
+    assert main(["report", one, "--ranks"]) == 0
+    assert main(["report", one]) == 0
+    (options,), nothing = asked
+    assert (options.ranks, options.shares, nothing) == (True, False, ())
+    assert main(["report", one, "--shares", "--metrics", "srg"]) == 2
+    assert "leave out --format, --metrics" in capsys.readouterr().err
