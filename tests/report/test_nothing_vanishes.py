@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from igbench.records import compare, stats, view
 from igbench.records.stats import summarise
-from igbench.report import agreement, curves, plots, render, tables
+from igbench.report import agreement, curves, plots, render, styles, tables, write_report
 from igbench.report.findings import findings
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records
@@ -147,3 +148,28 @@ def test_compare_tells_a_metric_that_breaks_from_one_that_is_undefined(records):
     assert "undefined in the base run, fails now (ValueError: it broke)" in found["ig", EMPTY].note
     assert found["saliency", EMPTY].verdict in ("identical", "failed")
     assert compare.compare(base, base, resamples=100).changes
+
+
+@pytest.mark.parametrize(
+    ("methods", "metrics", "samples"),
+    [
+        (["random"], ["completeness"], 3),
+        (["random", "edges"], ["srg", "deletion"], 3),
+        (["ig"], ["srg"], 1),
+        (["ig", "random"], ["difference_from_ig"], 2),
+        (["ig_captum"], ["srg", "insertion"], 3),
+    ],
+)
+def test_small_runs_have_a_report(tmp_path, methods, metrics, samples):
+    whole = make_records(samples=samples)
+    kept = whole.scores["method"].isin(methods) & whole.scores["metric"].isin(metrics)
+    run = replace(
+        whole.run,
+        methods={m: whole.run.methods[m] for m in methods},
+        metrics={m: whole.run.metrics[m] for m in metrics},
+    )
+    few = Records(run, whole.scores[kept], whole.curves.iloc[:0], folder=str(tmp_path))
+    page = write_report(few).read_text(encoding="utf-8")
+    table = page[page.index('id="table-scores"') :].partition("</table>")[0]
+    assert table.count('<th scope="row"') == len(methods)
+    assert all(styles.name_text(m) in table for m in methods)

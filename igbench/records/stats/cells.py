@@ -129,9 +129,14 @@ def of_metric(scores: pd.DataFrame, metric: str) -> Iterator[Cells]:
 def wide(scores: pd.DataFrame) -> pd.DataFrame:
     """Pivot the scores of one model and metric to samples x methods; NaN where there is no value.
 
+    No scores give no rows and no columns.
+
     Raises:
         InputError: A sample occurs twice for one method.
     """
+    if scores.empty:
+        names = (pd.Index([], name=name, dtype=object) for name in ("sample_id", "method"))
+        return pd.DataFrame(np.empty((0, 0)), *names)
     (found,) = cells(scores)
     index = pd.Index(found.samples, name="sample_id")
     return pd.DataFrame(found.values, index=index).rename_axis(columns="method")
