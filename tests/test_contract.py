@@ -40,6 +40,8 @@ SPLITS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_method_returns_a_finite_map_and_leaves_no_trace(config, name):
     b, m = batch_for(name), method(config, name)
+    if name == "ig_exact":  # thousands of pieces
+        b = take(b, [1])
     x, state, legacy = b.x.clone(), torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     values = m(b)
     assert values.shape == b.x.shape

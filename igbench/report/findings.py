@@ -82,6 +82,7 @@ def _counts(run: Run, scores: pd.DataFrame) -> Finding:
     text = f"Of {count(total, 'value')}, {undefined:,} are undefined and {failed:,} failed."
     limit = run.config.get("limit")
     if limit is not None:
-        text += f" This run was limited to {count(int(limit), 'sample')}."
+        said = count(limit, "sample") if isinstance(limit, int) else f"{limit} samples"
+        text += f" This run was limited to {said}."
     test = Evidence(COUNT, undefined + failed, math.nan, total)
     return Finding(marked(run, text), "problems", test)

@@ -114,7 +114,7 @@ def test_other_weights_between_attempts(tmp_path, out, whole, monkeypatch):
     monkeypatch.setenv("IGBENCH_CACHE", str(folder))
     words = [*RUN, f"results_dir={out}"]
     stopped(words, monkeypatch)
-    (path,) = folder.glob("*.safetensors")
+    (path,) = folder.glob("digits_resnet*.safetensors")
     state = load_file(path)
     state["fc.weight"] *= 1.01
     save_file(state, path)

@@ -38,6 +38,9 @@ SHAPES = {
     "packed": (11,),
 }
 IMAGES = ("grey", "colour")
+OFTEN = ("table", "colour", "packed")
+KINDS = [pytest.param(k, marks=[] if k in OFTEN else pytest.mark.slow) for k in SHAPES]
+"""All shapes where there is time; those that differ most otherwise."""
 NAMES = compose.choices("metric")
 IMAGES_ALONE = {"aic", "sic", "road"}
 LOCALISATION = {n for n in NAMES if class_of(n).family == "localisation"}
@@ -157,7 +160,7 @@ def what_is_missing(name: str, kind: str) -> str:
     return "looks up words" if name == "lexicon_agreement" else ""
 
 
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_one_number_by_class_by_function_and_by_name(name, kind):
     rows = rows_of(kind, name)

@@ -362,6 +362,7 @@ def release(seed: int, n: int, shift: float) -> Records:
                 {f"m{i}": UP for i in range(8)})  # fmt: skip
 
 
+@pytest.mark.slow
 def test_false_alarms_are_rare() -> None:
     codes = [
         gate.compare(release(2 * i, 32, 0), release(2 * i + 1, 32, 0), resamples=99).exit_code

@@ -112,14 +112,11 @@ def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
         f"{n}.{s}"
         for n in (
             "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
-            "metric_agreement",
+            "metric_agreement", "critical_difference", "comparison_matrix", "rank_heatmap",
+            "score_strips",
         )
         for s in ("png", "svg", "pdf")
-    } | {
-        f"{n}_column.{s}"
-        for n in ("metrics", "cost_quality", "removal_curves")
-        for s in ("png", "pdf")
-    }  # fmt: skip
+    } | {f"{n}_column.pdf" for n in ("metrics", "cost_quality", "removal_curves")}  # fmt: skip
 
 
 def test_tags_close_in_order(reader: Reader) -> None:

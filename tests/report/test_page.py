@@ -163,7 +163,7 @@ def test_findings_may_be_sentences_with_links(
 ) -> None:
     plain = SimpleNamespace(text="a <b> sentence", anchor="scores-ig", model="")
     tested = SimpleNamespace(**vars(plain), test=SimpleNamespace(name='the "signed" test'))
-    monkeypatch.setattr(html, "narrative", lambda *_: [plain, tested, "plain & simple"])
+    monkeypatch.setattr(html, "findings", lambda *_: [plain, tested, "plain & simple"])
     text = html.page(records, summary, tables.tables(records, summary), {}, None)
     assert "a &lt;b&gt; sentence" in text
     assert "<p>plain &amp; simple</p>" in text
