@@ -48,7 +48,10 @@ def test_experiment_composes_and_changes_something(name):
         build.construct(config["metric"][entry], f"metric.{entry}")
 
 
-@pytest.mark.parametrize("group", ["model", "data", "baseline", "executor"])
+@pytest.mark.parametrize(
+    "group",
+    [*(pytest.param(g, marks=pytest.mark.slow) for g in ("model", "data")), "baseline", "executor"],
+)
 def test_single_choices_compose(group):
     for name in compose.choices(group):
         node = compose.compose([f"{group}={name}"])[group]

@@ -248,7 +248,8 @@ ERRORS = {
 """Metric, samples, a map or the method that makes it, kind."""
 
 
-LONG = ("sic", "quantus")
+LONG = {"sic", "quantus", "smooth_mprt", "mprt", "road", "road, ties", "baseline_sensitivity"}
+"""Those that take many seconds, for slow runs."""
 
 
 @pytest.mark.parametrize(
