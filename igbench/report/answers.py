@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from igbench.records import stats
 from igbench.report import caveats, certificates, styles
 from igbench.report.anchors import anchor
 from igbench.report.comparisons import ranking
+from igbench.report.phrases import count, join
 from igbench.report.provenance import command
 from igbench.report.samples import method_label
 from igbench.report.table import Table, decimals, line_name, mean_text
@@ -143,7 +144,7 @@ class _View:
 def _leader(view: _View) -> Line:
     n = int(view.ranked["n"].iloc[0])
     text = (
-        f"{view.title}, with the best mean of {len(view.ranked)} {_plural('method', view.ranked)}: "
+        f"{view.title}, with the best mean of {count(len(view.ranked), 'method')}: "
         f"{view.column} {view.score(view.best)}, {n} {'sample' if n == 1 else 'samples'}."
     )
     return Line(view.says(text), view.link("scores", view.best))
@@ -152,7 +153,7 @@ def _leader(view: _View) -> Line:
 def _difference(view: _View) -> Line:
     others = view.ranked.iloc[1:]
     tied = others["tied"].astype(bool) | others["best"].astype(bool)
-    compared = f"{len(others)} other {_plural('method', others)}"
+    compared = count(len(others), "other method")
     if others.empty:
         return Line(view.says("There is no other method to compare with."), "table-scores")
     if not tied.any():
@@ -162,7 +163,7 @@ def _difference(view: _View) -> Line:
     else:
         text = (
             f"In part: {view.title} differs significantly from {int((~tied).sum())} of {compared}, "
-            f"but not from {_join([method_label(m) for m in others.loc[tied, 'method']])}"
+            f"but not from {join([method_label(m) for m in others.loc[tied, 'method']])}"
         )
     return Line(view.says(f"{text} (5 % level)."), "table-scores")
 
@@ -199,11 +200,3 @@ def _certified(run: Run) -> Line:
     none = "No certificates on record: its metrics were not tested on models with known answers."
     text = certificates.sentence(run)
     return Line(text, "certificates") if text else Line(none, "limits")
-
-
-def _plural(noun: str, counted: Sized) -> str:
-    return noun if len(counted) == 1 else f"{noun}s"
-
-
-def _join(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from igbench.records.settings import own_settings
-from igbench.records.stats.cells import Cells, cells, mean, spec_of, usable
+from igbench.records.stats.cells import Cells, cells, mean, sample_sd, spec_of, usable
 from igbench.records.stats.intervals import RESAMPLES, intervals
 from igbench.records.stats.power import LEVEL
 from igbench.records.stats.shares import NO_SHARE, ends, shares
@@ -100,7 +100,6 @@ class _Columns:
         errors = self.error[rows[good]]
         errors = errors[~np.isnan(errors)]
         independent = 1 if spec.shared_draws else len(values)
-        spread = len(values) > 1 and np.isfinite(values).all()
         return {
             "n": len(values),
             "n_undefined": undefined,
@@ -108,7 +107,7 @@ class _Columns:
             "reason": self._commonest_reason(rows[~good]),
             "mean": mean(values),
             "median": float(np.median(values)) if len(values) else math.nan,
-            "std": float(values.std(ddof=1)) if spread else math.nan,
+            "std": sample_sd(values),
             "mc_error": math.sqrt(mean(errors**2) / independent) if len(errors) else math.nan,
         }
 
