@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from igbench.evaluation.cost import Estimate
     from igbench.evaluation.experiment import Advance
+    from igbench.report.table import TableOptions
     from igbench.run.runner import Job, Outcome
 
 MARKDOWN = "--markdown"
@@ -327,6 +328,9 @@ def report_(
     shares: Annotated[
         bool, typer.Option("--shares", help="shares of the way from floor to ceiling there")
     ] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="PDF of every figure too, and figures of one column")
+    ] = False,
     results_dir: Path = Path("results"),
 ) -> int:
     """Make tables, plots and HTML from records alone.
@@ -335,15 +339,17 @@ def report_(
     data, or any choice, go into a folder of their own: a table and a figure for each metric.
     """
     from igbench.records import store
+    from igbench.report.table import TableOptions
 
     if len(runs) == 1 and out is None and not (format_ or metrics or methods):
         folder = store.resolve(runs[0], results_dir)
-        sys.stdout.write(f"{printable(str(_drawn(folder, ranks=ranks, shares=shares)))}\n")
+        options = TableOptions(ranks=ranks, shares=shares)
+        sys.stdout.write(f"{printable(str(_drawn(folder, options, paper=paper)))}\n")
         return OK
-    if ranks or shares:
+    if ranks or shares or paper:
         raise InputError(
-            "--ranks and --shares are columns of the table of one run that is drawn again in its "
-            "own folder; leave out --format, --metrics, --methods, --out and further runs."
+            "--ranks, --shares and --paper are for one run that is drawn again in its own folder; "
+            "leave out --format, --metrics, --methods, --out and further runs."
         )
     from igbench.cli import reports
 
@@ -353,19 +359,16 @@ def report_(
     return OK
 
 
-def _drawn(folder: Path, *, ranks: bool, shares: bool) -> Path:
+def _drawn(folder: Path, options: TableOptions, *, paper: bool) -> Path:
     """The report of a run; what cannot be drawn of numbers that can be read is one line too."""
     from igbench import report
     from igbench.records import store
-    from igbench.report.table import TableOptions
     from igbench.run import lock
 
     records = store.read(folder)
     try:
         with lock.held(folder, "the report of this run"):
-            if ranks or shares:
-                return report.write_report(records, TableOptions(ranks=ranks, shares=shares))
-            return report.write_report(records)
+            return report.write_report(records, options, paper=paper)
     except (InputError, OSError):
         raise
     except Exception as error:

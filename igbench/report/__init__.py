@@ -19,16 +19,20 @@ _LOG = logging.getLogger(__name__)
 _MADE = {"tables": ("md", "tex", "html", "csv", "tmp"), "plots": ("png", "svg", "pdf", "tmp")}
 
 
-def write_report(records: Records, options: TableOptions | None = None) -> Path:
+def write_report(
+    records: Records, options: TableOptions | None = None, *, paper: bool = False
+) -> Path:
     """Write the report of a run into its folder, in place of an earlier one.
 
-    Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg,pdf} (the grid of maps and figures of one
-    column, *_column, in fewer formats; texts with coloured words also as tables/text_*.tex) and,
-    last, report.html.  The records themselves are only read.
+    Writes tables/*.{md,tex,html,csv}, plots/*.{png,svg} (pictures of maps as PNG alone; texts with
+    coloured words also as tables/text_*.tex) and, last, report.html.  The records themselves are
+    only read.
 
     Args:
         records: A run, with its `folder`.
         options: What the tables of scores show, from `igbench.report.table`; None for the defaults.
+        paper: Write each figure as PDF too, and the main ones also as wide as one column
+            (plots/*_column.pdf); most of a report's time goes into it.
 
     Returns:
         The path of report.html.
@@ -43,15 +47,16 @@ def write_report(records: Records, options: TableOptions | None = None) -> Path:
     if not records.folder:
         raise ValueError("the records have no folder; read them with store.read, or set folder=.")
     with own_settings():
-        return _write(records, Path(records.folder), options)
+        return _write(records, Path(records.folder), options, paper)
 
 
-def _write(records: Records, folder: Path, options: TableOptions | None) -> Path:
+def _write(records: Records, folder: Path, options: TableOptions | None, paper: bool) -> Path:
     from igbench.records.stats import summarise
     from igbench.report import (
         browser,
         heatmaps,
         html,
+        model_statistics,
         pictures,
         plots,
         render,
@@ -68,28 +73,33 @@ def _write(records: Records, folder: Path, options: TableOptions | None) -> Path
         _clear(folder / name, suffixes)
     summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
 
+    statistics = model_statistics.by_model(records.run, summary, records.scores)
+    of_maps, others = (("png", "pdf"), styles.FORMATS) if paper else (("png",), ("png", "svg"))
+
     made = tables.tables(records, summary, *([options] if options else []))
     for table in made:
         render.write(table, folder / "tables")
-    written = plots.write(plots.figures(records, summary), folder / "plots")
-    plots.write(plots.columns(records, summary), folder / "plots")
+    figures = plots.figures(records, summary, statistics)
+    written = plots.write(figures, folder / "plots", others)
+    if paper:
+        plots.write(plots.columns(records, summary), folder / "plots", ("pdf",))
     grid, maps = heatmaps.grid(records), None
     if grid is not None:
-        picture, _ = styles.save(grid, folder / "plots" / "heatmaps", ("png", "pdf"))
+        picture, *_ = styles.save(grid, folder / "plots" / "heatmaps", of_maps)
         maps = heatmaps.webp(picture)
 
     shown = pictures.pictures(records)
-    written += plots.write(shown.figures, folder / "plots")
+    written += plots.write(shown.figures, folder / "plots", others)
     for name, document in shown.latex.items():
         content = document.encode(errors="backslashreplace")
         write_whole(folder / "tables" / f"{name}.tex", content)
 
     drawn = {path.stem: html.embedded(path) for path in written if path.suffix == ".svg"}
     for name, figure in studies.of_images(records, summary).items():
-        picture, _ = styles.save(figure, folder / "plots" / name, ("png", "pdf"))
+        picture, *_ = styles.save(figure, folder / "plots" / name, of_maps)
         drawn[name] = heatmaps.webp(picture)
     of_samples = browser.browser(records, summary)
-    page = html.page(records, summary, made, drawn, maps, shown.texts, of_samples)
+    page = html.page(records, summary, made, drawn, maps, shown.texts, of_samples, statistics)
     write_whole(report, page.encode(errors="backslashreplace"))
     _LOG.info("report: %s", report)
     return report

@@ -10,19 +10,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from igbench.records import stats
 from igbench.report import styles
 from igbench.schema import Run
 
 
 def metric_agreement(
-    run: Run, lines: pd.DataFrame, scores: pd.DataFrame | None = None
+    run: Run, lines: pd.DataFrame, intervals: pd.DataFrame | None = None
 ) -> Figure | None:
     """Heatmap of Kendall's tau-b between metrics, over the means of methods, better always up.
 
-    With the 95 % interval of `igbench.records.stats.agreement` below each, where scores are given.
-    Without oracles and controls, on which all metrics agree; only pairs of metrics with at least
-    three methods in common.  None for fewer than three metrics.
+    With the 95 % interval below each, where the lines of `igbench.records.stats.agreement` are
+    given.  Without oracles and controls, on which all metrics agree; only pairs of metrics with at
+    least three methods in common.  None for fewer than three metrics.
     """
     taus, counts = rank_correlations(run, lines)
     if len(taus) < 3 or not (counts.to_numpy() >= 3).any():
@@ -34,11 +33,11 @@ def metric_agreement(
     names = [str(m) for m in taus]
     shown = taus.rename(index=styles.label, columns=styles.label)
     above = np.triu(np.ones_like(taus, dtype=bool))
-    texts = _texts(run, taus, scores)
-    label = "Kendall's τ" if scores is None else "Kendall's τ, with its 95 % interval"
+    texts = _texts(taus, intervals)
+    label = "Kendall's τ" if intervals is None else "Kendall's τ, with its 95 % interval"
     sns.heatmap(shown.iloc[1:, :-1], mask=above[1:, :-1], vmin=-1, vmax=1, cmap="RdBu",
                 annot=texts.iloc[1:, :-1].to_numpy(), fmt="", square=True, linewidths=1,
-                annot_kws={"fontsize": 7 if scores is None else 5.5},
+                annot_kws={"fontsize": 7 if intervals is None else 5.5},
                 cbar_kws={"label": label, "shrink": 0.7}, ax=axes)  # fmt: skip
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
@@ -55,14 +54,13 @@ def metric_agreement(
     return figure
 
 
-def _texts(run: Run, taus: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataFrame:
+def _texts(taus: pd.DataFrame, intervals: pd.DataFrame | None) -> pd.DataFrame:
     """What is written into the cells: tau, and its interval below."""
     texts = taus.map("{:.2f}".format)
-    if scores is None:
+    if intervals is None:
         return texts
-    methods = [m for m in styles.method_names(run) if run.methods[m].role == "method"]
-    names = [str(m) for m in taus]
-    for line in stats.agreement(scores, run.metrics, metrics=names, methods=methods).itertuples():
+    shown = intervals[intervals["a"].isin(taus.columns) & intervals["b"].isin(taus.columns)]
+    for line in shown.itertuples():
         if not math.isnan(line.low):
             texts.loc[line.b, line.a] += f"\n{line.low:.2f}, {line.high:.2f}"
     return texts

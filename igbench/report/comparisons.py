@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from igbench.records import stats
 from igbench.report import styles
 from igbench.schema import MetricSpec, Run
 
@@ -71,15 +70,13 @@ class Comparisons:
     """All pairs of methods of one model on one metric, from `igbench.records.stats.pairwise`.
 
     Args:
-        scores: Columns of `Row`, of one model and metric.
+        pairs: Its lines of one model and metric.
         spec: Definition of the metric, which has a direction.
     """
 
-    def __init__(self, scores: pd.DataFrame, spec: MetricSpec) -> None:
+    def __init__(self, pairs: pd.DataFrame, spec: MetricSpec) -> None:
         self._sign = -1.0 if spec.direction == "lower" else 1.0
-        metric = str(scores["metric"].iloc[0]) if len(scores) else ""
-        table = stats.pairwise(scores, {metric: spec}, metric) if metric else pd.DataFrame()
-        lines: list[dict[Any, Any]] = table.to_dict("records")
+        lines: list[dict[Any, Any]] = pairs.to_dict("records")
         self._lines = {(line["a"], line["b"]): line for line in lines}
 
     @property

@@ -22,7 +22,8 @@ COST_HEADS = {
 def costs_table(records: Records) -> Table:
     """Table of methods by costs of one attribution; the totals of the run are a footnote."""
     run, scores = records.run, records.scores
-    costs = [name for name in COSTS if name in set(scores["metric"])]
+    there = set(scores["metric"].unique())
+    costs = [name for name in COSTS if name in there]
     columns = ["model", "method", "metric", "status", "value"]
     rows = scores.loc[scores["metric"].isin(costs), columns]
     models = list(rows["model"].unique())

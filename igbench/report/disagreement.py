@@ -53,33 +53,46 @@ def disagreement(run: Run, scores: pd.DataFrame, metric: str) -> pd.DataFrame:
         scores, or where all scores of the run are equal, and such samples stand last.
     """
     own = scores[scores["metric"] == metric]
-    own = own[[styles.role(run, str(m)) == "method" for m in own["method"]]]
-    table = stats.wide(own).where(lambda v: np.isfinite(v.astype(float)))
+    proper = [m for m in own["method"].unique() if styles.role(run, str(m)) == "method"]
+    table = stats.wide(own[own["method"].isin(proper)])
     known = [str(s["sample_id"]) for s in run.samples]
-    table = table.reindex([*known, *(s for s in table.index if s not in set(known))])
+    table = table.reindex([*known, *table.index.difference(known, sort=False)])
     values = table.to_numpy(dtype=float)
-    finite = values[np.isfinite(values)]
-    unit = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
+    there = np.isfinite(values)
+    values = np.where(there, values, math.nan)
     down = metric in run.metrics and run.metrics[metric].direction == "lower"
-    methods = [str(m) for m in table.columns]
-    lines = [
-        _line(str(s), row, methods, unit, down) for s, row in zip(table.index, values, strict=True)
-    ]
-    found = pd.DataFrame(lines, columns=list(COLUMNS))
+    found = pd.DataFrame(
+        {"sample_id": table.index.astype(str), "value": _spread(values), "n": there.sum(axis=1)}
+        | _end("best", table.columns, -values if down else values, values)
+        | _end("worst", table.columns, values if down else -values, values, last=True),
+        columns=list(COLUMNS),
+    )
     return found.sort_values("value", ascending=False, kind="stable", na_position="last")
 
 
-def _line(
-    sample: str, row: np.ndarray, methods: Sequence[str], unit: float, down: bool
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation of each row by that of all values, (S,); NaN where either has none."""
+    rows = pd.DataFrame(values).std(axis=1, ddof=1).to_numpy(dtype=float)
+    unit = stats.sample_sd(values[~np.isnan(values)])
+    return rows / unit if unit > 0 else np.full(len(values), math.nan)
+
+
+def _end(
+    name: str, methods: pd.Index, gains: np.ndarray, values: np.ndarray, *, last: bool = False
 ) -> dict[str, Any]:
-    known = np.flatnonzero(np.isfinite(row))
-    if not len(known):
-        return dict(zip(COLUMNS, (sample, math.nan, 0, "", math.nan, "", math.nan), strict=True))
-    order = sorted(known, key=lambda i: row[i] if down else -row[i])
-    best, worst = int(order[0]), int(order[-1])
-    value = float(row[known].std(ddof=1)) / unit if len(known) > 1 and unit > 0 else math.nan
-    ends = (methods[best], float(row[best]), methods[worst], float(row[worst]))
-    return dict(zip(COLUMNS, (sample, value, len(known), *ends), strict=True))
+    """The method with the largest gain of each sample and its score; the first or last of equals.
+
+    "" and NaN for a sample without scores.
+    """
+    if not values.size:
+        return {name: [""] * len(values), f"{name}_score": math.nan}
+    filled = np.where(np.isnan(gains), -math.inf, gains)
+    place = filled.argmax(axis=1)
+    if last:
+        place = values.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
+    score = np.take_along_axis(values, place[:, None], axis=1)[:, 0]
+    names = np.where(np.isnan(score), "", np.asarray(methods, dtype=object)[place])
+    return {name: names, f"{name}_score": score}
 
 
 def table(records: Records, summary: pd.DataFrame) -> Table | None:

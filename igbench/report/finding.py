@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from igbench.report import front, styles
+from igbench.report import front
 from igbench.report.comparisons import Comparison, Comparisons, ranking
+from igbench.report.model_statistics import ModelStatistics
 from igbench.report.phrases import label
 from igbench.report.table import decimals
 from igbench.schema import MetricSpec, Run
@@ -65,6 +66,7 @@ class View:
         metric: The headline metric.
         ranked: Lines of the methods that compete on it, best first.
         pairs: Comparisons of all methods on it.
+        agreement: Agreement of the metrics, from `igbench.records.stats.agreement`.
         digits: Decimals of its means.
     """
 
@@ -74,18 +76,20 @@ class View:
     metric: str
     ranked: pd.DataFrame
     pairs: Comparisons
+    agreement: pd.DataFrame
     digits: int
 
     @classmethod
-    def of(cls, run: Run, lines: pd.DataFrame, scores: pd.DataFrame) -> View | None:
+    def of(cls, own: ModelStatistics) -> View | None:
         """See a model by its headline metric; None if no metric has a direction."""
-        metric = styles.headline(run, lines)
-        if not metric:
+        if not own.metric:
             return None
-        own = scores[scores["metric"] == metric]
-        ranked = ranking(run, lines, metric)
-        return cls(run, lines, scores, metric, ranked, Comparisons(own, run.metrics[metric]),
-                   decimals(ranked))  # fmt: skip
+        ranked = ranking(own.run, own.lines, own.metric)
+        pairs = Comparisons(own.pairs, own.run.metrics[own.metric])
+        return cls(
+            own.run, own.lines, own.scores, own.metric, ranked, pairs, own.agreement,
+            decimals(ranked),
+        )  # fmt: skip
 
     @property
     def spec(self) -> MetricSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -12,6 +12,7 @@ from igbench.records import stats
 from igbench.records.settings import own_settings
 from igbench.report import certificates, further, leaders
 from igbench.report.finding import COUNT, Evidence, Finding, View
+from igbench.report.model_statistics import ModelStatistics, by_model
 from igbench.report.phrases import count
 from igbench.report.table import marked
 from igbench.schema import Run
@@ -20,7 +21,12 @@ __all__ = ["Evidence", "Finding", "findings"]
 
 
 @own_settings()
-def findings(run: Run, summary: pd.DataFrame, scores: pd.DataFrame) -> list[Finding]:
+def findings(
+    run: Run,
+    summary: pd.DataFrame,
+    scores: pd.DataFrame,
+    models: Mapping[str, ModelStatistics] | None = None,
+) -> list[Finding]:
     """Write what a run found: at most ten sentences for one model, the most important first.
 
     Differences are called ties only where their whole interval lies within the margin that does not
@@ -30,18 +36,18 @@ def findings(run: Run, summary: pd.DataFrame, scores: pd.DataFrame) -> list[Find
         run: Definitions of metrics and methods.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
         scores: Columns of `Row`, of the same run.
+        models: What is known of each model; computed here if None.
 
     Returns:
         The sentences on each model, then those on the whole run.
     """
     found = []
-    models = list(dict.fromkeys(map(str, summary["model"])))
-    for i, model in enumerate(models):
-        suffix = f"_{i + 1}" if len(models) > 1 else ""  # of the figures of a model
-        own = summary[summary["model"] == model]
+    known = by_model(run, summary, scores) if models is None else models
+    for i, (model, own) in enumerate(known.items()):
+        suffix = f"_{i + 1}" if len(known) > 1 else ""  # of the figures of a model
         found += [
             replace(one, model=model, anchor=_anchor(one.anchor, suffix))
-            for one in _of_model(View.of(run, own, scores[scores["model"] == model]))
+            for one in _of_model(View.of(own))
         ]
     return [*found, *_certified(run), _counts(run, scores)]
 

@@ -48,24 +48,22 @@ def completeness(view: View) -> Iterator[Finding]:
 
 def agreement(view: View) -> Iterator[Finding]:
     """Whether the metrics put the methods into one order."""
-    methods = [m for m in styles.method_names(view.run) if styles.role(view.run, m) == "method"]
-    metrics = [m for m in styles.metric_names(view.run) if m in set(view.lines["metric"])]
-    found = stats.agreement(view.scores, view.run.metrics, metrics=metrics, methods=methods)
-    found = found[found["tau"].notna()].sort_values("tau", kind="stable")
+    taus = view.agreement
+    found = taus[taus["tau"].notna()].sort_values("tau", kind="stable")
     if found.empty:
         return
     for_, against = int((found["low"] > 0).sum()), int((found["high"] < 0).sum())
     least, most = found.iloc[0], found.iloc[-1]
     shown = [most, least] if len(found) > 1 else [least]
-    taus = "; ".join(
+    extremes = "; ".join(
         f"{label(line['a'])} and {label(line['b'])} {tau_text(line)}" for line in shown
     )
     unclear = len(found) - for_ - against
-    extremes = " (the most and the least agreeing)" if len(found) > 1 else ""
+    which = " (the most and the least agreeing)" if len(found) > 1 else ""
     text = (
         f"Of {count(len(found), 'pair')} of metrics, {for_} agree on the order of the methods, "
         f"{against} contradict each other and {unclear} {verb(unclear)} not distinguishable from "
-        f"unrelated ones. Kendall's tau: {taus}{extremes}."
+        f"unrelated ones. Kendall's tau: {extremes}{which}."
     )
     name = f"Kendall's tau-b, {INTERVAL} over samples"
     drawn = len({*found["a"], *found["b"]}) > 2

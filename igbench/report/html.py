@@ -18,6 +18,7 @@ from igbench.report import caveats, heatmaps, provenance, render
 from igbench.report.anchors import anchor
 from igbench.report.answers import answers
 from igbench.report.findings import findings
+from igbench.report.model_statistics import ModelStatistics
 from igbench.report.question import question
 from igbench.report.table import Table, marked
 from igbench.schema import Records, Run
@@ -178,6 +179,7 @@ def page(
     maps: bytes | None,
     texts: Sequence[Text] = (),
     browser: Any = None,
+    statistics: Mapping[str, ModelStatistics] | None = None,
 ) -> str:
     """Render the report as one HTML text that needs no network and no other file.
 
@@ -189,6 +191,7 @@ def page(
         maps: The grid of maps as WebP, or None.
         texts: Texts with coloured words, which are HTML already.
         browser: What templates/samples.html.j2 shows of samples; brings templates/browser.js.
+        statistics: What is known of each model; computed here if None.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -208,7 +211,7 @@ def page(
         models=", ".join(models),
         question=question(run, models),
         answers=answers(run, summary, tables),
-        narrative=findings(run, summary, records.scores),
+        narrative=findings(run, summary, records.scores, statistics),
         tables=named,
         pictures=[
             _picture(run, name, svg)

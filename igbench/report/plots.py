@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from igbench.report import agreement, comparison, curves, front, multiples, studies, styles
 from igbench.report.label_layout import Spot, place_labels
+from igbench.report.model_statistics import ModelStatistics, by_model
 from igbench.report.table import ends
 from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
 
@@ -32,21 +33,26 @@ Ends = tuple[tuple[str, float], tuple[str, float]] | None
 
 
 @styles.style()
-def figures(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
+def figures(
+    records: Records,
+    summary: pd.DataFrame,
+    models: Mapping[str, ModelStatistics] | None = None,
+) -> dict[str, Figure]:
     """All figures that the records have data for, by file name; for each model one.
 
     Args:
         records: A run.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
+        models: What is known of each model; computed here if None.
     """
+    known = by_model(records.run, summary, records.scores) if models is None else models
 
-    def make(
-        run: Run, lines: pd.DataFrame, points: pd.DataFrame, scores: pd.DataFrame
-    ) -> dict[str, Figure | None]:
-        model = str([*lines["model"], *points["model"]][0])
+    def make(model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:
+        none = records.scores.iloc[:0]
+        own = known.get(model) or ModelStatistics(records.run, lines, none)
         return {
-            **_of_model(run, lines, points, scores),
-            **comparison.figures(run, lines, scores),
+            **_of_model(own, points),
+            **comparison.figures(own),
             **studies.of_model(records, summary, model),
         }
 
@@ -59,10 +65,14 @@ def columns(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
 
     Bars of the headline metric, its curves, and quality against cost.
     """
-    return _by_model(records, summary, _columns_of_model, "_column")
+
+    def make(_model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:
+        return _columns_of_model(records.run, lines, points)
+
+    return _by_model(records, summary, make, "_column")
 
 
-Maker = Callable[[Run, pd.DataFrame, pd.DataFrame, pd.DataFrame], Mapping[str, Figure | None]]
+Maker = Callable[[str, pd.DataFrame, pd.DataFrame], Mapping[str, Figure | None]]
 
 
 def _by_model(
@@ -74,8 +84,7 @@ def _by_model(
         number = str(i + 1) if len(models) > 1 else ""
         of_model = records.curves[records.curves["model"] == model]
         lines = summary[summary["model"] == model]
-        scores = records.scores[records.scores["model"] == model]
-        for name, figure in make(records.run, lines, of_model, scores).items():
+        for name, figure in make(str(model), lines, of_model).items():
             if figure is not None:
                 if len(models) > 1 or records.run.random_weights:
                     _set_head(figure, _head(records.run, str(model)))
@@ -99,9 +108,8 @@ def _head(run: Run, model: str) -> str:
     return styles.plain(model if says else f"{model} ({RANDOM_WEIGHTS})")
 
 
-def _of_model(
-    run: Run, lines: pd.DataFrame, points: pd.DataFrame, scores: pd.DataFrame
-) -> dict[str, Figure | None]:
+def _of_model(own: ModelStatistics, points: pd.DataFrame) -> dict[str, Figure | None]:
+    run, lines = own.run, own.lines
     chosen: Any = _chosen(run, lines, points)
     bars = {
         f"metrics{PAGE}{i + 1}" if i else "metrics": metric_bars(run, lines, page)
@@ -113,12 +121,12 @@ def _of_model(
         "removal_curves": curves.removal(run, points, **chosen),
         "sensitivity_n": curves.sensitivity_n(run, points, **chosen),
         "convergence": curves.convergence(points),
-        "metric_agreement": agreement.metric_agreement(run, lines, scores),
+        "metric_agreement": agreement.metric_agreement(run, lines, own.agreement),
     }
 
 
 def _columns_of_model(
-    run: Run, lines: pd.DataFrame, points: pd.DataFrame, _scores: pd.DataFrame
+    run: Run, lines: pd.DataFrame, points: pd.DataFrame
 ) -> dict[str, Figure | None]:
     metric, chosen = styles.headline(run, lines), _chosen(run, lines, points)
     return {
@@ -136,17 +144,13 @@ def _chosen(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, An
     return {"shown": shown, "note": multiples.said(run, lines, shown, len(methods))}
 
 
-def write(made: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write all figures as PNG, PDF and SVG, and those of one column as PDF; returns the paths."""
+def write(
+    made: Mapping[str, Figure], folder: Path, kinds: Sequence[str] = styles.FORMATS
+) -> list[Path]:
+    """Write all figures by name in some formats; returns the paths."""
     return [
-        path
-        for name, figure in made.items()
-        for path in styles.save(figure, folder / name, _kinds(name))
+        path for name, figure in made.items() for path in styles.save(figure, folder / name, kinds)
     ]
-
-
-def _kinds(name: str) -> Sequence[str]:
-    return ("pdf",) if name.endswith("_column") else ("png", "pdf", "svg")
 
 
 def bar_pages(run: Run, lines: pd.DataFrame) -> list[list[str]]:

@@ -30,6 +30,7 @@ FULL_WIDTH = 7.0
 """Width of both columns of a two-column page in inches."""
 PAGE_HEIGHT = 9.0
 """Height of a page in inches, at most."""
+FORMATS = ("png", "pdf", "svg")
 DPI = 300
 """Resolution of PNG files, which journals ask for."""
 LARGEST_PNG = 1 << 20
@@ -304,7 +305,7 @@ def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0
 
 
 def save(
-    figure: Figure, stem: Path, kinds: Sequence[str] = ("png", "pdf", "svg"), *, dpi: int = DPI
+    figure: Figure, stem: Path, kinds: Sequence[str] = FORMATS, *, dpi: int = DPI
 ) -> list[Path]:
     """Write a figure as `stem`.png, .pdf and .svg, or as some of these; returns the paths.
 

@@ -271,7 +271,7 @@ PLACES = (
 )
 
 
-def sketch(records, options=None) -> Path:
+def sketch(records, options=None, *, paper=False) -> Path:
     """A report that costs nothing."""
     folder = Path(records.folder)
     (folder / "tables").mkdir(exist_ok=True)

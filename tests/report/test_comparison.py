@@ -16,6 +16,7 @@ from scipy import stats as scipy_stats
 
 from igbench.records import stats
 from igbench.report import comparison, diagrams, matrices, plots, ranking, strips, styles
+from igbench.report.model_statistics import ModelStatistics
 from igbench.schema import MethodSpec, MetricSpec, Records, Run
 from tests.helpers.synthetic import METHODS, make_records, make_run
 
@@ -51,7 +52,7 @@ def drawn(
     methods = list(dict.fromkeys(m for columns in tables.values() for m in columns))
     run, scores = run_of(methods, dict.fromkeys(tables, spec), **roles), scores_of(tables)
     lines = stats.summarise(scores, run.metrics, methods=run.methods, resamples=50)
-    return comparison.figures(run, lines, scores)
+    return comparison.figures(ModelStatistics(run, lines, scores))
 
 
 def pairs(values: pd.DataFrame, spec: MetricSpec = SPEC) -> pd.DataFrame:
@@ -420,7 +421,9 @@ def test_wide_positive_metrics_have_a_logarithmic_axis() -> None:
 
 def test_the_user_s_metric_is_drawn_on_request(synthetic: tuple[Records, pd.DataFrame]) -> None:
     records, lines = synthetic
-    made = comparison.figures(records.run, lines, records.scores, metric="deletion")
+    made = comparison.figures(
+        ModelStatistics(records.run, lines, records.scores), metric="deletion"
+    )
     figure = made["critical_difference"]
     assert figure is not None
     assert figure.axes[0].get_title(loc="left") == "Deletion ↓"
@@ -431,7 +434,7 @@ def test_figures_are_legible_at_the_width_of_a_page(
     synthetic: tuple[Records, pd.DataFrame],
 ) -> None:
     records, lines = synthetic
-    made = comparison.figures(records.run, lines, records.scores)
+    made = comparison.figures(ModelStatistics(records.run, lines, records.scores))
     for name, figure in made.items():
         assert figure is not None
         assert figure.get_size_inches()[0] in (3.4, 7.0), name

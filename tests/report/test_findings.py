@@ -335,8 +335,8 @@ def test_each_sentence_has_evidence(make, many) -> None:
 def test_pairs_are_those_of_the_table_of_pairs() -> None:
     records = example(synthetic.make_records)[0]
     scores = records.scores[records.scores["metric"] == "deletion"]
-    own = Comparisons(scores, records.run.metrics["deletion"])
-    table = stats.pairwise(records.scores, records.run.metrics, "deletion", resamples=100)
+    table = stats.pairwise(scores, records.run.metrics, "deletion", resamples=100)
+    own = Comparisons(table, records.run.metrics["deletion"])
     assert own.size == len(table)
     for line in table.to_dict("records"):
         found = own.of(line["a"], line["b"])
@@ -347,7 +347,8 @@ def test_pairs_are_those_of_the_table_of_pairs() -> None:
 
 def test_verdicts_are_turned_with_the_pair() -> None:
     records = planted(metrics=("deletion",))
-    own = Comparisons(records.scores, records.run.metrics["deletion"])
+    table = stats.pairwise(records.scores, records.run.metrics, "deletion")
+    own = Comparisons(table, records.run.metrics["deletion"])
     line = pair(records, "ig", "lime", "deletion")
     there, back = own.of("ig", "lime"), own.of("lime", "ig")
     assert (there.verdict, back.verdict) == (line["verdict"], "better") == ("worse", "better")

@@ -107,16 +107,28 @@ def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
     names = ("scores", "scores_compact", "disagreement", "costs", "definitions", "methods")
     assert tables == {f"{n}.{s}" for n in names for s in ("md", "tex", "html", "csv")}
     plots = {p.name for p in (folder / "plots").iterdir()}
-    pictures = {f"{n}.{s}" for n in ("heatmaps", "disagreement") for s in ("png", "pdf")}
-    assert plots == pictures | {
+    assert plots == {"heatmaps.png", "disagreement.png"} | {
         f"{n}.{s}"
         for n in (
             "metrics", "cost_quality", "removal_curves", "sensitivity_n", "convergence",
             "metric_agreement", "critical_difference", "comparison_matrix", "rank_heatmap",
             "score_strips",
         )
-        for s in ("png", "svg", "pdf")
-    } | {f"{n}_column.pdf" for n in ("metrics", "cost_quality", "removal_curves")}  # fmt: skip
+        for s in ("png", "svg")
+    }  # fmt: skip
+
+
+def test_figures_for_a_paper_are_written_on_request(tmp_path: Path) -> None:
+    records = replace(make_records(samples=1), folder=str(tmp_path))
+    write_report(records)
+    plain = {p.name for p in (tmp_path / "plots").iterdir()}
+    assert not any(name.endswith(".pdf") for name in plain)
+    write_report(records, paper=True)
+    main = {f"{n}_column.pdf" for n in ("metrics", "cost_quality", "removal_curves")}
+    pdfs = {name.replace(".png", ".pdf") for name in plain if name.endswith(".png")}
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == plain | pdfs | main
+    write_report(records)
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == plain, "no stale figure is left"
 
 
 def test_tags_close_in_order(reader: Reader) -> None:

@@ -116,7 +116,7 @@ def test_colours_of_the_palette_differ_without_red_and_green() -> None:
 def test_an_article_takes_all_figures_unscaled(tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
-    write_report(replace(make_records(samples=4), folder=str(tmp_path)))
+    write_report(replace(make_records(samples=4), folder=str(tmp_path)), paper=True)
     figures = sorted((tmp_path / "plots").glob("*.pdf"))
     assert len(figures) == 9
     body = []

@@ -59,7 +59,7 @@ def names(page: Path, folder: str, start: str) -> set[str]:
 
 def test_texts_are_in_the_page_and_in_files(texts: Path) -> None:
     assert names(texts, "plots", "text_") == {
-        f"text_{i}.{kind}" for i in (1, 2, 3) for kind in ("png", "svg", "pdf")
+        f"text_{i}.{kind}" for i in (1, 2, 3) for kind in ("png", "svg")
     }
     assert names(texts, "tables", "text_") == {"text_1.tex", "text_2.tex", "text_3.tex"}
     reader = reader_of(texts)
@@ -109,7 +109,7 @@ def test_tables_have_their_figures_among_the_maps(table: Path) -> None:
     stems = {"table_importance", "table_beeswarm"}
     stems |= {f"table_{kind}_{i}" for kind in ("waterfall", "bars") for i in (1, 2)}
     assert names(table, "plots", "table_") == {
-        f"{s}.{k}" for s in stems for k in ("png", "svg", "pdf")
+        f"{s}.{k}" for s in stems for k in ("png", "svg")
     }
     reader = reader_of(table)
     titles = [str(a["alt"]) for tag, a in reader.tags if tag == "img"]
@@ -126,7 +126,7 @@ def test_series_have_their_figures_among_the_maps(tmp_path: Path) -> None:
                    feature_names=None, feature_values=None, features="element",
                    sample_ids=("a",), labels=(None,))  # fmt: skip
     page = saved(Sum().eval(), data, tmp_path)
-    assert names(page, "plots", "series_") == {"series_1.png", "series_1.svg", "series_1.pdf"}
+    assert names(page, "plots", "series_") == {"series_1.png", "series_1.svg"}
     titles = [str(a["alt"]) for tag, a in reader_of(page).tags if tag == "img"]
     assert titles[0].startswith("Attributions of one series (1): The series over bands")
 

@@ -104,7 +104,7 @@ def records_with_maps() -> Records:
 
 
 def report_of(records: Records, folder: Path) -> dict[str, bytes]:
-    write_report(replace(records, folder=str(folder)))
+    write_report(replace(records, folder=str(folder)), paper=True)
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
