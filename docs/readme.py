@@ -22,6 +22,8 @@ from igbench.report import heatmaps, plots, styles
 
 README = generate.ROOT / "README.md"
 EXPERIMENT = generate.RUN.parent
+SCREEN = 150
+"""Dots per inch of a page on a screen, where pictures of 300 have more bytes than a reader sees."""
 MOST_LINES = 120
 """Lines of README.md, at most."""
 
@@ -88,9 +90,7 @@ def write(folder: Path, into: Path = EXPERIMENT, readme: Path = README) -> list[
 
 def _png(figure: plots.Figure, path: Path) -> None:
     """Write a figure as PNG alone."""
-    for made in styles.save(figure, path.with_suffix("")):
-        if made.suffix != ".png":
-            made.unlink()
+    styles.save(figure, path.with_suffix(""), ("png",), dpi=SCREEN)
 
 
 if __name__ == "__main__":
