@@ -329,7 +329,9 @@ def save(
     written = []
     with style():
         figure.dpi = dpi
-        figure.draw_without_rendering()
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
         figure.set_layout_engine(None)  # "none" would lay out nothing, but draw twice each time
         for kind in kinds:
             drawn = io.BytesIO()
