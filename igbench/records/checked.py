@@ -321,6 +321,9 @@ _REUSE = mapping(
 
 _GIVEN = mapping({}, {"methods": map_of(_PLAIN), "metrics": map_of(_PLAIN)}, more=anything)
 
+_BASELINE = mapping({"name": name, "run_json": text, "left_out": list_of(text)}, more=anything)
+"""What a baseline says of itself, see `igbench.records.baselines`."""
+
 _RUN = mapping(
     {
         "id": name,
@@ -346,6 +349,7 @@ _RUN = mapping(
             {
                 "identity": text,
                 "reuse": or_none(_REUSE),
+                "baseline": or_none(_BASELINE),
                 "certificates": or_none(_CERTIFICATES),
                 "precision": or_none(_PLAIN),
                 "parameters": or_none(_GIVEN),

@@ -21,6 +21,7 @@ import pandas as pd
 from igbench.errors import InputError, printable
 from igbench.records import stats
 from igbench.records.settings import own_settings
+from igbench.records.shorten import shorten
 from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
 
 METRIC_VERSIONS = "metric_versions"
@@ -123,7 +124,8 @@ def compare(
     specs = {**COSTS, **base.run.metrics, **new.run.metrics}
     versions = _changed_versions(base, new)
     incomparable = _incomparable(base, new, versions)
-    differences = _differing(base.run.identity, new.run.identity)
+    # Long texts are cut, as they are in a baseline.
+    differences = _differing(shorten(base.run.identity), shorten(new.run.identity))
     if incomparable:
         return Comparison(
             base.run.id, new.run.id, [], incomparable, differences, {}, specs,
@@ -177,7 +179,7 @@ def _version_change(old: str, now: str, metric: str, base: Records, new: Records
     if old.partition("-")[0] != now.partition("-")[0]:
         return f"version {old.partition('-')[0]} -> {now.partition('-')[0]}"
     given = [
-        (r.run.environment.get("parameters") or {}).get("metrics", {}).get(metric, {})
+        shorten((r.run.environment.get("parameters") or {}).get("metrics", {}).get(metric, {}))
         for r in (base, new)
     ]
     return f"other settings ({', '.join(_differing(*given)) or f'{old} -> {now}'})"

@@ -17,7 +17,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -179,30 +179,52 @@ def _fill(
     points: Sequence[Point] | pa.Table,
     maps: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    content, hashes = encode(run.as_dict()), dict[str, str]()
-    with readable(folder / RUN_FILE):  # what is written can be read
-        checked.run(decode(content))
+    content = encode(run.as_dict())
+    fill(folder, content, _files(content, run, rows, points, maps))
 
-    def put(name: str, whole: bytes) -> None:
-        (folder / name).write_bytes(whole)
-        hashes[name] = integrity.digest(whole)
 
+def _files(
+    content: Mapping[str, Any],
+    run: Run,
+    rows: Sequence[Row] | pa.Table,
+    points: Sequence[Point] | pa.Table,
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each file besides the record, one in memory at a time."""
     text = as_bytes(_json(content))
     scores = table(Row, rows)
     for name, part in ((SCORES_FILE, scores), (CURVES_FILE, table(Point, points))):
-        put(name, parquet(part.replace_schema_metadata({METADATA_KEY: text})))
+        yield name, parquet(part.replace_schema_metadata({METADATA_KEY: text}))
     needed = scores.select(_SUMMARISED).to_pandas()
     from igbench.records import stats
 
     summary = stats.summarise(needed, run.metrics, methods=run.methods)
     lines = io.StringIO()
     sheets.write(summary, lines, SUMMARY_TEXTS)
-    put(SUMMARY_FILE, lines.getvalue().encode())
-    if maps:
-        (folder / MAPS_FOLDER).mkdir()
+    yield SUMMARY_FILE, lines.getvalue().encode()
     for name, tensors in maps.items():
         plain = {key: np.array(value, order="C") for key, value in tensors.items()}
-        put(f"{MAPS_FOLDER}/{name}.safetensors", save(plain))
+        yield f"{MAPS_FOLDER}/{name}.safetensors", save(plain)
+
+
+def fill(folder: Path, content: Mapping[str, Any], files: Iterable[tuple[str, bytes]]) -> None:
+    """Write the files of a run into an empty folder, and its record with their hashes.
+
+    Args:
+        folder: The folder, as `write_folder` hands it out.
+        content: The fields of the record, encoded by `encode`.
+        files: Path in the folder and content of all others.
+
+    Raises:
+        InputError: What is written could not be read back.
+    """
+    with readable(folder / RUN_FILE):
+        checked.run(decode(content))
+    hashes = {}
+    for name, whole in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(whole)
+        hashes[name] = integrity.digest(whole)
     record = integrity.sign(as_bytes(_json({**content, "files": hashes})))
     (folder / RUN_FILE).write_bytes(record)
 
