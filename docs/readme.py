@@ -67,7 +67,8 @@ def write(folder: Path, into: Path = EXPERIMENT, readme: Path = README) -> list[
             would be too long.
     """
     reference, own = store.read(generate.RUN), store.read(folder)
-    differing = compare.compare(reference, own).incomparable
+    may_differ = ("libraries", "device", "precision")
+    differing = compare.compare(reference, own, across=may_differ).incomparable
     if differing:
         raise InputError(f"{folder} is not comparable with the reference: {'; '.join(differing)}.")
     grid = heatmaps.grid(own)

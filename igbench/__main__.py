@@ -42,9 +42,9 @@ Keys everyone needs:
   --markdown              print tables as Markdown     -v   traceback of an error
 
 An interrupted run resumes where it was when the same command is given again.
-Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage, configuration or
-damaged files, 3 finished with failed cells or without hashes (verify), 4 runs that are not
-comparable (compare), 130 interrupted.
+Exit status: 0 done, 1 regression (compare) or wrong answer (certify), 2 usage, configuration,
+damaged files or runs that are not comparable (compare), 3 finished with failed cells or without
+hashes (verify), 130 interrupted.
 """
 
 

@@ -25,7 +25,21 @@ Family = Literal[
     "agreement",
     "",
 ]
-Verdict = Literal["identical", "same", "better", "worse", "changed", "missing", "new", "failed"]
+Verdict = Literal[
+    "regressed",
+    "failed",
+    "missing",
+    "incomparable",
+    "changed",
+    "improved",
+    "new",
+    "undecided",
+    "equivalent",
+    "close",
+    "identical",
+    "unjudged",
+]
+"""Verdicts on a cell of two runs, the gravest first; see `igbench.records.compare`."""
 
 RANDOM_WEIGHTS = "random weights"
 """What the source of a model says, and every table and figure of it, where nothing was learned."""
@@ -219,8 +233,8 @@ class Run:
         methods: Definition of every method in the rows.
         comparability: What must agree for two runs to be compared: the hashes of the ordered
             sample ids and of the weights, metric versions, target rule, seed.
-        identity: What makes runs differ although they are comparable: method arguments, versions of
-            packages, device.
+        identity: What else decides the numbers: method arguments, versions of packages, device; see
+            `igbench.records.compare.identity` for what may differ between two runs.
         environment: Versions of packages, git revision, device, threads.
         samples: Ordered sample ids with label, target, score and status.
         totals: Model rows forwards and backwards, seconds by stage, peak memory in MiB, counts by
@@ -308,12 +322,70 @@ class ConceptScore:
     reason: str = ""
 
 
+class SampleChange(NamedTuple):
+    """A sample of a cell whose value appears or disappears between two runs.
+
+    Attributes:
+        sample_id: Identifier of the sample.
+        base: Its status in the base run: "ok", "undefined", "failed", "NaN" or "missing".
+        new: Its status in the new run.
+        reason: Why it has no value, from the run where it has none.
+    """
+
+    sample_id: str
+    base: str
+    new: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The verdict on a cell against the earlier run in which its mean was best.
+
+    Attributes:
+        run: Identifier of that run.
+        verdict: As in `Change`.
+        base: Mean in that run.
+        new: Mean in the new run, over the samples with a value in both.
+        difference: New minus base; `low` and `high` bound it with 95 % confidence.
+        low: Lower end.
+        high: Upper end.
+        p_value: Of the signed-rank test, times the number of distinct earlier runs, Holm-adjusted.
+        n: Number of paired samples.
+    """
+
+    run: str
+    verdict: Verdict
+    base: float
+    new: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+
+
 @dataclass(frozen=True)
 class Change:
     """The verdict on one (model, method, metric) between two runs.
 
-    `difference` is new minus base, over the paired samples that are "ok" in both; `low` and `high`
-    bound it with 95 % confidence.
+    Attributes:
+        model: Name of the model.
+        method: Name of the method.
+        metric: Name of the metric or cost.
+        verdict: The verdict.
+        base: Mean over the paired samples, those that have a value in both runs.
+        new: The same in the new run.
+        difference: New minus base.
+        low: Lower end of the 95 % interval of the difference.
+        high: Upper end.
+        p_value: Holm-adjusted; NaN for cells without a test.
+        n: Number of paired samples.
+        note: What else is to be said.
+        lost: Samples that lost their value or fail now.
+        recovered: Samples that have a value now, or fail no longer.
+        drift: The verdict against the best earlier run; None without one.
+        new_model: Name of the model in the new run where it is another one.
     """
 
     model: str
@@ -328,6 +400,15 @@ class Change:
     p_value: float = math.nan
     n: int = 0
     note: str = ""
+    lost: tuple[SampleChange, ...] = ()
+    recovered: tuple[SampleChange, ...] = ()
+    drift: Drift | None = None
+    new_model: str = ""
+
+    @property
+    def name(self) -> str:
+        """The cell as "model/method/metric", which patterns are matched with."""
+        return f"{self.model}/{self.method}/{self.metric}"
 
 
 @dataclass(frozen=True)

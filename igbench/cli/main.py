@@ -408,18 +408,28 @@ def table_(
 def compare_(
     base: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
     new: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    across: Annotated[
+        list[str] | None,
+        typer.Option(help="what may differ: captum, torch, igbench, libraries, model, device, all"),
+    ] = None,
+    fail_on: Annotated[str, typer.Option(help="regression, any-change or never")] = "regression",
     results_dir: Path = Path("results"),
     markdown: Markdown = False,
 ) -> int:
     """Compare two runs: a paired verdict for each model, method and metric.
 
-    Exit status: 0 same or better, 1 regression, 2 a wrong name, 3 incomplete, 4 not comparable.
+    Exit status: 0 no regression, 1 regression, 2 a wrong name or not comparable, 3 incomplete.
     """
     from igbench.cli import tables
     from igbench.records import compare, store
 
     old, now = store.resolve_two(base, new, results_dir)
-    found = compare.compare(store.read(old), store.read(now))
+    found = compare.compare(
+        store.read(old),
+        store.read(now),
+        across=across or (),
+        fail_on=fail_on,  # type: ignore[arg-type]
+    )
     console = _console()
     if console.is_terminal and not markdown:
         tables.show_comparison(console, found)

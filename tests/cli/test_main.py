@@ -118,8 +118,13 @@ def test_compare_refuses_another_seed(digits_run, tmp_path, capsys):
     assert main(words) == 0
     base = store.latest(where, "digits_resnet")
     new = store.latest(tmp_path, "digits_resnet")
-    assert main(["compare", str(base), str(new)]) == 4
-    assert "seed" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["compare", str(base), str(new)]) == 2
+    assert "NOT COMPARABLE seed: 0 -> 1 (--across seed allows it)" in capsys.readouterr().out
+    assert main(["compare", str(base), str(new), "--across", "seed"]) in (0, 1)
+    assert "--across sed: nothing of this name" in refused(
+        capsys, "compare", str(base), str(new), "--across", "sed"
+    )
 
 
 def test_unknown_words(capsys):

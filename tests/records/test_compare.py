@@ -10,7 +10,7 @@ import pytest
 
 from igbench.errors import InputError
 from igbench.records import compare as gate
-from igbench.schema import COSTS, Change, MetricSpec, Records, Row
+from igbench.schema import COSTS, Change, MetricSpec, Records, Row, SampleChange
 from tests.helpers import synthetic
 
 UP = MetricSpec("up", "higher", -math.inf, math.inf, 1, "test", min_effect=0.005)
@@ -53,13 +53,13 @@ def noisy(shift: float, seed: int = 1) -> np.ndarray:
 @pytest.mark.parametrize(
     ("metric", "shift", "verdict", "code"),
     [
-        ("up", 0.05, "better", 0),
-        ("up", -0.05, "worse", 1),
-        ("down", 0.05, "worse", 1),
-        ("down", -0.05, "better", 0),
+        ("up", 0.05, "improved", 0),
+        ("up", -0.05, "regressed", 1),
+        ("down", 0.05, "regressed", 1),
+        ("down", -0.05, "improved", 0),
         ("flat", 0.05, "changed", 0),
         ("flat", -0.05, "changed", 0),
-        ("up", 0.0, "same", 0),
+        ("up", 0.0, "equivalent", 0),
     ],
 )
 def test_direction_decides(metric: str, shift: float, verdict: str, code: int) -> None:
@@ -75,32 +75,56 @@ def test_identical_and_equal_to_rounding() -> None:
     change, code = one("up", BASE, BASE.copy())
     assert (change.verdict, code, change.difference) == ("identical", 0, 0.0)
     change, code = one("up", BASE, BASE * (1 + 5e-10))
-    assert (change.verdict, code) == ("same", 0)
+    assert (change.verdict, code) == ("close", 0)
     assert math.isnan(change.p_value)  # agreement needs no test
     change, _ = one("up", BASE, BASE * (1 + 5e-9))
     assert change.p_value < 0.05
+    assert change.verdict == "equivalent"
 
 
-def test_significant_but_below_the_minimum_effect_is_the_same() -> None:
+def test_rounding_is_that_of_the_precision() -> None:
+    base, near = make({("ig", "up"): BASE}), make({("ig", "up"): BASE * (1 + 5e-7)})
+    assert gate.compare(base, near, resamples=99).changes[0].verdict == "equivalent"
+    single = [
+        replace(r, run=replace(r.run, identity={**r.run.identity, "dtype": "float32"}))
+        for r in (base, near, make({("ig", "up"): BASE * (1 + 5e-6)}))
+    ]
+    assert gate.compare(*single[:2], resamples=99).changes[0].verdict == "close"
+    assert gate.compare(single[0], single[2], resamples=99).changes[0].verdict == "equivalent"
+
+
+def test_significant_but_below_the_minimum_effect_is_equivalent() -> None:
     change, code = one("up", BASE, BASE - 0.004)
     assert change.p_value < 1e-6
-    assert (change.verdict, code) == ("same", 0)
-    assert one("up", BASE, BASE - 0.006)[0].verdict == "worse"
+    assert (change.verdict, code) == ("equivalent", 0)
+    assert one("up", BASE, BASE - 0.006)[0].verdict == "regressed"
 
 
-def test_large_but_not_significant_is_the_same() -> None:
+def test_equivalence_is_the_interval_of_90_percent_within_the_minimum_effect() -> None:
+    spread = np.where(np.arange(N) % 2, 0.01, -0.01)  # 90 % within ±.0031, 95 % within ±.0037
+    for effect, verdict in ((0.0034, "equivalent"), (0.0028, "undecided")):
+        specs = {"up": replace(UP, min_effect=effect)}
+        base, new = (make({("ig", "up"): v}, specs) for v in (BASE, BASE + spread))
+        assert [c.verdict for c in gate.compare(base, new).changes] == [verdict]
+
+
+def test_large_but_not_significant_is_undecided_and_said() -> None:
     new = BASE.copy()
     new[0] -= 5.0  # the mean drops by 0.16, on the word of one sample
     change, code = one("up", BASE, new)
-    assert (change.verdict, code) == ("same", 0)
+    assert (change.verdict, code) == ("undecided", 0)
     assert change.p_value == 1.0
+    found = gate.compare(make({("ig", "up"): BASE}), make({("ig", "up"): new}), resamples=99)
+    assert "reaches the minimum effect in 1 cells, and may be chance: ig/up" in (
+        gate.format_text(found)
+    )
 
 
 def test_too_few_samples_are_said_to_be_too_few() -> None:
     change, code = one("up", BASE[:5], BASE[:5] - 1)
-    assert (change.verdict, code, change.note) == ("same", 0, "too few samples")
+    assert (change.verdict, code, change.note) == ("undecided", 0, "too few samples")
     change, code = one("up", BASE[:6], BASE[:6] - 1)
-    assert (change.verdict, code, change.note) == ("worse", 1, "")
+    assert (change.verdict, code, change.note) == ("regressed", 1, "")
 
 
 def test_samples_are_paired_by_id_not_by_position() -> None:
@@ -113,10 +137,10 @@ def test_holm_counts_every_tested_cell_and_no_other() -> None:
     # Six samples, all lower: p = 2 / 2**6 = 0.03125, significant only where it stands alone.
     base = {("ig", "up"): BASE[:6], ("twin", "up"): BASE[:6]}
     alone = gate.compare(make(base), make({**base, ("ig", "up"): BASE[:6] - 1}))
-    assert [c.verdict for c in alone.changes] == ["worse", "identical"]
+    assert [c.verdict for c in alone.changes] == ["regressed", "identical"]
     assert alone.changes[0].p_value == pytest.approx(0.03125)
     both = gate.compare(make(base), make({k: v - 1 for k, v in base.items()}))
-    assert [c.verdict for c in both.changes] == ["same", "same"]
+    assert [c.verdict for c in both.changes] == ["undecided", "undecided"]
     assert both.changes[0].p_value == pytest.approx(0.0625)
 
 
@@ -127,12 +151,12 @@ def test_holm_counts_every_tested_cell_and_no_other() -> None:
     ("metric", "new", "verdict", "code"),
     [
         ("forward_rows", [50, 50], "identical", 0),
-        ("forward_rows", [51, 51], "worse", 1),
-        ("backward_rows", [49, 49], "better", 0),
-        ("forward_rows", [50, 52], "worse", 1),
-        ("forward_rows", [49, 51], "same", 0),
-        ("seconds", [500, 500], "same", 0),
-        ("peak_memory", [1, 1], "same", 0),
+        ("forward_rows", [51, 51], "regressed", 1),
+        ("backward_rows", [49, 49], "improved", 0),
+        ("forward_rows", [50, 52], "regressed", 1),
+        ("forward_rows", [49, 51], "equivalent", 0),
+        ("seconds", [500, 500], "unjudged", 0),
+        ("peak_memory", [1, 1], "unjudged", 0),
     ],
 )
 def test_counts_gate_exactly_and_times_never(
@@ -143,6 +167,22 @@ def test_counts_gate_exactly_and_times_never(
     assert math.isnan(change.p_value)
 
 
+@pytest.mark.parametrize(("factor", "said"), [(1.29, False), (1.31, True)])
+def test_times_and_memory_are_remarked_above_a_ratio(factor: float, said: bool) -> None:
+    base = make({("ig", "seconds"): np.array([1.0, 1.0, 9.0])})
+    new = make({("ig", "seconds"): np.array([factor, factor, 1.0])})
+    for fail_on in ("regression", "any-change"):
+        found = gate.compare(base, new, fail_on=fail_on, resamples=99)  # type: ignore[arg-type]
+        assert found.exit_code == 0
+        assert found.warnings == (
+            ["ig/seconds: median 1 -> 1.31, 1.3 times as much; a remark, which never fails"]
+            if said
+            else []
+        )
+    other = replace(new, run=replace(new.run, identity={**new.run.identity, "device": "cuda"}))
+    assert gate.compare(base, other, across=["device"], resamples=99).warnings == []
+
+
 # --- lost samples and cells -----------------------------------------------------------------------
 
 
@@ -151,7 +191,34 @@ def test_a_lost_value_is_a_failure_with_its_count_and_reason() -> None:
     new[[3, 4]] = math.nan
     change, code = one("up", BASE, new)
     assert (change.verdict, code, change.n) == ("failed", 3, N - 2)
-    assert change.note == f"lost 2 of {N} samples: 2 failed (boom)"
+    assert change.note == f"lost 2 of {N} samples: 2 failed (s3, s4: boom)"
+    assert change.lost == (
+        SampleChange("s3", "ok", "failed", "boom"), SampleChange("s4", "ok", "failed", "boom"),
+    )  # fmt: skip
+    new[:10] = math.nan
+    assert "10 failed (s0, s1, s2, s3, s4, and 5 more: boom)" in one("up", BASE, new)[0].note
+
+
+def test_a_value_that_becomes_nan_is_a_failure() -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): BASE})
+    scores = new.scores.copy()
+    scores.loc[7, "value"] = math.nan
+    change = gate.compare(base, replace(new, scores=scores)).changes[0]
+    assert (change.verdict, change.note) == ("failed", f"lost 1 of {N} samples: 1 NaN (s7)")
+
+
+def test_what_was_undefined_may_not_fail() -> None:
+    base, new = make({("ig", "up"): BASE}), make({("ig", "up"): BASE})
+    undefined, failed = base.scores.copy(), new.scores.copy()
+    undefined.loc[2, ["value", "status", "reason"]] = [math.nan, "undefined", "constant"]
+    failed.loc[2, ["value", "status", "reason"]] = [math.nan, "failed", "boom"]
+    base, new = replace(base, scores=undefined), replace(new, scores=failed)
+    change = gate.compare(base, new).changes[0]
+    assert change.verdict == "failed"
+    assert change.lost == (SampleChange("s2", "undefined", "failed", "boom"),)
+    back = gate.compare(new, base).changes[0]
+    assert (back.verdict, back.lost) == ("identical", ())
+    assert back.recovered == (SampleChange("s2", "failed", "undefined", "boom"),)
 
 
 def test_absent_rows_and_undefined_rows_are_losses_too() -> None:
@@ -160,14 +227,14 @@ def test_absent_rows_and_undefined_rows_are_losses_too() -> None:
     scores.loc[1, ["value", "status", "reason"]] = [math.nan, "undefined", "constant"]
     change = gate.compare(base, replace(new, scores=scores)).changes[0]
     assert change.verdict == "failed"
-    assert change.note == f"lost 2 of {N} samples: 1 missing, 1 undefined (constant)"
+    assert change.note == f"lost 2 of {N} samples: 1 missing (s0), 1 undefined (s1: constant)"
 
 
 def test_a_regression_outranks_a_loss_and_keeps_its_note() -> None:
     new = noisy(-0.05)
     new[0] = math.nan
     change, code = one("up", BASE, new)
-    assert (change.verdict, code) == ("worse", 1)
+    assert (change.verdict, code) == ("regressed", 1)
     assert "lost 1 of 32" in change.note
 
 
@@ -181,7 +248,10 @@ def test_gained_values_are_noted_and_do_not_count() -> None:
     base[0] = math.nan
     change, code = one("up", base, BASE)
     assert (change.verdict, code, change.n) == ("identical", 0, N - 1)
-    assert "1 samples have a value in the new run only" in change.note
+    assert change.note == f"recovered 1 of {N - 1} samples: 1 failed (s0: boom) before"
+    assert change.recovered == (SampleChange("s0", "failed", "ok", "boom"),)
+    found = gate.compare(make({("ig", "up"): base}), make({("ig", "up"): BASE}))
+    assert "identical ig/up: " in gate.format_text(found)  # a sample that recovers is shown
     assert one("up", np.full(N, math.nan), BASE)[0].verdict == "new"
     change, code = one("up", np.full(N, math.nan), np.full(N, math.nan))
     assert (change.verdict, code, change.note) == ("identical", 0, "no value in either run")
@@ -203,7 +273,7 @@ def test_missing_and_new_cells() -> None:
 def test_exit_code_one_outranks_three() -> None:
     base = {("ig", "up"): BASE, ("occlusion", "up"): BASE}
     found = gate.compare(make(base), make({("ig", "up"): noisy(-0.05)}))
-    assert {c.verdict for c in found.changes} == {"worse", "missing"}
+    assert {c.verdict for c in found.changes} == {"regressed", "missing"}
     assert found.exit_code == 1
 
 
@@ -214,11 +284,14 @@ def test_exit_code_one_outranks_three() -> None:
 def test_a_comparability_field_that_differs_forbids_the_comparison(field: str) -> None:
     base, new = make({("ig", "up"): BASE}), make({("ig", "up"): noisy(-1)}, **{field: "other"})
     found = gate.compare(base, new)
-    assert found.exit_code == 4
+    assert found.exit_code == 2
+    assert found.outcome == "not comparable"
     assert found.changes == []
     assert len(found.incomparable) == 1
     text = found.incomparable[0]
-    assert text == f"{field}: {base.run.comparability[field]!r} -> 'other'"
+    assert text == (
+        f"{field}: {base.run.comparability[field]!r} -> 'other' (--across {field} allows it)"
+    )
     assert text in gate.format_text(found)
     assert text in gate.format_markdown(found)
 
@@ -245,9 +318,10 @@ def with_samples(ids: list[str], **comparability: object) -> Records:
 def test_other_samples_are_named(old: str, now: str, text: str) -> None:
     base, new = with_samples(list(old), samples="0"), with_samples(list(now), samples="1")
     found = gate.compare(base, new)
-    assert (found.incomparable, found.exit_code) == ([f"samples: {text}"], 4)
+    allows = "(--across samples allows it)"
+    assert (found.incomparable, found.exit_code) == ([f"samples: {text} {allows}"], 2)
     unknown = gate.compare(with_samples([], samples="0"), with_samples([], samples="1"))
-    assert unknown.incomparable == ["samples: '0' -> '1'"]
+    assert unknown.incomparable == [f"samples: '0' -> '1' {allows}"]
 
 
 def test_other_weights_are_told_with_their_sources() -> None:
@@ -256,7 +330,7 @@ def test_other_weights_are_told_with_their_sources() -> None:
     base = replace(base, run=replace(base.run, environment={}))
     assert gate.compare(base, new).incomparable == [
         "weights: the models have other weights, by hash aaaaaaaaaaaa -> bbbbbbbbbbbb "
-        "(trained again)"
+        "(trained again) (--across model allows it)"
     ]
 
 
@@ -276,8 +350,9 @@ def test_other_settings_of_a_metric_are_named() -> None:
 
 def test_a_field_that_only_one_run_has_differs() -> None:
     base, new = make({("ig", "up"): BASE}), make({("ig", "up"): BASE}, output="logit")
-    assert gate.compare(base, new).incomparable == ["output: (absent) -> 'logit'"]
-    assert gate.compare(new, base).incomparable == ["output: 'logit' -> (absent)"]
+    allows = "(--across scalar allows it)"
+    assert gate.compare(base, new).incomparable == [f"output: (absent) -> 'logit' {allows}"]
+    assert gate.compare(new, base).incomparable == [f"output: 'logit' -> (absent) {allows}"]
 
 
 def test_a_changed_metric_version_concerns_that_metric_alone() -> None:
@@ -288,23 +363,25 @@ def test_a_changed_metric_version_concerns_that_metric_alone() -> None:
         make(worse, metric_versions={"up": 2}),
     ):
         found = gate.compare(make(values), new, resamples=199)
-        assert [c.verdict for c in found.changes] == ["changed", "worse"]
+        assert [c.verdict for c in found.changes] == ["incomparable", "regressed"]
         assert found.changes[0].note == "version 1 -> 2: not compared"
         assert found.exit_code == 1
+        alone = gate.compare(make(values), new, accept={"ig/down": "known"}, resamples=199)
+        assert (alone.exit_code, alone.outcome) == (2, "not comparable")
+        judged = gate.compare(make(values), new, across=["metrics"], resamples=199)
+        assert [c.verdict for c in judged.changes] == ["regressed", "regressed"]
 
 
 def test_no_metric_in_common_forbids_the_comparison() -> None:
     base = make({("ig", "up"): BASE, ("ig", "forward_rows"): BASE})
     changed = gate.compare(base, make({("ig", "up"): BASE}, metric_versions={"up": 3}))
-    assert changed.exit_code == 4
-    assert changed.incomparable == [
-        "metric_versions: every metric in common changed: up version 1 -> 3"
-    ]
+    assert changed.exit_code == 2
+    assert changed.incomparable == ["metrics: every metric in common changed: up version 1 -> 3"]
     other = gate.compare(base, make({("ig", "down"): BASE, ("ig", "forward_rows"): BASE}))
     assert other.incomparable == ["metrics: ['up'] -> ['down'], none in common"]
 
 
-def test_identity_differences_are_listed_and_do_not_forbid() -> None:
+def test_arguments_are_judged_and_libraries_must_be_named() -> None:
     base = make({("ig", "up"): BASE})
     identity = {
         "methods": {"ig": {"n_steps": 100, "rule": "middle"}, "occlusion": {"window": 16}},
@@ -312,12 +389,19 @@ def test_identity_differences_are_listed_and_do_not_forbid() -> None:
         "device": "cpu",
     }
     new = replace(base, run=replace(base.run, identity=identity))
-    found = gate.compare(base, new)
-    assert found.exit_code == 0
-    assert found.differences == [
-        "methods.ig.n_steps: 50 -> 100", "versions.captum: '0.9.0' -> '0.10.0'",
-    ]  # fmt: skip
-    assert "differs: versions.captum: '0.9.0' -> '0.10.0'" in gate.format_text(found)
+    refused = gate.compare(base, new)
+    assert refused.exit_code == 2
+    assert refused.incomparable == [
+        "versions.captum: '0.9.0' -> '0.10.0' (--across captum allows it)"
+    ]
+    assert refused.differences == ["methods.ig.n_steps: 50 -> 100"]
+    for word in ("captum", "libraries", "all", "torch, captum"):
+        found = gate.compare(base, new, across=[word])
+        assert found.exit_code == 0
+        assert found.differences == [
+            "versions.captum: '0.9.0' -> '0.10.0'", "methods.ig.n_steps: 50 -> 100",
+        ]  # fmt: skip
+        assert "differs: versions.captum: '0.9.0' -> '0.10.0'" in gate.format_text(found)
 
 
 def test_malformed_records_are_refused() -> None:
@@ -340,7 +424,7 @@ def test_accepted_verdicts_do_not_decide() -> None:
     found = gate.compare(base, new, accept={"ig/up": "known", "net/occ*/up": "dropped"})
     assert found.exit_code == 0
     assert found.accepted == {"net/ig/up": "known", "net/occlusion/up": "dropped"}
-    assert found.changes[0].verdict == "worse"  # the record still says so
+    assert found.changes[0].verdict == "regressed"  # the record still says so
     assert "ACCEPTED ig/up" in gate.format_text(found)
     assert "accepted: known" in gate.format_text(found)
     everything = gate.compare(base, new, accept={"up": "all of it"})
@@ -378,7 +462,7 @@ def test_a_real_shift_is_found() -> None:
         gate.compare(release(2 * i, 128, 0), release(2 * i + 1, 128, -0.025), resamples=99)
         for i in range(12)
     ]
-    hits = [f.changes[0].verdict == "worse" for f in found]
+    hits = [f.changes[0].verdict == "regressed" for f in found]
     assert sum(hits) >= 11
     assert all(f.detectable["m0"] <= 0.025 for f in found)
 
@@ -406,27 +490,30 @@ def whole() -> gate.Comparison:
     )  # fmt: skip
     keep = ~((new.scores["method"] == "edges") & (new.scores["metric"] == "srg"))
     return gate.compare(
-        synthetic.make_records(noise=0.01, noise_seed=1), replace(new, scores=new.scores[keep])
+        synthetic.make_records(noise=0.01, noise_seed=1),
+        replace(new, scores=new.scores[keep]),
+        across=["captum"],
     )
 
 
 def test_text_of_a_whole_run() -> None:
     found = whole()
     lines = gate.format_text(found).splitlines()
-    assert lines[0].startswith("regression: 1 worse, 1 missing, 1 better, ")
+    assert lines[0].startswith("regression: 1 regressed, 1 missing, 1 improved, ")
     assert lines[0].endswith("of 99 cells (20260102-030405-0a1b2c3d -> 20260203-000000-ffffffff)")
-    worse = next(c for c in found.changes if c.verdict == "worse")
+    worse = next(c for c in found.changes if c.verdict == "regressed")
     assert (worse.method, worse.metric, worse.n) == ("ig", "deletion", 24)
     assert lines[1] == (
         f"REGRESSION ig/deletion: {worse.base:.4g} -> {worse.new:.4g} "
-        f"({worse.difference:+.3g} [{worse.low:+.3g}, {worse.high:+.3g}], worse; "
-        f"p={worse.p_value:.2g} Holm; n=24; min effect 0.005)"
+        f"({worse.difference:+.3g} [{worse.low:.3g}, {worse.high:.3g}], worse; "
+        f"p={worse.p_value:.2g} Holm; n=24; min effect 0.005)".replace("e-0", "e-")
     )
     assert lines[2] == "MISSING edges/srg: in the base run only"
     assert lines[3].startswith("IMPROVED saliency/srg: ")
     assert lines[4] == "differs: versions.captum: '0.9.0' -> '0.10.0'"
-    assert lines[5].startswith("detectable (mean difference, 90 % power, after Holm): completeness")
-    assert len(lines) == 6
+    assert lines[5].startswith("undecided: the difference reaches the minimum effect in 4 cells")
+    assert lines[6].startswith("detectable (mean difference, 90 % power, after Holm): completeness")
+    assert len(lines) == 7
 
 
 def test_markdown_of_a_whole_run_is_one_table() -> None:
@@ -434,7 +521,7 @@ def test_markdown_of_a_whole_run_is_one_table() -> None:
     table = [text for text in lines if text.startswith("|")]
     assert len(table) == 2 + 3
     assert {text.count("|") for text in table} == {9}
-    assert lines[0].startswith("### regression: 1 worse")
+    assert lines[0].startswith("### regression: 1 regressed")
 
 
 def test_markdown_escapes_bars() -> None:
