@@ -22,7 +22,7 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench list [GROUP]                        experiments, methods, metrics, models, data, ...
   igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
   igbench table RUN RUN [...]                 methods x models, one table for each metric
-  igbench compare BASE NEW                    verdict for each model x method x metric
+  igbench compare [BASE] NEW [--across captum]   verdict for each model x method x metric
   igbench power RUN --metric NAME --difference D   how many samples show a difference of means
   igbench verify RUN [RUN ...]                are its files, to the last bit, those written
   igbench doctor                              what is installed and at hand

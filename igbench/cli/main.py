@@ -406,13 +406,28 @@ def table_(
 
 @app.command("compare")
 def compare_(
-    base: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
-    new: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="BASE NEW: run folders, experiments (the newest run), or BASE a baseline; "
+            "NEW alone: against its baseline, or the run before, and the best before"
+        ),
+    ],
     across: Annotated[
         list[str] | None,
         typer.Option(help="what may differ: captum, torch, igbench, libraries, model, device, all"),
     ] = None,
     fail_on: Annotated[str, typer.Option(help="regression, any-change or never")] = "regression",
+    accept: Annotated[
+        list[str] | None, typer.Option(help="METHOD/METRIC whose change is accepted from now on")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why, for --accept")] = "",
+    accepted: Annotated[
+        Path | None, typer.Option(help="file of what is accepted; BASE.accepted.yaml if none")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="text, markdown, json or junit")] = "",
+    out: Annotated[Path | None, typer.Option(help="file for it; text is printed")] = None,
+    baselines_dir: Path = Path("baselines"),
     results_dir: Path = Path("results"),
     markdown: Markdown = False,
 ) -> int:
@@ -420,23 +435,13 @@ def compare_(
 
     Exit status: 0 no regression, 1 regression, 2 a wrong name or not comparable, 3 incomplete.
     """
-    from igbench.cli import tables
-    from igbench.records import compare, store
+    from igbench.cli import compare
 
-    old, now = store.resolve_two(base, new, results_dir)
-    found = compare.compare(
-        store.read(old),
-        store.read(now),
-        across=across or (),
-        fail_on=fail_on,  # type: ignore[arg-type]
-    )
-    console = _console()
-    if console.is_terminal and not markdown:
-        tables.show_comparison(console, found)
-    else:
-        shown = compare.format_markdown(found) if markdown else compare.format_text(found)
-        console.file.write(f"{shown}\n")
-    return found.exit_code
+    request = compare.Request(
+        runs, across or (), fail_on, accept or (), reason, accepted,
+        format_ or "markdown" * markdown, out, baselines_dir, results_dir,
+    )  # fmt: skip
+    return compare.run(_console(), request)
 
 
 @app.command("power")

@@ -8,6 +8,10 @@ named.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from igbench.records.compare.acceptance import Acceptance
+from igbench.records.compare.as_json import SCHEMA, as_dict, format_json
 from igbench.records.compare.comparison import (
     NOT_COMPARABLE,
     Comparison,
@@ -18,6 +22,7 @@ from igbench.records.compare.comparison import (
 )
 from igbench.records.compare.identity import FIELDS, METRIC_VERSIONS, Difference, Field
 from igbench.records.compare.judging import LEVEL
+from igbench.records.compare.junit import format_junit
 from igbench.records.compare.markdown import format_markdown
 from igbench.records.compare.pairing import TOLERANCES, Cell
 from igbench.records.compare.text import (
@@ -28,8 +33,14 @@ from igbench.records.compare.text import (
     remarks,
 )
 
+FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "text": format_text, "markdown": format_markdown, "json": format_json, "junit": format_junit,
+}  # fmt: skip
+"""Name of a format to what writes it."""
+
 __all__ = [
-    "FIELDS", "FINDING_COLUMNS", "LEVEL", "METRIC_VERSIONS", "NOT_COMPARABLE", "TOLERANCES",
-    "Cell", "Comparison", "Difference", "Exit", "FailOn", "Field", "Outcome", "compare",
-    "finding_rows", "format_markdown", "format_text", "headline", "remarks",
+    "FIELDS", "FINDING_COLUMNS", "FORMATS", "LEVEL", "METRIC_VERSIONS", "NOT_COMPARABLE", "SCHEMA",
+    "TOLERANCES", "Acceptance", "Cell", "Comparison", "Difference", "Exit", "FailOn", "Field",
+    "Outcome", "as_dict", "compare", "finding_rows", "format_json", "format_junit",
+    "format_markdown", "format_text", "headline", "remarks",
 ]  # fmt: skip

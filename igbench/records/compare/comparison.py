@@ -6,25 +6,25 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-import numpy as np
 import pandas as pd
 
 from igbench.errors import check_choice
 from igbench.records import stats
-from igbench.records.compare import acceptance, drift, identity
+from igbench.records.compare import acceptance, drift, identity, remarking
+from igbench.records.compare.acceptance import Acceptance
 from igbench.records.compare.identity import Difference
 from igbench.records.compare.judging import detectable, judge
 from igbench.records.compare.pairing import TOLERANCES, Cell, Pair, cells, pair
 from igbench.records.settings import own_settings
-from igbench.schema import COSTS, Change, MetricSpec, Records
+from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
 
 Exit = Literal[0, 1, 2, 3]
 FailOn = Literal["regression", "any-change", "never"]
 Outcome = Literal["no regression", "regression", "change", "not comparable", "incomplete"]
 
 NOT_COMPARABLE: Exit = 2
-SLOWER = 1.3
-"""Ratio of median times or memory from which on a remark is made."""
+NO_CHANGE: tuple[Verdict, ...] = ("identical", "close", "unjudged")
+"""Verdicts that never fail."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def compare(
     across: Collection[str] = (),
     fail_on: FailOn = "regression",
     accept: Mapping[str, str] | None = None,
+    acceptances: Sequence[Acceptance] = (),
     history: Sequence[Records] = (),
     resamples: int = stats.RESAMPLES,
 ) -> Comparison:
@@ -104,6 +105,7 @@ def compare(
             "never".  Runs that are not comparable fail in any case.
         accept: Pattern of "metric", "method/metric" or "model/method/metric" ("*" matches
             anything) to the reason why such verdicts do not count for the exit code.
+        acceptances: What was accepted before, see `igbench.records.compare.acceptance`.
         history: Earlier runs: the best of them in each cell is compared with as well.
         resamples: Number of bootstrap resamples of each interval.
 
@@ -129,12 +131,13 @@ def compare(
     earlier, left_out = _earlier(base, new, history, words)
     changes = drift.with_drift(changes, earlier, resamples=resamples)
     changes = _with_models(changes, base, new, words)
-    accepted = acceptance.accepted(changes, accept or {})
-    counted = [c for c in changes if c.name not in accepted]
-    outcome = _outcome(counted, fail_on)
+    before, said = acceptance.kept(changes, acceptances, base.run.id, specs)
+    accepted = before | acceptance.accepted(changes, accept or {})
+    outcome = _outcome([c for c in changes if c.name not in accepted], fail_on)
     return replace(
         made, changes=changes, detectable=detectable([*pairs.values()]), accepted=accepted,
-        warnings=[*_other_targets(base, new), *_costs(base, new, pairs), *left_out],
+        warnings=[*remarking.of_targets(base, new), *remarking.of_costs(base, new, pairs),
+                  *left_out, *said],
         outcome=outcome, exit_code=_exit_code(outcome, fail_on), history=tuple(earlier),
     )  # fmt: skip
 
@@ -241,45 +244,26 @@ def _earlier(
     ]
 
 
-def _other_targets(base: Records, new: Records) -> list[str]:
-    """Samples of which the runs explain another output, such as another predicted class."""
-    old, now = ({str(s["sample_id"]): s.get("target") for s in r.run.samples} for r in (base, new))
-    other = [s for s in old if s in now and old[s] != now[s]]
-    if not other:
-        return []
-    return [
-        f"{len(other)} of {len(old)} samples explain another output; the first: {other[0]!r}, "
-        f"{old[other[0]]} -> {now[other[0]]}"
-    ]
+def fails(change: Change, fail_on: FailOn) -> bool:
+    """Whether a cell that is not accepted makes the exit status other than 0."""
+    if fail_on == "never":
+        return False
+    if acceptance.drifted(change) or change.verdict in _GRAVE:
+        return True
+    return fail_on == "any-change" and change.verdict not in NO_CHANGE
 
 
-def _costs(base: Records, new: Records, pairs: Mapping[Cell, Pair]) -> list[str]:
-    """Times and memory that have grown on the same device, by the ratio of medians."""
-    if base.run.identity.get("device") != new.run.identity.get("device"):
-        return []
-    found = []
-    for cell, one in pairs.items():
-        if one.judged or cell[2] not in COSTS or not one.n:
-            continue
-        old, now = float(np.median(one.base)), float(np.median(one.new))
-        if old > 0 and now / old > SLOWER:
-            found.append(
-                f"{cell[1]}/{cell[2]}: median {old:.3g} -> {now:.3g}, {now / old:.1f} times as "
-                "much; a remark, which never fails"
-            )
-    return found
+_GRAVE: tuple[Verdict, ...] = ("regressed", "failed", "missing", "incomparable")
 
 
 def _outcome(changes: Sequence[Change], fail_on: FailOn) -> Outcome:
     """The verdict on the whole from those cells that are not accepted, the gravest first."""
     verdicts = {c.verdict for c in changes}
-    verdicts |= {c.drift.verdict for c in changes if c.drift and c.drift.verdict == "regressed"}
-    loud = verdicts - {"identical", "close", "unjudged", "failed", "missing", "incomparable"}
-    if "regressed" in verdicts:
+    if "regressed" in verdicts or any(map(acceptance.drifted, changes)):
         return "regression"
     if "incomparable" in verdicts:
         return "not comparable"
-    if fail_on == "any-change" and loud:
+    if fail_on == "any-change" and verdicts - {*NO_CHANGE, *_GRAVE}:
         return "change"
     return "incomplete" if verdicts & {"failed", "missing"} else "no regression"
 

@@ -7,7 +7,8 @@ from collections import Counter
 from typing import get_args
 
 from igbench.errors import printable
-from igbench.records.compare.comparison import Comparison
+from igbench.records.compare.acceptance import drifted
+from igbench.records.compare.comparison import Comparison, fails
 from igbench.schema import Change, Drift, Verdict
 
 LABELS: dict[Verdict, str] = {
@@ -41,8 +42,8 @@ def headline(c: Comparison) -> str:
     counts = Counter(change.verdict for change in c.changes)
     text = ", ".join(f"{counts[v]} {v}" for v in get_args(Verdict) if counts[v])
     cells = f": {text} of {len(c.changes)} cells" if text else ""
-    drifted = sum(drifts(change) for change in c.changes)
-    cells += f", {drifted} worse than the best before" if drifted else ""
+    worse = sum(map(drifted, c.changes))
+    cells += f", {worse} worse than the best before" if worse else ""
     cells += f", {len(c.accepted)} accepted" if c.accepted else ""
     return f"{c.outcome}{cells} ({c.base} -> {c.new})"
 
@@ -50,14 +51,11 @@ def headline(c: Comparison) -> str:
 def findings(c: Comparison) -> list[Change]:
     """The changes to report, the most serious first; all others are counted in the headline."""
     order = list(get_args(Verdict))
-    shown = [f for f in c.changes if f.verdict in LABELS or f.note or drifts(f)]
-    shown = [f for f in shown if f.verdict != "identical" or f.recovered or drifts(f)]
+    shown = [
+        f for f in c.changes if f.verdict in LABELS or f.note or drifted(f) or fails(f, c.fail_on)
+    ]
+    shown = [f for f in shown if f.verdict != "identical" or f.recovered or drifted(f)]
     return sorted(shown, key=lambda f: order.index(f.verdict))
-
-
-def drifts(change: Change) -> bool:
-    """Whether a cell is worse than in the best run before."""
-    return change.drift is not None and change.drift.verdict == "regressed"
 
 
 def finding_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -65,7 +63,7 @@ def finding_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     rows = []
     for change in findings(comparison):
         rows.append(_columns(comparison, change))
-        if change.drift and drifts(change):
+        if change.drift and drifted(change):
             rows.append(_drift_columns(comparison, change, change.drift))
     return rows
 
@@ -76,7 +74,7 @@ def finding_lines(c: Comparison, change: Change) -> list[str]:
     lines = [f"{start} {said}"]
     if change.n:
         lines = [f"{start} {_numbers(c, change, change)}{f'; {said}' if said else ''}"]
-    if change.drift and drifts(change):
+    if change.drift and drifted(change):
         name = "ACCEPTED DRIFT" if change.name in c.accepted else "DRIFT"
         lines.append(
             f"{name} {cell_name(c, change)}: {_numbers(c, change, change.drift)}; against "
