@@ -156,8 +156,6 @@ def _history(folders: Sequence[Path]) -> list[Records]:
 
 def _show(console: Console, request: Request, found: Comparison) -> None:
     """Print the comparison, or write it to a file and print its text."""
-    from igbench.cli import tables
-
     if request.out is not None:
         text = gate.FORMATS[request.format or "text"](found)
         try:
@@ -166,6 +164,8 @@ def _show(console: Console, request: Request, found: Comparison) -> None:
             raise InputError(f"cannot write {request.out}: {error.strerror}.") from error
     chosen = "" if request.out is not None else request.format
     if console.is_terminal and not chosen:
+        from igbench.cli import tables  # which imports matplotlib
+
         tables.show_comparison(console, found)
     else:
         console.file.write(gate.FORMATS[chosen or "text"](found))

@@ -1,7 +1,6 @@
 """Does the gate see what changed, keep quiet otherwise, and never drop a sample silently?"""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,41 +9,15 @@ import pytest
 
 from igbench.errors import InputError
 from igbench.records import compare as gate
-from igbench.schema import COSTS, Change, MetricSpec, Records, Row, SampleChange
+from igbench.schema import Change, Records, SampleChange
 from tests.helpers import synthetic
-
-UP = MetricSpec("up", "higher", -math.inf, math.inf, 1, "test", min_effect=0.005)
-DOWN, NEUTRAL = replace(UP, direction="lower"), replace(UP, direction="none")
-N = 32
-BASE = np.random.default_rng(7).normal(0.5, 0.15, N)
-Values = Mapping[tuple[str, str], np.ndarray]
-
-
-def make(
-    values: Values, specs: Mapping[str, MetricSpec] | None = None, **comparability: object
-) -> Records:
-    """Records of one model; NaN becomes a failed row."""
-    rows = [
-        Row("r", "e", "net", method, metric, f"s{i}", float(v),
-            "failed" if math.isnan(v) else "ok", "boom" if math.isnan(v) else "")
-        for (method, metric), series in values.items()
-        for i, v in enumerate(series)
-    ]  # fmt: skip
-    metrics = {**(specs or {"up": UP, "down": DOWN, "flat": NEUTRAL}), **COSTS}
-    run = replace(
-        synthetic.make_run(comparability={"metric_versions": {}, **comparability}), metrics=metrics
-    )
-    return Records(run, pd.DataFrame(rows, columns=list(Row._fields)), pd.DataFrame())
+from tests.helpers.two_runs import BASE, DOWN, UP, N, make, noisy
 
 
 def one(metric: str, base: np.ndarray, new: np.ndarray) -> tuple[Change, int]:
     found = gate.compare(make({("ig", metric): base}), make({("ig", metric): new}), resamples=199)
     assert len(found.changes) == 1
     return found.changes[0], found.exit_code
-
-
-def noisy(shift: float, seed: int = 1) -> np.ndarray:
-    return BASE + shift + np.random.default_rng(seed).normal(0, 0.01, N)
 
 
 # --- verdicts -------------------------------------------------------------------------------------
