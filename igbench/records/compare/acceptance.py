@@ -8,9 +8,9 @@ effect.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,13 @@ class Acceptance:
 def matches(pattern: str, change: Change) -> bool:
     """Whether a pattern of "metric", "method/metric" or "model/method/metric" means a cell.
 
+    "*" matches anything, and every other character itself.
+
     >>> matches("ig/del*", Change("resnet18", "ig", "deletion", "regressed"))
     True
     """
-    return fnmatchcase(change.name, pattern) or fnmatchcase(change.name, f"*/{pattern}")
+    plain = ".*".join(map(re.escape, pattern.split("*")))
+    return bool(re.fullmatch(f"(.*/)?{plain}", change.name, re.DOTALL))
 
 
 def drifted(change: Change) -> bool:

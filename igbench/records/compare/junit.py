@@ -5,13 +5,9 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from igbench.errors import printable
+from igbench.records.compare.acceptance import QUIET, drifted
 from igbench.records.compare.comparison import Comparison, fails
-from igbench.records.compare.text import (
-    cell_name,
-    finding_lines,
-    headline,
-    remarks,
-)
+from igbench.records.compare.text import finding_lines, headline, remarks
 from igbench.schema import Change
 
 ERRORS = ("failed", "missing", "incomparable")
@@ -59,13 +55,14 @@ def _test(c: Comparison, change: Change) -> ElementTree.Element:
         name=printable(change.metric),
         time="0",
     )
-    text = printable("\n".join(finding_lines(c, change)), keep="\n")
+    lines = list(map(printable, finding_lines(c, change)))
+    text = "\n".join(lines)
     if change.name in c.accepted:
         reason = printable(f"accepted: {c.accepted[change.name]}")
         ElementTree.SubElement(case, "skipped", message=reason)
     elif fails(change, c.fail_on):
         kind = "error" if change.verdict in ERRORS else "failure"
-        message = text.splitlines()[0] if text else cell_name(c, change)
+        message = lines[-1] if change.verdict in QUIET and drifted(change) else lines[0]
         ElementTree.SubElement(case, kind, message=message, type=change.verdict).text = text
     ElementTree.SubElement(case, "system-out").text = text
     return case
