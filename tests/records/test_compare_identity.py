@@ -1,7 +1,10 @@
 """What may differ between two runs, what must not, and what makes cells another question."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,7 @@ import pytest
 
 from igbench.errors import InputError
 from igbench.records import compare as gate
-from igbench.schema import MethodSpec, MetricSpec, Records
+from igbench.schema import MethodSpec, MetricSpec, Records, Verdict
 from tests.helpers.two_runs import BASE, UP, N, make, noisy, with_run
 
 CELL = ("ig", "up")
@@ -210,3 +213,17 @@ def test_a_metric_may_have_any_minimum_effect() -> None:
     assert isinstance(never["up"], MetricSpec)
     base, new = (make({CELL: v}, never) for v in (BASE, BASE - 1))
     assert [c.verdict for c in compared(new, base=base).changes] == ["unjudged"]
+
+
+def test_the_page_has_the_table_of_what_may_differ() -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "compare_in_ci.md"
+    text = page.read_text(encoding="utf-8")
+    words = {"": "", "*": "its name"}
+    rows = [
+        f"| `{f.entries}` | {words.get(f.word, f'`{f.word}`')} | {f.kind} | {f.meaning} |"
+        for f in gate.FIELDS
+    ]
+    assert "\n".join(["|---|---|---|---|", *rows, ""]) in text
+    assert f"`{gate.SCHEMA}`" in text
+    for verdict in get_args(Verdict):
+        assert re.search(rf"^\| ([a-z, ]+, )?{verdict}(, [a-z]+)? \|", text, re.MULTILINE), verdict

@@ -108,9 +108,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_have_their_figures_among_the_maps(table: Path) -> None:
     stems = {"table_importance", "table_beeswarm"}
     stems |= {f"table_{kind}_{i}" for kind in ("waterfall", "bars") for i in (1, 2)}
-    assert names(table, "plots", "table_") == {
-        f"{s}.{k}" for s in stems for k in ("png", "svg")
-    }
+    assert names(table, "plots", "table_") == {f"{s}.{k}" for s in stems for k in ("png", "svg")}
     reader = reader_of(table)
     titles = [str(a["alt"]) for tag, a in reader.tags if tag == "img"]
     assert titles[0].startswith("Columns by mean |attribution|: Mean of the absolute attribution")
