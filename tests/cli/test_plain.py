@@ -99,8 +99,14 @@ def test_comparisons() -> None:
     )
     lost = named.scores.copy()
     lost.loc[lost["status"] == "ok", ["status", "reason", "value"]] = ["failed", EVIL, float("nan")]
-    found = compare.compare(named, replace(base, scores=lost), resamples=100)
-    assert not STEERS.search(compare.format_text(found))
+    refused = compare.compare(named, replace(base, scores=lost), resamples=100)
+    assert refused.incomparable
+    found = compare.compare(named, replace(base, scores=lost), across=["all"], resamples=100)
+    assert found.changes
+    for shown in (refused, found):
+        assert not STEERS.search(compare.format_text(shown))
+        for write in compare.FORMATS.values():
+            assert not STEERS.search(write(shown).replace("\n", ""))
     text = compare.format_markdown(found)
     assert not STEERS.search(text)
     assert "<b>" not in text

@@ -45,5 +45,7 @@ def noisy(shift: float, seed: int = 1) -> np.ndarray:
 def with_run(records: Records, **fields: Any) -> Records:
     """Records whose run has other fields; mappings are merged."""
     run = records.run
-    merged = {k: {**getattr(run, k), **v} if isinstance(v, dict) else v for k, v in fields.items()}
+    merged: dict[str, Any] = {}
+    for name, value in fields.items():
+        merged[name] = {**getattr(run, name), **value} if isinstance(value, dict) else value
     return replace(records, run=replace(run, **merged))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from igbench.errors import check_choice
 from igbench.records import stats
-from igbench.records.compare import acceptance, drift, identity, remarking
+from igbench.records.compare import acceptance, drift, identity, questions, remarking
 from igbench.records.compare.acceptance import Acceptance
 from igbench.records.compare.identity import Difference
 from igbench.records.compare.judging import detectable, judge
@@ -119,7 +119,7 @@ def compare(
     specs = {**COSTS, **base.run.metrics, **new.run.metrics}
     made = Comparison(
         base.run.id, new.run.id, [], _refused(base, new, found, words),
-        [d.text for d in found if d.allowed(words) or identity.of_cells(d)], {}, specs,
+        [d.text for d in found if d.allowed(words) or questions.of_cells(d)], {}, specs,
         across=tuple(sorted(words)), fail_on=fail_on, found=tuple(found),
     )  # fmt: skip
     if made.incomparable:
@@ -149,10 +149,10 @@ def _refused(
     refused = [
         f"{d.text} (--across {d.word} allows it)"
         for d in found
-        if not d.allowed(words) and not identity.of_cells(d)
+        if not d.allowed(words) and not questions.of_cells(d)
     ]
-    changed = {} if "metrics" in words else identity.changed_metrics(base.run, new.run)
-    none = identity.no_common_metric(base, new, changed)
+    changed = {} if "metrics" in words else questions.changed_metrics(base.run, new.run)
+    none = questions.no_common_metric(base, new, changed)
     if not refused and _shared_samples(base, new) == set():
         refused.append("samples: none in common")
     return [*refused, none] if none else refused
@@ -171,7 +171,7 @@ def _pairs(
     shared = _shared_samples(base, new)
     old_cells = cells(base.scores, shared)
     new_cells = cells(_renamed(base, new, words), shared)
-    asked = identity.questions(base, new, identity.differences(base, new), words)
+    asked = questions.questions(base, new, identity.differences(base, new), words)
     tolerance = _tolerance(base, new)
     judged: dict[Cell, Change | Pair] = {}
     for cell in dict.fromkeys([*old_cells, *new_cells]):

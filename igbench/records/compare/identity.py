@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from igbench.errors import InputError, printable, suggestion
 from igbench.records.shorten import shorten
-from igbench.schema import COSTS, Records, Run
+from igbench.schema import Records, Run
 
 METRIC_VERSIONS = "metric_versions"
 """The comparability field that is compared metric by metric."""
@@ -64,7 +64,7 @@ FIELDS = (
     Field("dtype", "precision", "machine", "precision of the model"),
     Field("precision", "precision", "machine", "precision of perturbed inputs without gradient"),
     Field("compile", "precision", "machine", "compiler of forwards"),
-    Field("methods.*", "", "argument", "arguments of a method: n_steps, rule, ..."),
+    Field("methods*", "", "argument", "arguments of a method: n_steps, rule, ..."),
     Field("batch_size", "", "listed", "rows a call"),
     Field("shard_size", "", "listed", "samples a shard"),
     Field("python", "", "listed", "version of Python"),
@@ -74,8 +74,6 @@ FIELDS = (
 )  # fmt: skip
 """Every entry, by the first pattern that its name matches."""
 
-_QUESTIONS = ("baseline", "baselines", "scalar", "output")
-"""Arguments of a method that ask another question."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LONGEST = 100
 """Characters of a value in a message."""
@@ -118,7 +116,7 @@ def words(across: Iterable[str], base: Run, new: Run) -> frozenset[str]:
     given = [word.strip() for text in across for word in text.split(",")]
     known = [ALL, LIBRARIES, *(f.word for f in FIELDS if f.word not in ("", "*"))]
     for run in (base, new):
-        known += list(_mapping(run.identity, "versions"))
+        known += list(mapping_of(run.identity, "versions"))
         others = {**run.comparability, **run.identity}.keys() - {METRIC_VERSIONS, "methods"}
         known += sorted(k for k in others if k != "versions" and _field(k) is FIELDS[-1])
     known = list(dict.fromkeys(known))
@@ -139,15 +137,15 @@ def allows(across: Collection[str], word: str) -> bool:
 def differences(base: Records, new: Records) -> list[Difference]:
     """All entries that differ, but for the definitions of metrics."""
     found = []
-    for name, old, now in _differing(_entries(base.run, new.run), _entries(new.run, base.run)):
+    for name, old, now in differing(_entries(base.run, new.run), _entries(new.run, base.run)):
         field = _field(name)
         word = field.word
         if word == "*":
             word = name.removeprefix("versions.").partition(".")[0]
         describe = _IN_WORDS.get(name)
         said = describe(base, new) if describe else ""
-        text = f"{name}: {said or f'{_value(old)} -> {_value(now)}'}"
-        found.append(Difference(name, _value(old), _value(now), field.kind, word, text))
+        text = f"{name}: {said or f'{value_text(old)} -> {value_text(now)}'}"
+        found.append(Difference(name, value_text(old), value_text(now), field.kind, word, text))
     return found
 
 
@@ -159,6 +157,7 @@ def _entries(run: Run, other: Run) -> dict[str, Any]:
     """Everything of a run that is compared, by name; settings only where the other has them too."""
     found = {k: v for k, v in run.comparability.items() if k != METRIC_VERSIONS}
     found |= {k: v for k, v in run.identity.items() if k != "methods"}
+    found["versions"] = run.identity.get("versions", {})
     found["methods"] = _methods(run, other)
     for name in ("git", "python", "platform", "threads"):
         if run.environment.get(name) and other.environment.get(name):
@@ -175,28 +174,39 @@ def _is_path(value: Any) -> bool:
 
 
 def _methods(run: Run, other: Run) -> Any:
-    """Arguments of the methods: as parameters if both runs have them, otherwise as written."""
-    own = _mapping(_mapping(run.environment, "parameters"), "methods")
-    if own and _mapping(_mapping(other.environment, "parameters"), "methods"):
-        return {
-            m: {k: v for k, v in p.items() if k != "data"} if isinstance(p, Mapping) else p
-            for m, p in own.items()
-        }
-    return run.identity.get("methods")
+    """Arguments of the methods: as parameters if both runs have them, otherwise as written.
+
+    As written too where the parameters agree, since they may not show everything.  The data of the
+    run are no argument; what is written of them differs from process to process.
+    """
+    own, others = (
+        mapping_of(mapping_of(r.environment, "parameters"), "methods") for r in (run, other)
+    )
+    written = mapping_of(run.identity, "methods")
+    if not own or not others:
+        return written
+    found = {}
+    for name in dict.fromkeys([*own, *written]):
+        given = dict(mapping_of(own, name))
+        found[name] = {k: v for k, v in given.items() if k != "data"}
+        if "data" not in given and given == mapping_of(others, name) and name in written:
+            found[name]["as written"] = written[name]
+    return found
 
 
-def _mapping(values: Any, name: str) -> Mapping[str, Any]:
+def mapping_of(values: Any, name: str) -> Mapping[str, Any]:
+    """The mapping of a name in a mapping; an empty one where there is none."""
     found = values.get(name) if isinstance(values, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _differing(old: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+def differing(old: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted names and both values of what differs in two nested dictionaries."""
     if isinstance(old, Mapping) and isinstance(now, Mapping):
         found = []
         for key in dict.fromkeys([*old, *now]):
             inner = f"{name}.{key}" if name else str(key)
-            found += _differing(old.get(key, _ABSENT), now.get(key, _ABSENT), inner)
+            found += differing(old.get(key, _ABSENT), now.get(key, _ABSENT), inner)
         return found
     return [] if old == now or _plain(old) == _plain(now) else [(name, old, now)]
 
@@ -214,7 +224,8 @@ def _plain(value: Any) -> str:
     return _ADDRESS.sub("", repr(value))
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value as a text of one line, cut where it is long."""
     text = printable(_plain(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
@@ -258,126 +269,3 @@ _IN_WORDS: dict[str, Callable[[Records, Records], str]] = {
     "samples": _samples_in_words,
     "weights": _weights_in_words,
 }
-
-
-# -- questions of single cells -----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Questions:
-    """What makes single cells answer another question in the new run.
-
-    Attributes:
-        metrics: Metric to what changed in its definition.
-        methods: Method to its arguments that ask another question.
-        baseline: What changed in the baseline of the run; "" for nothing.
-        free: Cells that cannot depend on the baseline of the run, as tests of their names.
-    """
-
-    metrics: Mapping[str, str]
-    methods: Mapping[str, str]
-    baseline: str
-    free_methods: Collection[str] = ()
-    free_metrics: Collection[str] = ()
-
-    def asked(self, method: str, metric: str) -> str:
-        """Why a cell answers another question; "" where it does not."""
-        found = [self.metrics.get(metric, ""), self.methods.get(method, "")]
-        if method not in self.free_methods or metric not in (*self.free_metrics, *COSTS):
-            found.append(self.baseline)
-        return "; ".join(filter(None, found))
-
-
-def questions(
-    base: Records, new: Records, found: Iterable[Difference], across: Collection[str]
-) -> Questions:
-    """What of two runs asks another question of single cells, and is not allowed to differ."""
-    asked = [d for d in found if d.kind == "question" and not d.allowed(across)]
-    methods: dict[str, str] = {}
-    for one in asked:
-        if one.name.startswith("methods."):
-            method = one.name.removeprefix("methods.").rpartition(".")[0]
-            methods[method] = "; ".join(filter(None, [methods.get(method, ""), one.text]))
-    return Questions(
-        metrics={} if "metrics" in across else changed_metrics(base.run, new.run),
-        methods=methods,
-        baseline=next((d.text for d in asked if d.name == "baseline"), ""),
-        free_methods=_free_methods(base.run, new.run),
-        free_metrics=_free_metrics(base.run, new.run),
-    )
-
-
-def of_cells(difference: Difference) -> bool:
-    """Whether a question concerns single cells and not the whole run."""
-    return difference.name == "baseline" or difference.name.startswith("methods.")
-
-
-def _free_methods(base: Run, new: Run) -> set[str]:
-    """Methods that cannot depend on the baseline of the run: sensitivities, or with one of theirs.
-
-    Ceilings search with the occluder of a metric, which may be the baseline.
-    """
-    local = {
-        m for m, spec in new.methods.items()
-        if spec.kind == "local" and spec.role != "ceiling" and base.methods.get(m) == spec
-    }  # fmt: skip
-    own = [_mapping(_mapping(r.environment, "parameters"), "methods") for r in (base, new)]
-    given = [
-        {m for m, p in methods.items() if isinstance(p, Mapping) and _has_baseline(p)}
-        for methods in own
-    ]
-    return local | (given[0] & given[1])
-
-
-def _has_baseline(parameters: Mapping[str, Any]) -> bool:
-    return bool(parameters.get("baseline") or parameters.get("baselines"))
-
-
-def _free_metrics(base: Run, new: Run) -> set[str]:
-    """Metrics whose value cannot depend on the baseline but through the map."""
-    parts = [_mapping(_mapping(r.environment, "parameters"), "metrics") for r in (base, new)]
-    return {
-        k
-        for k, spec in new.metrics.items()
-        if "global" not in spec.needs and all(_spares_baseline(p.get(k)) for p in parts)
-    }
-
-
-def _spares_baseline(parameters: Any) -> bool:
-    """Whether the recorded arguments of a metric name the baseline nowhere."""
-    known = isinstance(parameters, Mapping) and parameters.get("occluder", "") is not None
-    return known and "baseline" not in repr(parameters)
-
-
-def changed_metrics(base: Run, new: Run) -> dict[str, str]:
-    """Metric to what changed in its definition, for metrics of both runs."""
-    old, now = (
-        {k: spec.version for k, spec in r.metrics.items()}
-        | dict(_mapping(r.comparability, METRIC_VERSIONS))
-        for r in (base, new)
-    )
-    changed = [k for k in old if k in now and old[k] != now[k]]
-    return {k: _version_change(str(old[k]), str(now[k]), k, base, new) for k in changed}
-
-
-def _version_change(old: str, now: str, metric: str, base: Run, new: Run) -> str:
-    """What differs between two versions "number-hash", where the hash is over all settings."""
-    if old.partition("-")[0] != now.partition("-")[0]:
-        return f"version {old.partition('-')[0]} -> {now.partition('-')[0]}"
-    before, after = (
-        shorten(_mapping(_mapping(_mapping(r.environment, "parameters"), "metrics"), metric))
-        for r in (base, new)
-    )
-    changes = [f"{name}: {_value(a)} -> {_value(b)}" for name, a, b in _differing(before, after)]
-    return f"other settings ({', '.join(changes) or f'{old} -> {now}'})"
-
-
-def no_common_metric(base: Records, new: Records, changed: Mapping[str, str]) -> str:
-    """Why no metric of two runs can be compared; "" where one can."""
-    old, now = (set(r.scores["metric"]) - set(COSTS) for r in (base, new))
-    if not (old or now) or (old & now) - set(changed):
-        return ""
-    if not old & now:
-        return f"metrics: {sorted(old)} -> {sorted(now)}, none in common"
-    shared = [f"{k} {changed[k]}" for k in sorted(old & now)]
-    return f"metrics: every metric in common changed: {', '.join(shared)}"

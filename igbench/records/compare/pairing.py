@@ -12,7 +12,7 @@ import pandas as pd
 
 from igbench.errors import InputError
 from igbench.records import stats
-from igbench.schema import COSTS, Change, MetricSpec, SampleChange
+from igbench.schema import COSTS, Change, MetricSpec, SampleChange, Verdict
 
 Cell = tuple[str, str, str]
 """Model, method and metric."""
@@ -134,14 +134,24 @@ def pair(
     n = len(had) or len(old)
     note = "; ".join(filter(None, [_named("lost", lost, n), _named("recovered", recovered, n)]))
     if had.empty:
-        said = "; ".join(filter(None, ["no value in either run", note]))
-        verdict: str = "failed" if lost else "identical"
-        return Change(*cell, verdict, note=said, lost=lost, recovered=recovered)  # type: ignore[arg-type]
+        return _without_values(cell, lost, recovered, note)
     both = had.index.intersection(has.index)
     return Pair(
         cell, specs[cell[2]], had[both].to_numpy(float), has[both].to_numpy(float), tolerance,
         lost, recovered, note,
     )  # fmt: skip
+
+
+def _without_values(
+    cell: Cell, lost: tuple[SampleChange, ...], recovered: tuple[SampleChange, ...], note: str
+) -> Change:
+    """The verdict on a cell without values in both runs: what was undefined may fail now."""
+    verdict: Verdict = "failed" if lost else "identical"
+    said = "no value in either run"
+    if lost and {s.base for s in lost} == {"undefined"}:
+        said = f"undefined in the base run, fails now ({lost[0].reason})"
+    said = "; ".join(filter(None, [said, note]))
+    return Change(*cell, verdict, note=said, lost=lost, recovered=recovered)
 
 
 def _turned(
