@@ -12,6 +12,7 @@ import pytest
 
 from igbench.errors import InputError
 from igbench.records import compare as gate
+from igbench.records.shorten import shorten
 from igbench.schema import MethodSpec, MetricSpec, Records, Verdict
 from tests.helpers.two_runs import BASE, UP, N, make, noisy, with_run
 
@@ -227,3 +228,23 @@ def test_the_page_has_the_table_of_what_may_differ() -> None:
     assert f"`{gate.SCHEMA}`" in text
     for verdict in get_args(Verdict):
         assert re.search(rf"^\| ([a-z, ]+, )?{verdict}(, [a-z]+)? \|", text, re.MULTILINE), verdict
+
+
+def test_long_texts_of_methods_are_compared_but_for_addresses() -> None:
+    pool = "Pool(" + "word " * 1000 + ")"
+    texts = [f"{pool}{end}" for end in ("", "!", "<f at 0x7f01>", "<f at 0x7f02>")]
+    runs = [
+        with_run(
+            SAME,
+            identity={"methods": {"ig": text}},
+            environment={"parameters": {"methods": {"ig": {"n_steps": 50}}}},
+        )
+        for text in texts
+    ]
+    assert len(compared(runs[1], base=runs[0]).differences) == 1
+    assert compared(runs[3], base=runs[2]).differences == []
+    cut = with_run(runs[2], identity=shorten(runs[2].run.identity))  # as in a baseline
+    assert compared(runs[2], base=cut).differences == []
+    kept = with_run(runs[0], identity=shorten(runs[0].run.identity))
+    assert len(compared(runs[1], base=kept).differences) == 1
+    assert compared(runs[0], base=kept).differences == []

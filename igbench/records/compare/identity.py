@@ -75,6 +75,8 @@ FIELDS = (
 """Every entry, by the first pattern that its name matches."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_CUT = "characters, SHA-256 "
+"""What a text has that `shorten` has cut."""
 _LONGEST = 100
 """Characters of a value in a message."""
 
@@ -173,25 +175,39 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str) and ("/" in value or "\\" in value)
 
 
-def _methods(run: Run, other: Run) -> Any:
+def _methods(run: Run, other: Run) -> dict[str, Any]:
     """Arguments of the methods: as parameters if both runs have them, otherwise as written.
 
     As written too where the parameters agree, since they may not show everything.  The data of the
-    run are no argument; what is written of them differs from process to process.
+    run are no argument.
     """
     own, others = (
         mapping_of(mapping_of(r.environment, "parameters"), "methods") for r in (run, other)
     )
     written = mapping_of(run.identity, "methods")
     if not own or not others:
-        return written
+        return {name: _as_written(run, other, name) for name in written}
     found = {}
     for name in dict.fromkeys([*own, *written]):
-        given = dict(mapping_of(own, name))
+        given = mapping_of(own, name)
         found[name] = {k: v for k, v in given.items() if k != "data"}
-        if "data" not in given and given == mapping_of(others, name) and name in written:
-            found[name]["as written"] = written[name]
+        if given == mapping_of(others, name) and name in written:
+            found[name]["as written"] = _as_written(run, other, name)
     return found
+
+
+def _as_written(run: Run, other: Run, name: str) -> Any:
+    """A method as a run has written it, without addresses in memory.
+
+    None where it has some and is cut in either run, so that nothing can be said.
+    """
+    own, others = (mapping_of(r.identity, "methods").get(name) for r in (run, other))
+    if not isinstance(own, str):
+        return own
+    texts = (own, others if isinstance(others, str) else "")
+    if any(map(_ADDRESS.search, texts)) and any(_CUT in text for text in texts):
+        return None
+    return _ADDRESS.sub("", own)
 
 
 def mapping_of(values: Any, name: str) -> Mapping[str, Any]:
