@@ -128,6 +128,8 @@ def test_holm_counts_every_tested_cell_and_no_other() -> None:
         ("backward_rows", [49, 49], "improved", 0),
         ("forward_rows", [50, 52], "regressed", 1),
         ("forward_rows", [49, 51], "equivalent", 0),
+        ("forward_rows", [50, 50.9], "equivalent", 0),
+        ("forward_rows", [50, 51], "regressed", 1),
         ("seconds", [500, 500], "unjudged", 0),
         ("peak_memory", [1, 1], "unjudged", 0),
     ],

@@ -158,14 +158,15 @@ def _turned(
     old: pd.DataFrame, now: pd.DataFrame
 ) -> tuple[tuple[SampleChange, ...], tuple[SampleChange, ...]]:
     """The samples whose status gets worse, and those whose gets better."""
-    was, is_ = _statuses(old), _statuses(now)
-    lost, recovered = [], []
-    for sample in was.index.union(is_.index, sort=False):
-        before, after = str(was.get(sample, "missing")), str(is_.get(sample, "missing"))
-        if _RANKS[after] > _RANKS[before]:
-            lost.append(SampleChange(str(sample), before, after, _reason(now, sample)))
-        elif _RANKS[after] < _RANKS[before]:
-            recovered.append(SampleChange(str(sample), before, after, _reason(old, sample)))
+    samples = old.index.union(now.index, sort=False)
+    was, is_ = (_statuses(r).reindex(samples, fill_value="missing") for r in (old, now))
+    worse = is_.map(_RANKS).to_numpy() - was.map(_RANKS).to_numpy()
+    lost: list[SampleChange] = []
+    recovered: list[SampleChange] = []
+    for i in np.flatnonzero(worse):
+        sample, before, after = samples[i], str(was.iloc[i]), str(is_.iloc[i])
+        found, rows = (lost, now) if worse[i] > 0 else (recovered, old)
+        found.append(SampleChange(str(sample), before, after, _reason(rows, sample)))
     return tuple(lost), tuple(recovered)
 
 
