@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 import pandas as pd
 from rich.console import Console
 
+from igbench.cli import changes
 from igbench.errors import InputError, check_choice, printable
 from igbench.files import write_whole
 from igbench.records import baselines, store
@@ -40,6 +41,8 @@ class Request:
         out: File for it, in place of standard output, where the text goes then.
         baselines_dir: Folder of all baselines.
         results_dir: Folder of all experiments.
+        html: File for a page; None for none.
+        top: Samples of each method whose maps the page draws; None for the default.
     """
 
     names: Sequence[str]
@@ -52,6 +55,8 @@ class Request:
     out: Path | None = None
     baselines_dir: Path = Path("baselines")
     results_dir: Path = Path("results")
+    html: Path | None = None
+    top: int | None = None
 
 
 def run(console: Console, request: Request) -> int:
@@ -61,9 +66,11 @@ def run(console: Console, request: Request) -> int:
         InputError: A name, an option or a file is wrong.
     """
     _check(request)
+    changes.check(request.html, request.top)
     base, new, earlier = runs(request)
     found, entries = _compare(request, base, new, earlier)
     _show(console, request, found)
+    changes.write(base, new, found, request.html, request.top)
     if entries:
         console.file.write(f"accepted: {printable(str(entries))}\n")
     return found.exit_code

@@ -427,6 +427,12 @@ def compare_(
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="text, markdown, json or junit")] = "",
     out: Annotated[Path | None, typer.Option(help="file for it; text is printed")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="file for a page with plots and the maps that moved")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="samples of each method whose maps it draws; 12 if none")
+    ] = None,
     baselines_dir: Path = Path("baselines"),
     results_dir: Path = Path("results"),
     markdown: Markdown = False,
@@ -439,7 +445,7 @@ def compare_(
 
     request = compare.Request(
         runs, across or (), fail_on, accept or (), reason, accepted,
-        format_ or "markdown" * markdown, out, baselines_dir, results_dir,
+        format_ or "markdown" * markdown, out, baselines_dir, results_dir, html, top,
     )  # fmt: skip
     return compare.run(_console(), request)
 

@@ -1,0 +1,56 @@
+"""The page of a comparison, as `igbench compare --html FILE` writes it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from igbench.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from igbench.records.compare import Comparison
+
+
+def check(path: Path | None, top: int | None) -> None:
+    """Check the options before anything is compared.
+
+    Args:
+        path: Where the page goes; None for no page.
+        top: Samples of each method whose maps are drawn; None for the default.
+
+    Raises:
+        InputError: The path is unfit, or `top` is given without it.
+    """
+    if path is None:
+        if top is not None:
+            raise InputError("--top chooses maps of the page; give --html FILE too.")
+        return
+    from igbench.report import changes
+
+    changes.check_path(path)
+
+
+def write(
+    base: Path, new: Path, comparison: Comparison, path: Path | None, top: int | None
+) -> None:
+    """Write the page, if one is asked for, and say where on standard error.
+
+    Args:
+        base: Folder of the run to compare with.
+        new: Folder of the other run.
+        comparison: Their comparison.
+        path: Where to; None for no page.
+        top: Samples of each method whose maps are drawn; None for the default.
+
+    Raises:
+        InputError: The page cannot be written.
+    """
+    if path is None:
+        return
+    from igbench.records import store
+    from igbench.report import changes
+
+    chosen = changes.TOP if top is None else top
+    changes.write(store.read(base), store.read(new), comparison, path, top=chosen)
+    sys.stderr.write(f"page: {printable(str(path))}\n")

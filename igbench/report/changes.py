@@ -1,0 +1,409 @@
+"""Write the comparison of two runs as one HTML page: verdicts, paired plots, and maps that moved."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from igbench.errors import InputError, printable
+from igbench.files import write_whole
+from igbench.records.compare import FINDING_COLUMNS, Comparison, finding_rows, headline, remarks
+from igbench.records.settings import own_settings
+from igbench.report import change_plots, change_views, html, map_changes, render, samples, styles
+from igbench.report.anchors import anchor
+from igbench.report.map_changes import MapChanges, MovedMap, Unpaired
+from igbench.report.phrases import count, join, number, verb
+from igbench.report.table import Cell, Table, marked
+from igbench.schema import Change, Records, Run, Verdict
+
+TOP = 12
+"""Samples of each method whose maps are drawn, by default."""
+PLOTS = 24
+"""Cells with a plot, at most."""
+PLOTTED: tuple[Verdict, ...] = ("worse", "better", "changed")
+"""Verdicts on cells with a plot."""
+LISTED = 5
+"""Identifiers of samples in a cell of a table, at most."""
+MAPS_BUDGET = 8 * 2**20
+"""Characters of all maps on the page, which leaves 2 MiB for the rest of it."""
+
+DEFINITIONS = (
+    ("Relative L2 distance", "‖new − base‖₂ / ‖base‖₂ over the entries of the map of a sample. It "
+     "orders the maps, because every change counts in it, of scale and of sign too. ∞: the base "
+     "map is zero, or an entry is finite in one run alone."),
+    ("Rank distance", "1 − Spearman's rank correlation of |a| between the two maps, from 0, the "
+     "same order of importance, to 2; – where a map is constant or not finite."),
+    ("Bit-equal", "The same type, shape and bits."),
+    ("Findings", "Paired on the samples with a value in both runs: Wilcoxon's signed-rank test, "
+     "Holm's correction over all tested cells, and the minimum effect of the metric; the interval "
+     "of the mean difference is a bootstrap of 95 %."),
+    ("Exit code", "0 same or better, 1 regression, 3 incomplete, 4 not comparable."),
+)  # fmt: skip
+_INTERNAL = ("identity", "certificates", "reuse", "executor", "parameters", "packages")
+"""Parts of the environment on record that are no environment, or are in the identity."""
+
+
+def write(
+    base: Records, new: Records, comparison: Comparison, path: Path, *, top: int = TOP
+) -> Path:
+    """Write the page of a comparison: one HTML file that needs no network and no other file.
+
+    Args:
+        base: The run to compare with, as `igbench.records.store.read` returns it; a baseline, which
+            has no maps, gives a page without maps.
+        new: The run to judge.
+        comparison: `igbench.records.compare.compare(base, new)`.
+        path: Where to, in place of an earlier file.
+        top: Samples of each method whose maps are drawn, those that moved most first.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The path or `top` is unfit, or the comparison is of other runs.
+    """
+    path = check_path(path)
+    if top < 0:
+        raise InputError(f"top={top} maps of each method cannot be drawn; give 0 or more.")
+    named, given = (comparison.base, comparison.new), (base.run.id, new.run.id)
+    if named != given:
+        raise InputError(
+            f"the comparison is of {' and '.join(named)}, not of {' and '.join(given)}; compare "
+            "the runs that are given."
+        )
+    with own_settings():
+        text = page(base, new, comparison, top=top)
+    try:
+        write_whole(path, text.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another file.") from error
+    return path
+
+
+def check_path(path: Path) -> Path:
+    """The path of a page, which is a file in a folder that exists.
+
+    Args:
+        path: The path.
+
+    Raises:
+        InputError: It does not end in .html, or is a folder or in none.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} is no name of a page; end it in .html.")
+    if path.is_dir() or not path.parent.is_dir():
+        where = path if path.is_dir() else path.parent
+        fault = "is a folder" if path.is_dir() else "is not a folder that exists"
+        raise InputError(f"cannot write {path}: {where} {fault}; choose another file.")
+    return path
+
+
+def page(base: Records, new: Records, comparison: Comparison, *, top: int = TOP) -> str:
+    """Render the page of a comparison, see `write`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(html.TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    script = (html.TEMPLATES / "page.js").read_text(encoding="utf-8")
+    changes = map_changes.changes(base, new)
+    moved, view_remarks = _moved(base, new, changes, top)
+    plots, more_plots = _plots(base, new, comparison)
+    differs = [f"differs: {text}" for text in comparison.differences]
+    return environment.get_template("changes.html.j2").render(
+        title=_title(base.run, new.run),
+        script=script,
+        script_hash=html.script_hash(script),
+        contents=_contents(bool(plots)),
+        headline=_arrows(headline(comparison)),
+        exit_code=comparison.exit_code,
+        base=base.run,
+        new=new.run,
+        warnings=[*_warnings(base.run, new.run, comparison)],
+        remarks=[_arrows(text) for text in remarks(comparison) if text not in differs],
+        differences=_html(_differences(base.run, new.run, comparison)),
+        findings=_html(_findings(comparison)),
+        no_findings=_no_findings(comparison),
+        accepted=_html(_accepted(comparison)),
+        plots=plots,
+        plot_caption=change_plots.CAPTION,
+        more_plots=more_plots,
+        said_of_maps=_said(base, new, changes),
+        distances=_html(_distances(new.run, changes)),
+        unpaired=_html(_unpaired(new.run, changes.unpaired)),
+        rule=_rule(new.run, top),
+        kind=samples.kind(new.run),
+        moved=moved,
+        view_remarks=view_remarks,
+        definitions=DEFINITIONS,
+    )
+
+
+def _visible(value: Any) -> Any:
+    """A text in which nothing turns the direction of writing; other values as they are."""
+    return printable(value, keep="\n\t\xa0") if type(value) is str else value
+
+
+def _arrows(text: str) -> str:
+    return text.replace(" -> ", " → ")
+
+
+def _html(table: Table | None) -> str:
+    return "" if table is None else render.to_html(table)
+
+
+def _title(base: Run, new: Run) -> str:
+    names = dict.fromkeys((base.experiment, new.experiment))
+    return f"{' → '.join(names)}: two runs compared"
+
+
+def _contents(plots: bool) -> list[tuple[str, str]]:
+    parts = {
+        "verdict": "Verdict", "environments": "Environments", "findings": "Findings",
+        "plots": "Cells", "maps": "Maps", "definitions": "Definitions",
+    }  # fmt: skip
+    return [(name, text) for name, text in parts.items() if plots or name != "plots"]
+
+
+# -- verdicts --------------------------------------------------------------------------------
+
+
+def _warnings(base: Run, new: Run, comparison: Comparison) -> list[str]:
+    found = [f"Not comparable: {_arrows(text)}" for text in comparison.incomparable]
+    return found + list(dict.fromkeys(filter(None, (marked(run, "") for run in (base, new)))))
+
+
+def _no_findings(comparison: Comparison) -> str:
+    if comparison.incomparable:
+        return "The runs are not comparable, so no cell was judged."
+    return f"All {count(len(comparison.changes), 'cell')} agree: nothing is to be reported."
+
+
+def _findings(comparison: Comparison) -> Table | None:
+    """The findings; names of cells stand first, and numbers can be sorted."""
+    rows = finding_rows(comparison)
+    if not rows:
+        return None
+    stub = FINDING_COLUMNS.index("cell")
+    gravity = {label: i for i, label in enumerate(dict.fromkeys(row[0] for row in rows))}
+    others = [i for i in range(len(FINDING_COLUMNS)) if i != stub]
+    return Table(
+        name="findings",
+        caption=f"Cells that do not agree: {count(len(rows), 'finding')} in "
+        f"{count(len(comparison.changes), 'cell')}, the gravest first.",
+        columns=("cell", *(FINDING_COLUMNS[i] for i in others)),
+        rows=tuple(row[stub] for row in rows),
+        cells=tuple(
+            tuple(
+                Cell(row[i], value=gravity[row[0]] if i == 0 else _leading(row[i])) for i in others
+            )
+            for row in rows
+        ),
+        numeric=False,
+    )
+
+
+def _leading(text: str) -> float:
+    """The number with which a text begins, for sorting; NaN for none.
+
+    >>> _leading("+0.03 [+0.01, +0.05]"), _leading("lost 3 of 24")
+    (0.03, nan)
+    """
+    try:
+        return float(text.split()[0])
+    except (IndexError, ValueError):
+        return math.nan
+
+
+def _accepted(comparison: Comparison) -> Table | None:
+    if not comparison.accepted:
+        return None
+    verdicts = {f"{c.model}/{c.method}/{c.metric}": str(c.verdict) for c in comparison.changes}
+    return Table(
+        name="accepted",
+        caption="Accepted: these verdicts do not count for the exit code.",
+        columns=("cell", "verdict", "reason"),
+        rows=tuple(comparison.accepted),
+        cells=tuple(
+            (Cell(verdicts.get(cell, "–")), Cell(reason))
+            for cell, reason in comparison.accepted.items()
+        ),
+        numeric=False,
+    )
+
+
+def _differences(base: Run, new: Run, comparison: Comparison) -> Table | None:
+    """What differs on record besides the scores: the identities, and the rest around the runs."""
+    found = dict(text.partition(": ")[::2] for text in comparison.differences)
+    for key in dict.fromkeys([*base.environment, *new.environment]):
+        old, now = (run.environment.get(key, "(absent)") for run in (base, new))
+        if key not in _INTERNAL and old != now:
+            found[key] = f"{old!r} -> {now!r}"
+    if not found:
+        return None
+    return Table(
+        name="environments",
+        caption="What differs in the identity and the environment on record, "
+        f"{count(len(found), 'line')}; results are below.",
+        columns=("entry", "base → new"),
+        rows=tuple(found),
+        cells=tuple((Cell(_arrows(text)),) for text in found.values()),
+        numeric=False,
+    )
+
+
+def _plots(
+    base: Records, new: Records, comparison: Comparison
+) -> tuple[list[html.Picture], str]:
+    """Plots of the cells with a difference, in the order of the findings, and what is left out."""
+    rows = {row[FINDING_COLUMNS.index("cell")]: row for row in finding_rows(comparison)}
+    named = {}
+    for change in comparison.changes:
+        short = f"{change.method}/{change.metric}"
+        name = next((n for n in (f"{change.model}/{short}", short) if n in rows), "")
+        if name and change.verdict in PLOTTED and change.n:
+            named[name] = change
+    chosen = [name for name in rows if name in named]
+    made = [
+        _picture(base, new, comparison, named[name], rows[name]) for name in chosen[:PLOTS]
+    ]
+    left = len(chosen) - len(made)
+    more = f"{count(left, 'more cell')} that changed {verb(left)} not drawn, see the findings."
+    return made, more if left else ""
+
+
+def _picture(
+    base: Records, new: Records, comparison: Comparison, change: Change, row: Sequence[str]
+) -> html.Picture:
+    spec = comparison.metrics[change.metric]
+    figure = change_plots.paired_plot(change_plots.pairs(base, new, change), change, spec)
+    with tempfile.TemporaryDirectory() as folder:
+        (svg,) = styles.save(figure, Path(folder) / "plot", ("svg",))
+        content = svg.read_bytes()
+    said = dict(zip(FINDING_COLUMNS, row, strict=True))
+    cell, verdict = said.pop("cell"), said.pop("verdict")
+    caption = f"{said.pop('base')} → {said.pop('new')}; " + "; ".join(
+        f"{name} {text}" for name, text in said.items() if text and name != "note"
+    )
+    title = f"{cell} {spec.arrow}".strip()
+    return html.Picture(
+        anchor("cell", cell), f"{verdict}: {title}", caption, said.get("note", ""),
+        html.data_uri(content, "image/svg+xml"), wide=False,
+    )  # fmt: skip
+
+
+# -- maps ------------------------------------------------------------------------------------
+
+
+def _said(base: Records, new: Records, changes: MapChanges) -> list[str]:
+    """What is said of the maps in sentences: missing ones, and those that are bit-equal."""
+    without = [name for name, r in (("base", base), ("new", new)) if not r.maps]
+    if without:
+        whose = "Neither run has" if len(without) == 2 else f"The {without[0]} run has no"
+        return [f"{whose} maps, so none are compared: keep_maps says of how many samples a run "
+                "keeps them, and a baseline keeps scores alone."]  # fmt: skip
+    said = []
+    equal = {m: n for m, n in changes.equal.items() if n and not changes.moved[m]}
+    if equal:
+        listed = join([f"{samples.method_label(m)} ({n})" for m, n in equal.items()])
+        said.append(f"Bit-equal in both runs, with the number of maps: {listed}.")
+    if not any(changes.moved.values()):
+        said.append("No map moved." if equal else "The runs have no map in common.")
+    return said
+
+
+def _distances(run: Run, changes: MapChanges) -> Table | None:
+    """Distances by method, of those with maps that moved."""
+    rows = {m: own for m, own in changes.moved.items() if own}
+    if not rows:
+        return None
+    cells = []
+    for method, own in rows.items():
+        same = changes.equal[method]
+        far = np.array([one.distance for one in own] + [0.0] * same)
+        ranks = np.array([one.rank_distance for one in own] + [0.0] * same)
+        known = ranks[np.isfinite(ranks)]
+        cells.append((
+            Cell(str(same + len(own)), value=same + len(own)), Cell(str(same), value=same),
+            *(_distance(f(far)) for f in (np.median, np.max)),
+            *(_distance(f(known) if len(known) else math.nan) for f in (np.median, np.max)),
+            Cell(str(len(ranks) - len(known)), value=len(ranks) - len(known)),
+        ))  # fmt: skip
+    return Table(
+        name="distances",
+        caption="Maps by method, over the samples with a map in both runs; bit-equal maps have the "
+        "distance 0. Methods whose maps are all bit-equal are not listed.",
+        columns=("method", "maps", "bit-equal", "median relative L2", "largest",
+                 "median rank distance", "largest", "without rank distance"),
+        rows=tuple(samples.method_label(m) for m in rows),
+        cells=tuple(cells),
+    )  # fmt: skip
+
+
+def _distance(value: Any) -> Cell:
+    shown = "–" if math.isnan(value) else number(float(value)).replace("inf", "∞")
+    return Cell(shown, value=float(value))
+
+
+def _unpaired(run: Run, unpaired: Sequence[Unpaired]) -> Table | None:
+    if not unpaired:
+        return None
+    lines = []
+    for one in unpaired:
+        more = f" and {len(one.samples) - LISTED} more" if len(one.samples) > LISTED else ""
+        lines.append(f"{', '.join(one.samples[:LISTED])}{more}")
+    return Table(
+        name="unpaired",
+        caption="Maps that cannot be compared.",
+        columns=("method", "reason", "maps", "samples"),
+        rows=tuple(samples.method_label(one.method) for one in unpaired),
+        cells=tuple(
+            (Cell(one.reason), Cell(str(len(one.samples)), value=len(one.samples)), Cell(line))
+            for one, line in zip(unpaired, lines, strict=True)
+        ),
+        numeric=False,
+    )
+
+
+def _rule(run: Run, top: int) -> str:
+    kind = samples.kind(run)
+    scale = (
+        " Base, new and difference share one scale. The difference is signed, new minus base; where "
+        "its limit is a tenth of that scale or less, it is drawn stronger by the power of ten that "
+        "stands beside it."
+    )
+    first = f"The {count(top, 'sample')} of each method whose maps have the largest relative L2 distance"
+    return f"{first}. {change_views.RULES.get(kind, '')}{scale if kind in change_views.RULES else ''}"
+
+
+def _moved(
+    base: Records, new: Records, changes: MapChanges, top: int
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The maps that moved most by method, the method with the largest distance first."""
+    moved = {m: own for m, own in changes.moved.items() if own}
+    ordered = sorted(moved, key=lambda m: -moved[m][0].distance)
+    ranks = zip_longest(*(moved[m][:top] for m in ordered))
+    chosen: list[MovedMap] = [one for rank in ranks for one in rank if one is not None]
+    views, said = change_views.views(base, new, chosen, MAPS_BUDGET)
+    groups = []
+    for method in ordered:
+        own = [view for view in views if view["method"] == method]
+        far = [number(one.distance).replace("inf", "∞") for one in moved[method]]
+        title = (
+            f"{samples.method_label(method)}: {len(far)} of "
+            f"{count(len(far) + changes.equal[method], 'map')} moved, relative L2 distance up to "
+            f"{far[0]}; {len(own)} shown"
+        )
+        groups.append({"title": title, "views": own})
+    return groups if top else [], said
