@@ -24,8 +24,8 @@ MARKS = {WORSE: "v", BETTER: "^", NEITHER: "o"}
 
 CAPTION = (
     "A point for each sample. Left: base against new, equal on the line. Right: new − base, with "
-    "the mean and its 95 % interval; the grey band holds differences below the minimum effect. "
-    "Blue ▲: better, orange ▼: worse, grey ●: equal, or of a metric without direction."
+    "the mean and its 95 % interval as diamond and line; the grey band holds differences below the "
+    "minimum effect. Blue ▲: better, orange ▼: worse, grey ●: equal, or a metric without direction."
 )
 
 
@@ -63,9 +63,9 @@ def paired_plot(table: pd.DataFrame, change: Change, spec: MetricSpec) -> Figure
         _scatter(left, old, now, looks)
         _strip(right, now - old, looks)
         _mean(right, change, spec)
-        drawn = len(finite) < len(table)
-        shown = f"{len(finite)} of {count(len(table), 'sample')}: others are infinite"
-        right.set_title(shown if drawn else f"n = {len(table)}", loc="right", fontsize=6.5)
+        if len(finite) < len(table):
+            shown = f"{len(finite)} of {count(len(table), 'sample')}: others are infinite"
+            right.set_title(shown, loc="right", fontsize=6.5)
     return figure
 
 

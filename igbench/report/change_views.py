@@ -1,14 +1,14 @@
 """What the page of a comparison shows of maps that moved: base, new and difference, plain values.
 
 The three share one scale: full colour at the larger of the limits of the two maps, by the rule of
-maps elsewhere.  A difference of a tenth of it or less is drawn stronger, by a power of ten that stands
-beside it.
+maps elsewhere.  A difference of a tenth of it or less is drawn stronger, by a power of ten that
+stands beside it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,11 +17,10 @@ import numpy as np
 from igbench.report import browser, heatmaps, raster, samples, table_rows, text_words
 from igbench.report.map_changes import INPUTS, MovedMap, features
 from igbench.report.phrases import count, number
-from igbench.report.raster import Quality
 from igbench.report.table_rows import Rows
 from igbench.schema import Records
 
-View = Mapping[str, Any]
+View = dict[str, Any]
 
 SIDES = (224, 112, 64)
 """Pixels of the longer side of maps of images, from the finest; the first that fits is taken."""
@@ -94,10 +93,11 @@ def _about(base: Records, new: Records) -> Callable[[MovedMap], dict[str, Any]]:
 
     def about(one: MovedMap) -> dict[str, Any]:
         old, now = (own.get(one.sample, {"sample_id": one.sample}) for own in listed)
+        was, found = ({name: text for name, text in browser.facts(own)} for own in (old, now))
         said = [
-            f"{name}: {was} → {text}"
-            for (name, was), (_, text) in _both(browser.facts(old), browser.facts(now))
-            if was != text
+            f"{name}: {was.get(name, '–')} → {found.get(name, '–')}"
+            for name in dict.fromkeys([*was, *found])
+            if was.get(name) != found.get(name)
         ]
         pixels = [own[one.sample] for own in inputs if one.sample in own]
         values = [own.get(one.sample, {}).get("values") for own in described]
@@ -114,14 +114,6 @@ def _about(base: Records, new: Records) -> Callable[[MovedMap], dict[str, Any]]:
         }
 
     return about
-
-
-def _both(
-    old: Sequence[Sequence[str]], now: Sequence[Sequence[str]]
-) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Facts of a sample in both runs, side by side."""
-    was, found = dict(map(tuple, old)), dict(map(tuple, now))  # type: ignore[arg-type]
-    return [((k, was.get(k, "–")), (k, found.get(k, "–"))) for k in dict.fromkeys([*was, *found])]
 
 
 def _difference(one: MovedMap) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""Write the comparison of two runs as one HTML page: verdicts, paired plots, and maps that moved."""
+"""Write the comparison of two runs as an HTML page: verdicts, paired plots, maps that moved."""
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -10,17 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from igbench.errors import InputError, printable
 from igbench.files import write_whole
 from igbench.records.compare import FINDING_COLUMNS, Comparison, finding_rows, headline, remarks
 from igbench.records.settings import own_settings
-from igbench.report import change_plots, change_views, html, map_changes, render, samples, styles
+from igbench.report import (
+    change_plots,
+    change_tables,
+    change_views,
+    html,
+    map_changes,
+    render,
+    samples,
+    styles,
+)
 from igbench.report.anchors import anchor
-from igbench.report.map_changes import MapChanges, MovedMap, Unpaired
+from igbench.report.map_changes import MapChanges, MovedMap
 from igbench.report.phrases import count, join, number, verb
-from igbench.report.table import Cell, Table, marked
+from igbench.report.table import Table, marked
 from igbench.schema import Change, Records, Run, Verdict
 
 TOP = 12
@@ -29,8 +36,6 @@ PLOTS = 24
 """Cells with a plot, at most."""
 PLOTTED: tuple[Verdict, ...] = ("worse", "better", "changed")
 """Verdicts on cells with a plot."""
-LISTED = 5
-"""Identifiers of samples in a cell of a table, at most."""
 MAPS_BUDGET = 8 * 2**20
 """Characters of all maps on the page, which leaves 2 MiB for the rest of it."""
 
@@ -46,8 +51,6 @@ DEFINITIONS = (
      "of the mean difference is a bootstrap of 95 %."),
     ("Exit code", "0 same or better, 1 regression, 3 incomplete, 4 not comparable."),
 )  # fmt: skip
-_INTERNAL = ("identity", "certificates", "reuse", "executor", "parameters", "packages")
-"""Parts of the environment on record that are no environment, or are in the identity."""
 
 
 def write(
@@ -126,22 +129,22 @@ def page(base: Records, new: Records, comparison: Comparison, *, top: int = TOP)
         script=script,
         script_hash=html.script_hash(script),
         contents=_contents(bool(plots)),
-        headline=_arrows(headline(comparison)),
+        headline=change_tables.arrows(headline(comparison)),
         exit_code=comparison.exit_code,
         base=base.run,
         new=new.run,
         warnings=[*_warnings(base.run, new.run, comparison)],
-        remarks=[_arrows(text) for text in remarks(comparison) if text not in differs],
-        differences=_html(_differences(base.run, new.run, comparison)),
-        findings=_html(_findings(comparison)),
+        remarks=[change_tables.arrows(text) for text in remarks(comparison) if text not in differs],
+        differences=_html(change_tables.differences(base.run, new.run, comparison)),
+        findings=_html(change_tables.findings(comparison)),
         no_findings=_no_findings(comparison),
-        accepted=_html(_accepted(comparison)),
+        accepted=_html(change_tables.accepted(comparison)),
         plots=plots,
         plot_caption=change_plots.CAPTION,
         more_plots=more_plots,
         said_of_maps=_said(base, new, changes),
-        distances=_html(_distances(new.run, changes)),
-        unpaired=_html(_unpaired(new.run, changes.unpaired)),
+        distances=_html(change_tables.distances(changes)),
+        unpaired=_html(change_tables.unpaired(changes.unpaired)),
         rule=_rule(new.run, top),
         kind=samples.kind(new.run),
         moved=moved,
@@ -153,10 +156,6 @@ def page(base: Records, new: Records, comparison: Comparison, *, top: int = TOP)
 def _visible(value: Any) -> Any:
     """A text in which nothing turns the direction of writing; other values as they are."""
     return printable(value, keep="\n\t\xa0") if type(value) is str else value
-
-
-def _arrows(text: str) -> str:
-    return text.replace(" -> ", " → ")
 
 
 def _html(table: Table | None) -> str:
@@ -180,7 +179,7 @@ def _contents(plots: bool) -> list[tuple[str, str]]:
 
 
 def _warnings(base: Run, new: Run, comparison: Comparison) -> list[str]:
-    found = [f"Not comparable: {_arrows(text)}" for text in comparison.incomparable]
+    found = [f"Not comparable: {change_tables.arrows(text)}" for text in comparison.incomparable]
     return found + list(dict.fromkeys(filter(None, (marked(run, "") for run in (base, new)))))
 
 
@@ -190,82 +189,7 @@ def _no_findings(comparison: Comparison) -> str:
     return f"All {count(len(comparison.changes), 'cell')} agree: nothing is to be reported."
 
 
-def _findings(comparison: Comparison) -> Table | None:
-    """The findings; names of cells stand first, and numbers can be sorted."""
-    rows = finding_rows(comparison)
-    if not rows:
-        return None
-    stub = FINDING_COLUMNS.index("cell")
-    gravity = {label: i for i, label in enumerate(dict.fromkeys(row[0] for row in rows))}
-    others = [i for i in range(len(FINDING_COLUMNS)) if i != stub]
-    return Table(
-        name="findings",
-        caption=f"Cells that do not agree: {count(len(rows), 'finding')} in "
-        f"{count(len(comparison.changes), 'cell')}, the gravest first.",
-        columns=("cell", *(FINDING_COLUMNS[i] for i in others)),
-        rows=tuple(row[stub] for row in rows),
-        cells=tuple(
-            tuple(
-                Cell(row[i], value=gravity[row[0]] if i == 0 else _leading(row[i])) for i in others
-            )
-            for row in rows
-        ),
-        numeric=False,
-    )
-
-
-def _leading(text: str) -> float:
-    """The number with which a text begins, for sorting; NaN for none.
-
-    >>> _leading("+0.03 [+0.01, +0.05]"), _leading("lost 3 of 24")
-    (0.03, nan)
-    """
-    try:
-        return float(text.split()[0])
-    except (IndexError, ValueError):
-        return math.nan
-
-
-def _accepted(comparison: Comparison) -> Table | None:
-    if not comparison.accepted:
-        return None
-    verdicts = {f"{c.model}/{c.method}/{c.metric}": str(c.verdict) for c in comparison.changes}
-    return Table(
-        name="accepted",
-        caption="Accepted: these verdicts do not count for the exit code.",
-        columns=("cell", "verdict", "reason"),
-        rows=tuple(comparison.accepted),
-        cells=tuple(
-            (Cell(verdicts.get(cell, "–")), Cell(reason))
-            for cell, reason in comparison.accepted.items()
-        ),
-        numeric=False,
-    )
-
-
-def _differences(base: Run, new: Run, comparison: Comparison) -> Table | None:
-    """What differs on record besides the scores: the identities, and the rest around the runs."""
-    found = dict(text.partition(": ")[::2] for text in comparison.differences)
-    for key in dict.fromkeys([*base.environment, *new.environment]):
-        old, now = (run.environment.get(key, "(absent)") for run in (base, new))
-        if key not in _INTERNAL and old != now:
-            found[key] = f"{old!r} -> {now!r}"
-    if not found:
-        return None
-    return Table(
-        name="environments",
-        caption="What differs in the identity and the environment on record, "
-        f"{count(len(found), 'line')}; results are below.",
-        columns=("entry", "base → new"),
-        rows=tuple(found),
-        cells=tuple((Cell(_arrows(text)),) for text in found.values()),
-        numeric=False,
-    )
-
-
-def _plots(
-    base: Records, new: Records, comparison: Comparison
-) -> tuple[list[html.Picture], str]:
+def _plots(base: Records, new: Records, comparison: Comparison) -> tuple[list[html.Picture], str]:
     """Plots of the cells with a difference, in the order of the findings, and what is left out."""
     rows = {row[FINDING_COLUMNS.index("cell")]: row for row in finding_rows(comparison)}
     named = {}
@@ -275,9 +199,7 @@ def _plots(
         if name and change.verdict in PLOTTED and change.n:
             named[name] = change
     chosen = [name for name in rows if name in named]
-    made = [
-        _picture(base, new, comparison, named[name], rows[name]) for name in chosen[:PLOTS]
-    ]
+    made = [_picture(base, new, comparison, named[name], rows[name]) for name in chosen[:PLOTS]]
     left = len(chosen) - len(made)
     more = f"{count(left, 'more cell')} that changed {verb(left)} not drawn, see the findings."
     return made, more if left else ""
@@ -294,7 +216,9 @@ def _picture(
     said = dict(zip(FINDING_COLUMNS, row, strict=True))
     cell, verdict = said.pop("cell"), said.pop("verdict")
     caption = f"{said.pop('base')} → {said.pop('new')}; " + "; ".join(
-        f"{name} {text}" for name, text in said.items() if text and name != "note"
+        f"{name.partition(' [')[0]} {text}"
+        for name, text in said.items()
+        if text and name != "note"
     )
     title = f"{cell} {spec.arrow}".strip()
     return html.Picture(
@@ -313,7 +237,7 @@ def _said(base: Records, new: Records, changes: MapChanges) -> list[str]:
         whose = "Neither run has" if len(without) == 2 else f"The {without[0]} run has no"
         return [f"{whose} maps, so none are compared: keep_maps says of how many samples a run "
                 "keeps them, and a baseline keeps scores alone."]  # fmt: skip
-    said = []
+    said = [_kept(base, new)]
     equal = {m: n for m, n in changes.equal.items() if n and not changes.moved[m]}
     if equal:
         listed = join([f"{samples.method_label(m)} ({n})" for m, n in equal.items()])
@@ -323,68 +247,29 @@ def _said(base: Records, new: Records, changes: MapChanges) -> list[str]:
     return said
 
 
-def _distances(run: Run, changes: MapChanges) -> Table | None:
-    """Distances by method, of those with maps that moved."""
-    rows = {m: own for m, own in changes.moved.items() if own}
-    if not rows:
-        return None
-    cells = []
-    for method, own in rows.items():
-        same = changes.equal[method]
-        far = np.array([one.distance for one in own] + [0.0] * same)
-        ranks = np.array([one.rank_distance for one in own] + [0.0] * same)
-        known = ranks[np.isfinite(ranks)]
-        cells.append((
-            Cell(str(same + len(own)), value=same + len(own)), Cell(str(same), value=same),
-            *(_distance(f(far)) for f in (np.median, np.max)),
-            *(_distance(f(known) if len(known) else math.nan) for f in (np.median, np.max)),
-            Cell(str(len(ranks) - len(known)), value=len(ranks) - len(known)),
-        ))  # fmt: skip
-    return Table(
-        name="distances",
-        caption="Maps by method, over the samples with a map in both runs; bit-equal maps have the "
-        "distance 0. Methods whose maps are all bit-equal are not listed.",
-        columns=("method", "maps", "bit-equal", "median relative L2", "largest",
-                 "median rank distance", "largest", "without rank distance"),
-        rows=tuple(samples.method_label(m) for m in rows),
-        cells=tuple(cells),
-    )  # fmt: skip
-
-
-def _distance(value: Any) -> Cell:
-    shown = "–" if math.isnan(value) else number(float(value)).replace("inf", "∞")
-    return Cell(shown, value=float(value))
-
-
-def _unpaired(run: Run, unpaired: Sequence[Unpaired]) -> Table | None:
-    if not unpaired:
-        return None
-    lines = []
-    for one in unpaired:
-        more = f" and {len(one.samples) - LISTED} more" if len(one.samples) > LISTED else ""
-        lines.append(f"{', '.join(one.samples[:LISTED])}{more}")
-    return Table(
-        name="unpaired",
-        caption="Maps that cannot be compared.",
-        columns=("method", "reason", "maps", "samples"),
-        rows=tuple(samples.method_label(one.method) for one in unpaired),
-        cells=tuple(
-            (Cell(one.reason), Cell(str(len(one.samples)), value=len(one.samples)), Cell(line))
-            for one, line in zip(unpaired, lines, strict=True)
-        ),
-        numeric=False,
-    )
+def _kept(base: Records, new: Records) -> str:
+    """Of how many samples the runs have maps."""
+    numbers = []
+    for records in (base, new):
+        own = {s for m, maps in records.maps.items() if m != map_changes.INPUTS for s in maps}
+        numbers.append(f"{len(own):,} of {count(len(records.run.samples), 'sample')}")
+    if numbers[0] == numbers[1]:
+        return f"Both runs have maps of {numbers[0]}."
+    return f"The base run has maps of {numbers[0]}, the new run of {numbers[1]}."
 
 
 def _rule(run: Run, top: int) -> str:
     kind = samples.kind(run)
     scale = (
-        " Base, new and difference share one scale. The difference is signed, new minus base; where "
-        "its limit is a tenth of that scale or less, it is drawn stronger by the power of ten that "
-        "stands beside it."
+        " Base, new and difference share one scale. The difference is signed, new minus base; "
+        "where its limit is a tenth of that scale or less, it is drawn stronger by the power of "
+        "ten that stands beside it."
     )
-    first = f"The {count(top, 'sample')} of each method whose maps have the largest relative L2 distance"
-    return f"{first}. {change_views.RULES.get(kind, '')}{scale if kind in change_views.RULES else ''}"
+    first = (
+        f"Of each method, the {count(top, 'sample')} at most whose maps have the largest relative "
+        "L2 distance"
+    )
+    return first + (f". {change_views.RULES[kind]}{scale}" if kind in change_views.RULES else ".")
 
 
 def _moved(
@@ -396,7 +281,7 @@ def _moved(
     ranks = zip_longest(*(moved[m][:top] for m in ordered))
     chosen: list[MovedMap] = [one for rank in ranks for one in rank if one is not None]
     views, said = change_views.views(base, new, chosen, MAPS_BUDGET)
-    groups = []
+    groups: list[Mapping[str, Any]] = []
     for method in ordered:
         own = [view for view in views if view["method"] == method]
         far = [number(one.distance).replace("inf", "∞") for one in moved[method]]
