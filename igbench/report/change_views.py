@@ -127,7 +127,7 @@ def _three(
     """The common limit; and of each panel its title, values, sign, own limit and remark."""
     top = max(limit(base), limit(new))
     times = magnification(top, limit(change))
-    stronger = f"drawn {times:,} times as strong" if times > 1 else "on the same scale"
+    stronger = f"drawn {times:,} times as strong" if times > 1 else ""
     return top, [
         ("base", base, run_signed, top, heatmaps.remark(base)),
         ("new", new, run_signed, top, heatmaps.remark(new)),

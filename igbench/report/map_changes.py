@@ -37,7 +37,7 @@ class MovedMap:
         base: The map of the base run.
         new: The map of the new run, of the same shape.
         distance: Relative L2 distance, see `relative_distance`.
-        rank_distance: 1 - Spearman's correlation of |a|; NaN where a map is constant or not finite.
+        rank_distance: Rank distance, see `rank_distance`.
     """
 
     method: str
@@ -141,8 +141,27 @@ def bit_equal(base: np.ndarray, new: np.ndarray) -> bool:
 
 
 def _moved(method: str, sample: str, base: np.ndarray, new: np.ndarray) -> MovedMap:
+    far = relative_distance(base, new)
+    return MovedMap(method, sample, base, new, far, rank_distance(base, new))
+
+
+def rank_distance(base: np.ndarray, new: np.ndarray) -> float:
+    """Rank distance 1 - rho of two maps, with Spearman's rank correlation rho of |base| and |new|.
+
+    It is rounded to 12 decimals, so that equal orders have the distance 0.
+
+    Args:
+        base: Any shape.
+        new: The same shape.
+
+    Returns:
+        From 0 to 2; NaN where a map is constant or not finite.
+
+    >>> rank_distance(np.array([1.0, -2.0, 3.0]), np.array([2.0, 4.0, 5.0]))
+    0.0
+    """
     rho = float(map_ranks.correlations([base, new])[0, 1])
-    return MovedMap(method, sample, base, new, relative_distance(base, new), 1.0 - rho)
+    return round(1.0 - rho, 12) + 0.0  # adding 0.0 turns -0.0 into 0.0
 
 
 def relative_distance(base: np.ndarray, new: np.ndarray) -> float:
