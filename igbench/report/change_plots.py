@@ -38,10 +38,10 @@ def pairs(base: Records, new: Records, change: Change) -> pd.DataFrame:
         change: Names the cell.
     """
     found = []
-    for records in (base, new):
+    for records, model in ((base, change.model), (new, change.new_model or change.model)):
         own = records.scores
         own = own[own["method"] == change.method]
-        own = own[(own["metric"] == change.metric) & (own["model"] == change.model)]
+        own = own[(own["metric"] == change.metric) & (own["model"] == model)]
         found.append(own[stats.usable(own)].set_index("sample_id")["value"].astype(float))
     return pd.concat(found, axis=1, join="inner", keys=["base", "new"])
 

@@ -70,7 +70,7 @@ def accepted(comparison: Comparison) -> Table | None:
     """Table of the accepted verdicts with their reasons; None for none."""
     if not comparison.accepted:
         return None
-    verdicts = {f"{c.model}/{c.method}/{c.metric}": str(c.verdict) for c in comparison.changes}
+    verdicts = {c.name: str(c.verdict) for c in comparison.changes}
     return Table(
         name="accepted",
         caption="Accepted: these verdicts do not count for the exit code.",
@@ -85,24 +85,23 @@ def accepted(comparison: Comparison) -> Table | None:
 
 
 def differences(base: Run, new: Run, comparison: Comparison) -> Table | None:
-    """Table of what differs on record besides the scores, of both environments; None for nothing.
+    """Table of what differs between question, identity and environment; None for nothing.
 
     Args:
         base: The run to compare with.
         new: The other run.
         comparison: Says how their identities differ.
     """
-    found = dict(text.partition(": ")[::2] for text in comparison.differences)
+    found = dict(one.text.partition(": ")[::2] for one in comparison.found)
     for key in dict.fromkeys([*base.environment, *new.environment]):
         old, now = (run.environment.get(key, "(absent)") for run in (base, new))
-        if key not in _INTERNAL and old != now:
+        if key not in (*_INTERNAL, *found) and old != now:
             found[key] = f"{old!r} -> {now!r}"
     if not found:
         return None
     return Table(
         name="environments",
-        caption="What differs in the identity and the environment on record, "
-        f"{count(len(found), 'line')}; results are below.",
+        caption="What differs on record, besides the definitions of metrics and the results.",
         columns=("entry", "base → new"),
         rows=tuple(found),
         cells=tuple((Cell(arrows(text)),) for text in found.values()),

@@ -34,7 +34,7 @@ TOP = 12
 """Samples of each method whose maps are drawn, by default."""
 PLOTS = 24
 """Cells with a plot, at most."""
-PLOTTED: tuple[Verdict, ...] = ("worse", "better", "changed")
+PLOTTED: tuple[Verdict, ...] = ("regressed", "improved", "changed")
 """Verdicts on cells with a plot."""
 MAPS_BUDGET = 8 * 2**20
 """Characters of all maps on the page, which leaves 2 MiB for the rest of it."""
@@ -46,10 +46,12 @@ DEFINITIONS = (
     ("Rank distance", "1 − Spearman's rank correlation of |a| between the two maps, from 0, the "
      "same order of importance, to 2; – where a map is constant or not finite."),
     ("Bit-equal", "The same type, shape and bits."),
-    ("Findings", "Paired on the samples with a value in both runs: Wilcoxon's signed-rank test, "
-     "Holm's correction over all tested cells, and the minimum effect of the metric; the interval "
-     "of the mean difference is a bootstrap of 95 %."),
-    ("Exit code", "0 same or better, 1 regression, 3 incomplete, 4 not comparable."),
+    ("Findings", "Paired on the samples with a value in both runs. Regressed or improved: the mean "
+     "difference reaches the minimum effect of the metric, and Wilcoxon's signed-rank test rejects "
+     "at 5 % after Holm's correction over all tested cells; changed: the same, for a metric "
+     "without direction. The interval of the mean difference is a bootstrap of 95 %."),
+    ("Exit code", "0 no regression, 1 regression (or any change, where that is to fail), 2 not "
+     "comparable, 3 incomplete."),
 )  # fmt: skip
 
 
@@ -191,11 +193,13 @@ def _no_findings(comparison: Comparison) -> str:
 
 def _plots(base: Records, new: Records, comparison: Comparison) -> tuple[list[html.Picture], str]:
     """Plots of the cells with a difference, in the order of the findings, and what is left out."""
-    rows = {row[FINDING_COLUMNS.index("cell")]: row for row in finding_rows(comparison)}
+    place = FINDING_COLUMNS.index("cell")
+    rows = {row[place]: row for row in reversed(finding_rows(comparison))}  # the first of each
+    rows = dict(reversed(rows.items()))
     named = {}
     for change in comparison.changes:
         short = f"{change.method}/{change.metric}"
-        name = next((n for n in (f"{change.model}/{short}", short) if n in rows), "")
+        name = next((n for n in (change.name, short) if n in rows), "")
         if name and change.verdict in PLOTTED and change.n:
             named[name] = change
     chosen = [name for name in rows if name in named]
