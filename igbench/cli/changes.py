@@ -20,7 +20,7 @@ def check(path: Path | None, top: int | None) -> None:
         top: Samples of each method whose maps are drawn; None for the default.
 
     Raises:
-        InputError: The path is unfit, or `top` is given without it.
+        InputError: The path or `top` is unfit, or `top` is given without the path.
     """
     if path is None:
         if top is not None:
@@ -28,7 +28,7 @@ def check(path: Path | None, top: int | None) -> None:
         return
     from igbench.report import changes
 
-    changes.check_path(path)
+    changes.check(path, changes.TOP if top is None else top)
 
 
 def write(

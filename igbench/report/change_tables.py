@@ -40,8 +40,8 @@ def findings(comparison: Comparison) -> Table | None:
     others = [i for i in range(len(FINDING_COLUMNS)) if i != stub]
     return Table(
         name="findings",
-        caption=f"Cells that do not agree: {count(len(rows), 'finding')} in "
-        f"{count(len(comparison.changes), 'cell')}, the gravest first.",
+        caption=f"{count(len(rows), 'finding')} in {count(len(comparison.changes), 'cell')}, the "
+        "gravest first; the verdict counts all cells by kind.",
         columns=("cell", *(FINDING_COLUMNS[i] for i in others)),
         rows=tuple(row[stub] for row in rows),
         cells=tuple(

@@ -74,9 +74,7 @@ def write(
     Raises:
         InputError: The path or `top` is unfit, or the comparison is of other runs.
     """
-    path = check_path(path)
-    if top < 0:
-        raise InputError(f"top={top} maps of each method cannot be drawn; give 0 or more.")
+    path = check(path, top)
     named, given = (comparison.base, comparison.new), (base.run.id, new.run.id)
     if named != given:
         raise InputError(
@@ -92,14 +90,15 @@ def write(
     return path
 
 
-def check_path(path: Path) -> Path:
+def check(path: Path, top: int = TOP) -> Path:
     """The path of a page, which is a file in a folder that exists.
 
     Args:
         path: The path.
+        top: Samples of each method whose maps are drawn.
 
     Raises:
-        InputError: It does not end in .html, or is a folder or in none.
+        InputError: The path does not end in .html, or is a folder or in none; or `top` is negative.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
@@ -108,6 +107,8 @@ def check_path(path: Path) -> Path:
         where = path if path.is_dir() else path.parent
         fault = "is a folder" if path.is_dir() else "is not a folder that exists"
         raise InputError(f"cannot write {path}: {where} {fault}; choose another file.")
+    if top < 0:
+        raise InputError(f"top={top} maps of each method cannot be drawn; give 0 or more.")
     return path
 
 
@@ -188,7 +189,7 @@ def _warnings(base: Run, new: Run, comparison: Comparison) -> list[str]:
 def _no_findings(comparison: Comparison) -> str:
     if comparison.incomparable:
         return "The runs are not comparable, so no cell was judged."
-    return f"All {count(len(comparison.changes), 'cell')} agree: nothing is to be reported."
+    return f"None in {count(len(comparison.changes), 'cell')}; the verdict counts them by kind."
 
 
 def _plots(base: Records, new: Records, comparison: Comparison) -> tuple[list[html.Picture], str]:

@@ -304,3 +304,26 @@ def test_the_page_is_a_file(base: Records, new: Records, quiet: Comparison, tmp_
         changes.write(new, base, quiet, path)
     with pytest.raises(InputError, match="top=-1"):
         changes.write(base, new, quiet, path, top=-1)
+
+
+@pytest.mark.slow
+def test_twelve_photographs_of_twelve_methods_fit_on_a_page(
+    base: Records, quiet: Comparison, tmp_path: Path
+) -> None:
+    """The worst case: maps and images of pure noise, which nothing compresses."""
+    rng = np.random.default_rng(0)
+    ids, methods = sample_ids(SIZE)[:12], [f"m{i}" for i in range(12)]
+    pixels = rng.integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    both = []
+    for name in (quiet.base, quiet.new):
+        maps: dict[str, Any] = {
+            m: {s: rng.normal(size=(224, 224)).astype(np.float32) for s in ids} for m in methods
+        }
+        specs = dict.fromkeys(methods, base.run.methods["ig"])
+        run = replace(base.run, id=name, methods=specs)
+        both.append(replace(base, run=run, maps=maps | {"inputs": dict.fromkeys(ids, pixels)}))
+    path = changes.write(*both, quiet, tmp_path / "page.html")
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 10 * 2**20
+    assert len(pictures(text, "webp")) == 12 * 12 * 4
+    assert "Maps of 224 pixels are shown as means over blocks, at most 112" in text_of(text)
