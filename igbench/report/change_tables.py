@@ -120,26 +120,27 @@ def distances(changes: MapChanges) -> Table | None:
         far = np.array([one.distance for one in own] + [0.0] * same)
         ranks = np.array([one.rank_distance for one in own] + [0.0] * same)
         known = ranks[np.isfinite(ranks)]
+        without = f"{len(ranks) - len(known)} without" if len(known) < len(ranks) else ""
         cells.append((
             Cell(str(same + len(own)), value=same + len(own)), Cell(str(same), value=same),
-            *(_distance(f(far)) for f in (np.median, np.max)),
-            *(_distance(f(known) if len(known) else math.nan) for f in (np.median, np.max)),
-            Cell(str(len(ranks) - len(known)), value=len(ranks) - len(known)),
+            _distance(np.median(far)), _distance(np.max(far)),
+            _distance(np.median(known) if len(known) else math.nan, without),
+            _distance(np.max(known) if len(known) else math.nan),
         ))  # fmt: skip
     return Table(
         name="distances",
         caption="Maps by method, over the samples with a map in both runs; bit-equal maps have the "
         "distance 0. Methods whose maps are all bit-equal are not listed.",
         columns=("method", "maps", "bit-equal", "median relative L2", "largest relative L2",
-                 "median rank distance", "largest rank distance", "without rank distance"),
+                 "median rank distance", "largest rank distance"),
         rows=tuple(samples.method_label(m) for m in rows),
         cells=tuple(cells),
     )  # fmt: skip
 
 
-def _distance(value: Any) -> Cell:
+def _distance(value: Any, note: str = "") -> Cell:
     shown = "–" if math.isnan(value) else number(float(value)).replace("inf", "∞")
-    return Cell(shown, value=float(value))
+    return Cell(shown, note, value=float(value))
 
 
 def unpaired(lost: Sequence[Unpaired]) -> Table | None:

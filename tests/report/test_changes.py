@@ -16,7 +16,7 @@ from PIL import Image
 
 from igbench.errors import InputError
 from igbench.records.compare import Comparison, compare, headline
-from igbench.report import change_plots, change_tables, changes, heatmaps
+from igbench.report import change_plots, change_tables, changes, heatmaps, map_changes
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records, make_run, sample_ids
 
@@ -171,6 +171,21 @@ def test_equal_maps_are_said_in_one_line(page: str) -> None:
     assert f"Both runs have maps of 3 of {SIZE} samples." in shown
     assert "Bit-equal in both runs, with the number of maps: Random (3)." in shown
     assert "IG: 3 of 3 maps moved" in shown
+
+
+def test_distances_of_all_maps_are_counted() -> None:
+    same, a = np.zeros((2, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])
+    pairs = {"x": (a, 2 * a), "y": (same, same), "z": (np.ones((2, 2)), a)}  # z has equal ranks
+    found = []
+    for i in range(2):
+        records = make_records(samples=1)
+        found.append(replace(records, maps={"ig": {s: both[i] for s, both in pairs.items()}}))
+    table = change_tables.distances(map_changes.changes(*found))
+    assert table is not None
+    texts = [cell.text for cell in table.cells[0]]
+    # distances 1, 0 and sqrt(14) / 2
+    assert (table.rows, texts) == (("IG",), ["3", "1", "1", "1.87", "0", "0"])
+    assert table.cells[0][4].note == "1 without"
 
 
 def test_small_differences_are_drawn_stronger_and_say_so(base: Records, quiet: Comparison) -> None:
