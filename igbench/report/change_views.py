@@ -66,7 +66,7 @@ def views(
     if len(found) < len(chosen):
         drawn = f"{len(found):,} of {count(len(chosen), 'map')}"
         remarks.append(f"The page is full: it shows the first {drawn} of the choice.")
-    return list(found.values()), remarks
+    return [dict(view) for view in found.values()], remarks
 
 
 def magnification(limit: float, difference: float) -> int:

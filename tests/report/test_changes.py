@@ -143,7 +143,7 @@ def test_points_say_what_got_better(base: Records, new: Records, found: Comparis
     table.iloc[0, 0] = np.inf
     axes = change_plots.paired_plot(table, change, found.metrics["srg"]).axes
     assert axes[1].get_title(loc="right") == f"{SIZE - 1} of {SIZE} samples: others are infinite"
-    assert sum(len(c.get_offsets()) for c in axes[0].collections) == SIZE - 1
+    assert sum(len(np.asarray(c.get_offsets())) for c in axes[0].collections) == SIZE - 1
 
 
 def test_maps_are_drawn_on_one_scale(base: Records, new: Records, page: str) -> None:
@@ -180,7 +180,7 @@ def test_distances_of_all_maps_are_counted() -> None:
     for i in range(2):
         records = make_records(samples=1)
         found.append(replace(records, maps={"ig": {s: both[i] for s, both in pairs.items()}}))
-    table = change_tables.distances(map_changes.changes(*found))
+    table = change_tables.distances(map_changes.changes(found[0], found[1]))
     assert table is not None
     texts = [cell.text for cell in table.cells[0]]
     # distances 1, 0 and sqrt(14) / 2
@@ -219,7 +219,7 @@ def test_large_maps_are_reduced_until_they_fit(
         run = replace(base.run, id=name)
         both.append(replace(base, run=run, maps={"ig": {ONE: rng.normal(size=(160, 160))}}))
     monkeypatch.setattr(changes, "MAPS_BUDGET", 30_000)
-    shown = changes.page(*both, quiet)
+    shown = changes.page(both[0], both[1], quiet)
     sizes = [Image.open(io.BytesIO(p)).size for p in pictures(shown, "webp")]
     assert set(sizes) in ({(112, 112)}, {(64, 64)})
     assert "Maps of 160 pixels are shown as means over blocks" in text_of(shown)
@@ -260,7 +260,7 @@ def test_words_and_bars(base: Records, quiet: Comparison) -> None:
             with_kind(replace(base, run=replace(base.run, id=name), maps=maps), kind, [features])
             for name, maps in ((quiet.base, old), (quiet.new, now))
         ]
-        page = changes.page(*pair, quiet)
+        page = changes.page(pair[0], pair[1], quiet)
         assert "<script>alert" not in page
         assert "\u202e" not in page
         shown = text_of(page)
@@ -337,7 +337,7 @@ def test_twelve_photographs_of_twelve_methods_fit_on_a_page(
         specs = dict.fromkeys(methods, base.run.methods["ig"])
         run = replace(base.run, id=name, methods=specs)
         both.append(replace(base, run=run, maps=maps | {"inputs": dict.fromkeys(ids, pixels)}))
-    path = changes.write(*both, quiet, tmp_path / "page.html")
+    path = changes.write(both[0], both[1], quiet, tmp_path / "page.html")
     text = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 10 * 2**20
     assert len(pictures(text, "webp")) == 12 * 12 * 4
