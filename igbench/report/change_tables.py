@@ -17,7 +17,9 @@ from igbench.schema import Run
 
 LISTED = 5
 """Identifiers of samples in a cell of a table, at most."""
-_INTERNAL = ("identity", "certificates", "reuse", "executor", "parameters", "packages")
+_INTERNAL = (
+    "identity", "certificates", "reuse", "executor", "parameters", "packages", "baseline",
+)  # fmt: skip
 """Parts of the environment on record that are no environment, or are in the identity."""
 
 

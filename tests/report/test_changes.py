@@ -173,6 +173,20 @@ def test_equal_maps_are_said_in_one_line(page: str) -> None:
     assert "IG: 3 of 3 maps moved" in shown
 
 
+def test_what_differs_is_that_of_the_environments(
+    base: Records, new: Records, found: Comparison
+) -> None:
+    around = base.run.environment | {"baseline": {"name": "kept"}, "model_source": "<elsewhere>"}
+    old = replace(base.run, environment=around)
+    table = change_tables.differences(old, new.run, found)
+    assert table is not None
+    told = {row: cells[0].text for row, cells in zip(table.rows, table.cells, strict=True)}
+    assert told["model_source"] == "'<elsewhere>' → '(absent)'"
+    assert {"versions.captum", "threads"} <= told.keys()
+    assert "baseline" not in told  # how a baseline was made says nothing of what it is
+    assert change_tables.differences(base.run, base.run, replace(found, found=())) is None
+
+
 def test_distances_of_all_maps_are_counted() -> None:
     same, a = np.zeros((2, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])
     pairs = {"x": (a, 2 * a), "y": (same, same), "z": (np.ones((2, 2)), a)}  # z has equal ranks
