@@ -1,9 +1,12 @@
 """Benchmark feature attributions: completeness, faithfulness, robustness and cost.
 
 `igbench.evaluate(model, data, methods=[...], metrics=[...])` scores attribution methods on a model,
-and `igbench.tcav` tests whether concepts move its output.  `igbench.metrics` has every metric as a
+`igbench.check` compares them with a baseline, for tests and CI, and `igbench.tcav` tests whether
+concepts move its output.  `igbench.metrics` has every metric as a
 function, `igbench.methods` every method, and
 `igbench.captum` drop-in replacements for Captum's Integrated Gradients and metrics.
+
+(PYTEST_DONT_REWRITE: pytest, which finds the fixture here, does not mind that it is imported.)
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from igbench.core.model import ArrayFunction, Model
     from igbench.core.packing import PackedModel, pack
     from igbench.errors import InputError
+    from igbench.gate import check
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,6 +34,7 @@ __all__ = [
     "__version__",
     "baselines",
     "captum",
+    "check",
     "data",
     "evaluate",
     "integration",
@@ -47,6 +52,7 @@ _HOMES = {
     "InputError": "igbench.errors",
     "Model": "igbench.core.model",
     "PackedModel": "igbench.core.packing",
+    "check": "igbench.gate",
     "evaluate": "igbench.api",
     "pack": "igbench.core.packing",
     "tcav": "igbench.api",
