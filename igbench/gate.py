@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from igbench.api import Evaluation, evaluate
+from igbench.errors import InputError
 from igbench.records import baselines, causes, compare, store
 from igbench.records.compare import Comparison, acceptance
 from igbench.schema import COSTS, Records, Verdict
@@ -139,12 +140,10 @@ def checked(
     does; its patterns may match no cell of this check.
     """
     root = Path(baselines_dir)
-    exists = against in baselines.names(root)
-    base = _untimed(store.read(baselines.find(against, root))) if exists or not update else None
+    base = None if update else _untimed(store.read(baselines.find(against, root)))
     found = evaluate(model, data, **{"name": against} | options)
-    if update:
-        return _update(found, base, against, root, across)
-    assert base is not None
+    if base is None:
+        return _update(found, against, root, across)
     new = _untimed(found.records)
     kept = acceptances(root / against)
     before = acceptance.read(kept)
@@ -190,22 +189,37 @@ def _complete(found: Comparison) -> Comparison:
     return replace(found, exit_code=3, outcome="incomplete") if blind else found
 
 
-def _update(
-    found: Evaluation, base: Records | None, name: str, root: Path, across: Collection[str]
-) -> Checked:
+def _update(found: Evaluation, name: str, root: Path, across: Collection[str]) -> Checked:
     """Write a baseline, and compare it with the one in whose place it is."""
+    exists = name in baselines.names(root)
+    base = _readable(root / name) if exists else None
     with tempfile.TemporaryDirectory() as place:
         written = _write(found, Path(place))
-        folder = baselines.set_baseline(written, name, root, replace=base is not None)
+        folder = baselines.set_baseline(written, name, root, replace=exists)
     new = _untimed(store.read(folder))
     verdicts = compare.compare(base or new, new, across=across)
-    return Checked(verdicts, base or new, new, folder, "replaced" if base else "written")
+    return Checked(verdicts, base or new, new, folder, "replaced" if exists else "written")
+
+
+def _readable(folder: Path) -> Records | None:
+    """A baseline that is to be replaced; None if it is damaged."""
+    try:
+        return _untimed(store.read(folder))
+    except InputError:
+        return None
 
 
 def _write(found: Evaluation, results_dir: Path) -> Path:
     """Write a run with its maps and without a report."""
     place, kept = store.place(results_dir, found.run), found.results
     return store.write(place, found.run, kept.rows, kept.points, kept.maps)
+
+
+def state(found: Checked) -> str:
+    """What became of a check: "written", "replaced", "passed", "failed" or "ignored"."""
+    if found.updated or found.failed:
+        return found.updated or "failed"
+    return "passed" if found.comparison.outcome == "no regression" else "ignored"
 
 
 def verdict(found: Checked) -> str:
@@ -218,7 +232,14 @@ def verdict(found: Checked) -> str:
         f"baseline {found.baseline.name}: {len(run.samples)} samples, methods "
         f"{', '.join(run.methods)} in {_short(found.baseline)}"
     )
-    return kept + (f"; against the one before: {text}" if found.updated == "replaced" else "")
+    failed = (run.totals.get("status") or {}).get("failed", 0)
+    kept += f"; {failed} scores failed" if failed else ""
+    if found.updated == "written":
+        return kept
+    damaged = found.base is found.new
+    return f"{kept}; " + (
+        "the one before was damaged" if damaged else f"against the one before: {text}"
+    )
 
 
 def _named(found: Checked) -> Comparison:
@@ -263,12 +284,12 @@ def _to_do(found: Checked, accept: str, update: str) -> list[str]:
     """What a maintainer can do about a failed check."""
     lines = ["not meant: undo what changed, and run the test again"]
     if found.new.folder:
-        command = shlex.join(
-            ["igbench", "compare", _short(found.baseline), _short(found.new.folder)]
-        )
+        across = [word for name in found.comparison.across for word in ("--across", name)]
+        both = [_short(found.baseline), _short(found.new.folder)]
+        command = shlex.join(["igbench", "compare", *both, *across])
         lines += [
             "to look closer, on a page with plots:",
-            f"    {command} --across all --html changes.html",
+            f"    {command} --html changes.html",
         ]
     if worst(found):
         kept = _short(acceptances(found.baseline))

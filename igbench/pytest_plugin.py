@@ -21,6 +21,7 @@ PROPERTY = "igbench"
 """Name of the property of a test that holds the record of a check as JSON."""
 BASELINE, UPDATE, RESULTS = "--igbench-baseline", "--igbench-update", "--igbench-results"
 FAIL_ON, ACCEPT = "--igbench-fail-on", "--igbench-accept"
+COLOURS = {"failed": "red", "refused": "red", "ignored": "yellow"}
 FAIL_ON_CHOICES = ("regression", "any-change", "never")
 
 
@@ -157,8 +158,7 @@ class Checks:
             fail_on=self._config.getoption(FAIL_ON) or fail_on, accept=accept, accept_now=own,
             **given,
         )  # fmt: skip
-        state = found.updated or ("failed" if found.failed else "passed")
-        self._note(against, state, gate.verdict(found), found.used)
+        self._note(against, gate.state(found), gate.verdict(found), found.used)
         text = ""
         if found.failed:
             cell = gate.worst(found)
@@ -232,8 +232,7 @@ class Ledger:
             return
         terminalreporter.section("igbench")
         for nodeid, entry in self.found:
-            good = entry["state"] not in ("failed", "refused")
             line = f"{entry['state']:8} {entry['verdict']} [{nodeid}]"
-            terminalreporter.write_line(line, green=good, red=not good)
+            terminalreporter.write_line(line, **{COLOURS.get(entry["state"], "green"): True})
         for text in self.faults():
             terminalreporter.write_line(f"ERROR    {text}", red=True)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import igbench
 from igbench.records import store
 from tests.plugin.conftest import TEST
 
+ROOT = Path(igbench.__file__).parents[1]
 NODE = f"{TEST}::test_explanations"
 UPDATE = f"pytest {NODE} --igbench-update"
 HALVED = ("return self.layers(x)", "return self.layers(x / 2)")
@@ -112,7 +114,9 @@ def test_a_reason_is_needed(repository, word):
 
 def test_the_command_line_decides_what_fails(kept):
     kept.change(*HALVED)
-    kept.pytest("--igbench-fail-on", "never").assert_outcomes(passed=1)
+    result = kept.pytest("--igbench-fail-on", "never")
+    result.assert_outcomes(passed=1)
+    assert "ignored  regression: 1 " in text(result)
     kept.change('against="v1"', 'against="v1", fail_on="never"')
     kept.pytest("--igbench-fail-on", "regression").assert_outcomes(failed=1)
 
@@ -173,7 +177,9 @@ def test_a_suite_that_does_not_use_it_imports_nothing_and_hears_nothing(tmp_path
     info = tmp_path / "site" / "igbench-0.1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: igbench\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[pytest11]\nigbench = igbench.pytest_plugin\n")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (name, module), *_ = project["entry-points"]["pytest11"].items()
+    (info / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n")
     (info / "RECORD").write_text("igbench/__init__.py,,\nigbench/pytest_plugin.py,,\n")
     (tmp_path / "site" / "igbench").symlink_to(Path(igbench.__file__).parent)
     (tmp_path / "test_nothing.py").write_text(
