@@ -70,13 +70,14 @@ def check(
     model: Any,
     data: Any,
     *,
-    against: str,
+    baseline: str,
     baselines_dir: str | Path = baselines.ROOT,
     update: bool = False,
     across: Collection[str] = ACROSS,
     fail_on: compare.FailOn = "regression",
     accept: Mapping[str, str] | None = None,
     results_dir: str | Path | None = None,
+    input_baseline: Any = None,
     **options: Any,
 ) -> Comparison:
     """Compare attribution methods on a model with a baseline.
@@ -89,7 +90,7 @@ def check(
     Args:
         model: As for `igbench.evaluate`.
         data: As for `igbench.evaluate`.
-        against: Name of the baseline.
+        baseline: Name of the baseline, a folder in `baselines_dir`.
         baselines_dir: Folder of all baselines.
         update: Write the baseline, in the place of one of this name, instead of checking; the
             comparison is then with the one that was replaced, or of the new one with itself.
@@ -98,6 +99,7 @@ def check(
         accept: Patterns of cells to the reason why their verdicts do not count, see there.
         results_dir: Where the run is written, maps included, if the check fails; nowhere by
             default.
+        input_baseline: The baseline x′ of the attributions, `baseline` of `igbench.evaluate`.
         **options: All others of `igbench.evaluate`: methods and metrics, and any further ones.
 
     Returns:
@@ -110,13 +112,14 @@ def check(
     >>> model, x = torch.nn.Linear(3, 2).eval(), torch.rand(8, 3)
     >>> with tempfile.TemporaryDirectory() as root:
     ...     same = {"methods": ["ig"], "metrics": ["completeness"], "baselines_dir": root}
-    ...     _ = igbench.check(model, x, against="v1", update=True, **same)
-    ...     igbench.check(model, x, against="v1", **same).exit_code
+    ...     _ = igbench.check(model, x, baseline="v1", update=True, **same)
+    ...     igbench.check(model, x, baseline="v1", **same).exit_code
     0
     """
     return checked(
-        model, data, against=against, baselines_dir=baselines_dir, update=update, across=across,
-        fail_on=fail_on, accept=accept, results_dir=results_dir, **options,
+        model, data, baseline=baseline, baselines_dir=baselines_dir, update=update, across=across,
+        fail_on=fail_on, accept=accept, results_dir=results_dir, input_baseline=input_baseline,
+        **options,
     ).comparison  # fmt: skip
 
 
@@ -124,7 +127,7 @@ def checked(
     model: Any,
     data: Any,
     *,
-    against: str,
+    baseline: str,
     baselines_dir: str | Path = baselines.ROOT,
     update: bool = False,
     across: Collection[str] = ACROSS,
@@ -132,6 +135,7 @@ def checked(
     accept: Mapping[str, str] | None = None,
     accept_now: Mapping[str, str] | None = None,
     results_dir: str | Path | None = None,
+    input_baseline: Any = None,
     **options: Any,
 ) -> Checked:
     """Do what `check` does, and return the records behind the verdicts too.
@@ -140,12 +144,14 @@ def checked(
     does; its patterns may match no cell of this check.
     """
     root = Path(baselines_dir)
-    base = None if update else _untimed(store.read(baselines.find(against, root)))
-    found = evaluate(model, data, **{"name": against} | options)
+    base = None if update else _untimed(store.read(baselines.find(baseline, root)))
+    if input_baseline is not None:
+        options["baseline"] = input_baseline
+    found = evaluate(model, data, **{"name": baseline} | options)
     if base is None:
-        return _update(found, against, root, across)
+        return _update(found, baseline, root, across)
     new = _untimed(found.records)
-    kept = acceptances(root / against)
+    kept = acceptances(root / baseline)
     before = acceptance.read(kept)
     judge = partial(compare.compare, base, new, across=across, fail_on=fail_on, accept=accept or {})
     verdicts = judge(acceptances=before)
@@ -157,7 +163,7 @@ def checked(
     verdicts = _complete(verdicts)
     if verdicts.exit_code and results_dir is not None:
         new = replace(new, folder=str(_write(found, Path(results_dir))))
-    return Checked(verdicts, base, new, root / against, used=tuple(used))
+    return Checked(verdicts, base, new, root / baseline, used=tuple(used))
 
 
 def acceptances(baseline: Path) -> Path:

@@ -78,7 +78,7 @@ def accepted(config: pytest.Config) -> dict[str, str]:
 
 @pytest.fixture
 def igbench(request: pytest.FixtureRequest) -> Checks:
-    """Checks of explanations against baselines: `igbench.check(model, data, against="v1", ...)`."""
+    """Checks of explanations against baselines: `igbench.check(model, data, baseline="v1", ...)`."""
     return Checks(request)
 
 
@@ -94,7 +94,7 @@ class Checks:
         model: Any,
         data: Any,
         *,
-        against: str,
+        baseline: str,
         fail_on: FailOn = "regression",
         accept: Mapping[str, str] | None = None,
         **options: Any,
@@ -104,7 +104,7 @@ class Checks:
         Args:
             model: As for `igbench.evaluate`.
             data: As for `igbench.evaluate`.
-            against: Name of the baseline.
+            baseline: Name of the baseline.
             fail_on: What fails: a "regression", "any-change" or "never"; the option
                 --igbench-fail-on comes before it.
             accept: Cells ("method/metric") to the reason why they do not fail.
@@ -123,9 +123,9 @@ class Checks:
 
         fault = None
         try:
-            text, comparison = self._judged(model, data, against, fail_on, accept or {}, options)
+            text, comparison = self._judged(model, data, baseline, fail_on, accept or {}, options)
         except InputError as error:
-            self._note(against, "refused", f"baseline {against}: {error}")
+            self._note(baseline, "refused", f"baseline {baseline}: {error}")
             fault = InputError(error)
         if fault is not None:
             raise fault
@@ -137,7 +137,7 @@ class Checks:
         self,
         model: Any,
         data: Any,
-        against: str,
+        baseline: str,
         fail_on: FailOn,
         accept: Mapping[str, str],
         options: Mapping[str, Any],
@@ -147,26 +147,26 @@ class Checks:
         from igbench.records import baselines
 
         root, update = self._folder(BASELINE), self._config.getoption(UPDATE)
-        if not update and against not in baselines.names(root):
-            text = self._missing(against, root, baselines.names(root))
-            self._note(against, "failed", f"no baseline {against}")
+        if not update and baseline not in baselines.names(root):
+            text = self._missing(baseline, root, baselines.names(root))
+            self._note(baseline, "failed", f"no baseline {baseline}")
             return text, None
         own = accepted(self._config)
         given: dict[str, Any] = {"progress": False, "results_dir": self._results(), **options}
         found = gate.checked(
-            model, data, against=against, baselines_dir=root, update=update,
+            model, data, baseline=baseline, baselines_dir=root, update=update,
             fail_on=self._config.getoption(FAIL_ON) or fail_on, accept=accept, accept_now=own,
             **given,
         )  # fmt: skip
-        self._note(against, gate.state(found), gate.verdict(found), found.used)
+        self._note(baseline, gate.state(found), gate.verdict(found), found.used)
         text = ""
         if found.failed:
             cell = gate.worst(found)
             text = gate.message(found, self._command(ACCEPT, f"{cell}=WHY"), self._command(UPDATE))
         return text, found.comparison
 
-    def _note(self, against: str, state: str, verdict: str, used: Sequence[str] = ()) -> None:
-        entry = {"baseline": against, "state": state, "verdict": verdict, "accepted": [*used]}
+    def _note(self, baseline: str, state: str, verdict: str, used: Sequence[str] = ()) -> None:
+        entry = {"baseline": baseline, "state": state, "verdict": verdict, "accepted": [*used]}
         self._request.node.user_properties.append((PROPERTY, json.dumps(entry)))
 
     def _folder(self, option: str) -> Path:
@@ -185,10 +185,10 @@ class Checks:
         where = [] if root == "baselines" else [BASELINE, root]
         return shlex.join(["pytest", test, *where, *words])
 
-    def _missing(self, against: str, root: Path, known: list[str]) -> str:
+    def _missing(self, baseline: str, root: Path, known: list[str]) -> str:
         have = f"baselines there: {', '.join(known)}" if known else "there are no baselines"
         return (
-            f"no baseline {against!r} in {root} ({have}).\n"
+            f"no baseline {baseline!r} in {root} ({have}).\n"
             "Write it with a version that is right, and commit it:\n"
             f"  {self._command(UPDATE)}"
         )

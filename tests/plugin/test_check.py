@@ -35,7 +35,7 @@ class Other(Net):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("baselines")
-    igbench.check(Net().eval(), X, against="v1", baselines_dir=folder, update=True, **CHOICE)
+    igbench.check(Net().eval(), X, baseline="v1", baselines_dir=folder, update=True, **CHOICE)
     return folder
 
 
@@ -43,7 +43,7 @@ def root(tmp_path_factory):
     ("model", "options", "code", "said"),
     [
         (Other, {}, 0, "no regression"),
-        (Net, {"baseline": 0.5}, 2, "baseline: "),
+        (Net, {"input_baseline": 0.5}, 2, "baseline: "),
         (Net, {"seed": 1}, 2, "seed: 0 -> 1"),
         (Net, {"limit": 8}, 2, "16 against 8 samples"),
         (Net, {"metrics": {"completeness": igbench.metrics.Deletion()}}, 2, "completeness"),
@@ -55,7 +55,7 @@ def root(tmp_path_factory):
 )
 def test_only_the_question_must_be_the_same(root, model, options, code, said):
     found = igbench.check(
-        model().eval(), X, against="v1", baselines_dir=root, **{**CHOICE, **options}
+        model().eval(), X, baseline="v1", baselines_dir=root, **{**CHOICE, **options}
     )
     assert found.exit_code == code
     assert said in igbench.records.compare.format_text(found)
@@ -65,18 +65,18 @@ def test_only_the_question_must_be_the_same(root, model, options, code, said):
 def test_other_weights_need_no_option_and_can_be_forbidden(root):
     net = Net().eval()
     net.last.weight.data *= 1.001
-    assert igbench.check(net, X, against="v1", baselines_dir=root, **CHOICE).exit_code == 0
-    strict = igbench.check(net, X, against="v1", baselines_dir=root, across=(), **CHOICE)
+    assert igbench.check(net, X, baseline="v1", baselines_dir=root, **CHOICE).exit_code == 0
+    strict = igbench.check(net, X, baseline="v1", baselines_dir=root, across=(), **CHOICE)
     assert strict.exit_code == 2
 
 
 def test_without_a_baseline_nothing_is_evaluated(tmp_path):
     with pytest.raises(InputError, match="no baseline 'v1'"):
-        igbench.check(None, None, against="v1", baselines_dir=tmp_path, **CHOICE)
+        igbench.check(None, None, baseline="v1", baselines_dir=tmp_path, **CHOICE)
 
 
 def test_a_damaged_baseline_is_refused_and_can_be_replaced(tmp_path):
-    choice = {"against": "v1", "baselines_dir": tmp_path, **CHOICE}
+    choice = {"baseline": "v1", "baselines_dir": tmp_path, **CHOICE}
     igbench.check(Net().eval(), X, update=True, **choice)
     (tmp_path / "v1" / "scores.parquet").write_bytes(b"")
     with pytest.raises(InputError, match=r"scores\.parquet"):
@@ -87,7 +87,7 @@ def test_a_damaged_baseline_is_refused_and_can_be_replaced(tmp_path):
 
 
 def test_nothing_is_written_unless_it_fails(root, tmp_path):
-    choice = {"against": "v1", "baselines_dir": root, "results_dir": tmp_path / "runs", **CHOICE}
+    choice = {"baseline": "v1", "baselines_dir": root, "results_dir": tmp_path / "runs", **CHOICE}
     before = sorted(p.name for p in root.iterdir())
     igbench.check(Net().eval(), X, **choice)
     assert not (tmp_path / "runs").exists()

@@ -117,7 +117,7 @@ def test_the_command_line_decides_what_fails(kept):
     result = kept.pytest("--igbench-fail-on", "never")
     result.assert_outcomes(passed=1)
     assert "ignored  regression: 1 " in text(result)
-    kept.change('against="v1"', 'against="v1", fail_on="never"')
+    kept.change('baseline="v1"', 'baseline="v1", fail_on="never"')
     kept.pytest("--igbench-fail-on", "regression").assert_outcomes(failed=1)
 
 

@@ -193,9 +193,7 @@ def leftovers(results: Path) -> list[Path]:
     ]
 
 
-def sketch(
-    records: Records, options: TableOptions | None = None, *, paper: bool = False
-) -> Path:
+def sketch(records: Records, options: TableOptions | None = None, *, paper: bool = False) -> Path:
     """A report that costs nothing, for runs whose numbers are asked for."""
     folder = Path(records.folder)
     (folder / "tables").mkdir(exist_ok=True)
