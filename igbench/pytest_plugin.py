@@ -78,7 +78,7 @@ def accepted(config: pytest.Config) -> dict[str, str]:
 
 @pytest.fixture
 def igbench(request: pytest.FixtureRequest) -> Checks:
-    """Checks of explanations against baselines: `igbench.check(model, data, baseline="v1", ...)`."""
+    """Checks of explanations against baselines: `igbench.check(model, data, baseline="v1")`."""
     return Checks(request)
 
 
