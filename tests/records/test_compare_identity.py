@@ -197,6 +197,8 @@ def test_other_samples_are_compared_over_those_in_common() -> None:
     found = compared(new, "samples", base=base)
     (change,) = found.changes
     assert (change.verdict, change.n, change.lost) == ("identical", 20, ())
+    (back,) = compared(base, "samples", base=new).changes
+    assert (back.verdict, back.n, back.recovered) == ("identical", 20, ())
     other = with_run(new, samples=[{"sample_id": "x"}])
     assert compared(other, "samples", base=base).incomparable == ["samples: none in common"]
 

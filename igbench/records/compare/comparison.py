@@ -14,7 +14,7 @@ from igbench.records.compare import acceptance, drift, identity, questions, rema
 from igbench.records.compare.acceptance import Acceptance
 from igbench.records.compare.identity import Difference
 from igbench.records.compare.judging import detectable, judge
-from igbench.records.compare.pairing import TOLERANCES, Cell, Pair, cells, pair
+from igbench.records.compare.pairing import TOLERANCES, Cell, Pair, cells, pair, quick_pairs
 from igbench.records.settings import own_settings
 from igbench.schema import COSTS, Change, MetricSpec, Records, Verdict
 
@@ -233,9 +233,9 @@ def _earlier(
         if named and len(_models(one.scores)) == 1:
             renamed = one.scores.assign(model=named[0])
         specs = {**COSTS, **one.run.metrics, **new.run.metrics}
-        current = replace(new, scores=_renamed(base, new, words))
-        pairs = _pairs(replace(one, scores=renamed), current, specs, words)
-        found[one.run.id] = {cell: item for cell, item in pairs.items() if isinstance(item, Pair)}
+        pairs = quick_pairs(renamed, _renamed(base, new, words), specs, _tolerance(one, new))
+        asked = questions.questions(one, new, identity.differences(one, new), words)
+        found[one.run.id] = {c: p for c, p in pairs.items() if not asked.asked(*c[1:])}
     if not left_out:
         return found, []
     return found, [

@@ -94,16 +94,21 @@ def cells(scores: pd.DataFrame, samples: Collection[str] | None = None) -> dict[
     key = ["model", "method", "metric"]
     if samples is not None:
         scores = scores[scores["sample_id"].isin(list(samples))]
+    _refuse_twice(scores)
+    return {
+        (str(model), str(method), str(metric)): rows.set_index("sample_id")
+        for (model, method, metric), rows in scores.groupby(key, sort=False)
+    }
+
+
+def _refuse_twice(scores: pd.DataFrame) -> None:
+    key = ["model", "method", "metric"]
     twice = scores[scores.duplicated([*key, "sample_id"])]
     if len(twice):
         raise InputError(
             f"sample {twice['sample_id'].iloc[0]!r} occurs twice in "
             f"{'/'.join(twice[key].iloc[0])}; compare one run with one run."
         )
-    return {
-        (str(model), str(method), str(metric)): rows.set_index("sample_id")
-        for (model, method, metric), rows in scores.groupby(key, sort=False)
-    }
 
 
 def pair(
@@ -140,6 +145,32 @@ def pair(
         cell, specs[cell[2]], had[both].to_numpy(float), has[both].to_numpy(float), tolerance,
         lost, recovered, note,
     )  # fmt: skip
+
+
+def quick_pairs(
+    old: pd.DataFrame, now: pd.DataFrame, specs: Mapping[str, MetricSpec], tolerance: float
+) -> dict[Cell, Pair]:
+    """The paired values of all cells of two runs at once, without a word on samples that turn.
+
+    Args:
+        old: Columns of `Row`, of the base run.
+        now: Columns of `Row`, of the new run.
+        specs: Definitions of the metrics; cells of others are left out.
+        tolerance: As of `pair`.
+    """
+    key = ["model", "method", "metric", "sample_id"]
+    _refuse_twice(old)
+    had, has = (rows.loc[stats.usable(rows), [*key, "value"]] for rows in (old, now))
+    both = had.merge(has, on=key, suffixes=("", "_new"))
+    base, new = both["value"].to_numpy(float), both["value_new"].to_numpy(float)
+    return {
+        (str(model), str(method), str(metric)): Pair(
+            (str(model), str(method), str(metric)),
+            specs[metric], base[places], new[places], tolerance,
+        )
+        for (model, method, metric), places in both.groupby(key[:3], sort=False).indices.items()
+        if metric in specs
+    }  # fmt: skip
 
 
 def _without_values(
