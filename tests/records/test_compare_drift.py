@@ -51,6 +51,8 @@ def test_lower_is_better_and_without_a_direction_nothing_is_best() -> None:
 def test_no_drift_where_the_base_is_the_best_or_the_new_run_is_better() -> None:
     worse, base, new = run("a", BASE - 0.02), run("b", BASE), run("c", BASE - 0.01)
     assert gate.compare(base, new, history=[worse, base], resamples=99).changes[0].drift is None
+    between = run("a2", BASE - 0.002)  # better than the new run, and not than the base
+    assert gate.compare(base, new, history=[between], resamples=99).changes[0].drift is None
     better = run("d", BASE + 0.1)
     assert gate.compare(worse, better, history=[base], resamples=99).changes[0].drift is None
 

@@ -192,7 +192,7 @@ def _tolerance(base: Records, new: Records) -> float:
 
 
 def _models(scores: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(map(str, scores["model"])))
+    return list(map(str, scores["model"].unique()))
 
 
 def _paired_models(base: Records, new: Records, words: Collection[str]) -> tuple[str, str] | None:

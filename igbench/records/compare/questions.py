@@ -131,7 +131,7 @@ def _version_change(old: str, now: str, metric: str, base: Run, new: Run) -> str
 
 def no_common_metric(base: Records, new: Records, changed: Mapping[str, str]) -> str:
     """Why no metric of two runs can be compared; "" where one can."""
-    old, now = (set(r.scores["metric"]) - set(COSTS) for r in (base, new))
+    old, now = (set(r.scores["metric"].unique()) - set(COSTS) for r in (base, new))
     if not (old or now) or (old & now) - set(changed):
         return ""
     if not old & now:
