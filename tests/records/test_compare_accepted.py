@@ -66,6 +66,8 @@ def test_an_entry_covers_no_other_cell_and_no_other_verdict() -> None:
     base = run("a")
     entries = accept(base, run("b", BASE - 0.05), "*")
     assert later(base, run("c", BASE - 0.05, BASE + 0.05), entries).exit_code == 1
+    improved = later(base, run("c", BASE + 0.05), entries)
+    assert (improved.changes[0].verdict, improved.accepted) == ("improved", {})
     failing = BASE.copy()
     failing[0] = math.nan
     assert later(base, run("c", failing), entries).exit_code == 3
