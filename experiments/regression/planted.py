@@ -144,7 +144,7 @@ def _rules(s: Setting) -> Iterator[Plant]:
                 "ig/completeness improved",
                 ("--accept", "*_rows", "--reason", REASON))  # fmt: skip
     yield Plant("the biased trapezoid instead of the right-hand rule, with as large an error", 0,
-                biased, right, "ig/completeness equivalent")  # fmt: skip
+                biased, right)  # fmt: skip
     newer = edited(biased(), identity=other_versions(biased().run))
     yield Plant("another version of Captum, allowed, and the biased trapezoid rule", 1,
                 lambda: newer, fine, cell, ("--across", "captum"))  # fmt: skip
@@ -180,7 +180,7 @@ def _questions(s: Setting, base: Runs) -> Iterator[Plant]:
     fewer = cache(lambda: s.run(samples=s.samples - 1))
     yield Plant("a dropped sample", 2, fewer, base)
     yield Plant("a dropped sample, allowed: the others agree", 0, fewer, base,
-                "ig/completeness identical", ("--across", "samples"))  # fmt: skip
+                options=("--across", "samples"))  # fmt: skip
 
 
 def _deletion(s: Setting) -> Deletion:
