@@ -86,6 +86,7 @@ def test_large_but_not_significant_is_undecided_and_said() -> None:
     new[0] -= 5.0  # the mean drops by 0.16, on the word of one sample
     change, code = one("up", BASE, new)
     assert (change.verdict, code) == ("undecided", 0)
+    assert change.note == "1 of 32 samples differ, the others are identical"
     assert change.p_value == 1.0
     found = gate.compare(make({("ig", "up"): BASE}), make({("ig", "up"): new}), resamples=99)
     assert "reaches the minimum effect in 1 cells, and may be chance: ig/up" in (

@@ -58,11 +58,26 @@ def _change(
         pair.lost, pair.recovered,
     )  # fmt: skip
     change = replace(change, verdict=_verdict(pair, change, bounds[1], effect))
-    if change.verdict == "undecided" and not math.isfinite(stats.detectable(pair.n, 0.0)):
-        change = replace(change, note="; ".join(filter(None, [pair.note, "too few samples"])))
+    if change.verdict == "undecided":
+        change = replace(
+            change, note="; ".join(filter(None, [pair.note, _why_undecided(pair, mean)]))
+        )
     if pair.lost and change.verdict != "regressed":
         change = replace(change, verdict="failed")
     return change
+
+
+def _why_undecided(pair: Pair, mean: float) -> str:
+    """What the test of means cannot see: too few samples, or a change of few of them.
+
+    Where most samples agree to the last bit, the others have not changed by chance.
+    """
+    if not math.isfinite(stats.detectable(pair.n, 0.0)):
+        return "too few samples"
+    differ = int((pair.base != pair.new).sum())
+    if abs(mean) < pair.spec.min_effect or 2 * differ > pair.n:
+        return ""
+    return f"{differ} of {pair.n} samples differ, the others are identical"
 
 
 def _verdict(pair: Pair, change: Change, inner: Ends, effect: float) -> Verdict:
