@@ -25,7 +25,7 @@ import torch
 from scipy.stats import binomtest
 
 import igbench
-from igbench.core.batch import Attribution, Batch
+from igbench.core.batch import Attribution, Batch, Method
 from igbench.core.score import Score
 from igbench.data.digits import digits
 from igbench.methods import (
@@ -52,7 +52,7 @@ LEVEL = 0.05
 RESAMPLES = 99
 """Resamples of an interval, which decides "equivalent" against "undecided" and no alarm."""
 ALARMS = ("regressed", "improved", "changed")
-METHODS = {
+METHODS: Mapping[str, Method] = {
     "ig": IntegratedGradients(),
     "occlusion": Occlusion(window=2, stride=1),
     "gradient_shap": GradientShap(),
@@ -168,15 +168,21 @@ def rate(alarms: int, pairs: int) -> str:
     return f"{alarms} of {pairs}: {alarms / pairs:.1%} [{low:.1%}, {high:.1%}]"
 
 
-def alarm_counts(lines: pd.DataFrame) -> dict[str, int]:
+def by_pair(lines: pd.DataFrame) -> pd.DataFrame:
+    """For each pair its exit status, its cells with an alarm, and those with a p of at most 5 %."""
+    marked = lines.assign(
+        alarms=lines["verdict"].isin(ALARMS).astype(int), low=(lines["p"] <= LEVEL).astype(int)
+    )
+    how = {"exit": "first", "alarms": "sum", "low": "sum"}
+    return marked.groupby("pair").agg(how).reset_index()
+
+
+def alarm_counts(pairs: pd.DataFrame) -> dict[str, int]:
     """Number of pairs with an alarm, by what is called one."""
-    by_pair = lines.assign(
-        alarm=lines["verdict"].isin(ALARMS), low=lines["p"] <= LEVEL
-    ).groupby("pair")  # fmt: skip
     return {
-        "exit status 1: a cell has regressed": int((by_pair["exit"].first() == 1).sum()),
-        "a cell has regressed, improved or changed": int(by_pair["alarm"].any().sum()),
-        "without correction: a cell has p <= 5 %": int(by_pair["low"].any().sum()),
+        "exit status 1: a cell has regressed": int((pairs["exit"] == 1).sum()),
+        "a cell has regressed, improved or changed": int((pairs["alarms"] > 0).sum()),
+        "without correction: a cell has p <= 5 %": int((pairs["low"] > 0).sum()),
     }
 
 
@@ -191,7 +197,7 @@ def table(lines: pd.DataFrame) -> str:
         "",
         "| what is called an alarm | pairs with one, share [95 %, Wilson] |",
         "|:--|:--|",
-        *(f"| {name} | {rate(n, pairs)} |" for name, n in alarm_counts(lines).items()),
+        *(f"| {name} | {rate(n, pairs)} |" for name, n in alarm_counts(by_pair(lines)).items()),
         "",
         f"Verdicts of cells: {', '.join(f'{n} {v}' for v, n in verdicts)}.",
         "",
@@ -211,7 +217,7 @@ def main() -> None:
     options = parser.parse_args()
     start = time.process_time()
     lines = compared(study(), range(options.pairs))
-    lines.to_csv(HERE / "alarms.csv", index=False, float_format="%.4g")
+    by_pair(lines).to_csv(HERE / "alarms.csv", index=False)
     seconds = time.process_time() - start
     text = f"{table(lines)}\n{seconds:.0f} CPU seconds.\n"
     (HERE / "alarms.md").write_text(text, encoding="utf-8")

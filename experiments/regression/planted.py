@@ -227,6 +227,7 @@ def look(plant: Plant, folder: Path) -> Found:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         status = command.main(["compare", *map(str, paths), *plant.options])
     lines = printed.getvalue().replace(str(folder), "").splitlines()
+    lines = [line for line in lines if not line.startswith("warning")]  # of times
     shutil.rmtree(folder)
     found = None if plant.damaged else compare(base, new, **arguments(plant.options))  # type: ignore[arg-type]
     return Found(plant, status, found, lines[0 if len(lines) < 2 or plant.damaged else 1])

@@ -61,7 +61,7 @@ def test_alarms_are_counted_by_pair() -> None:
             "p": [0.01, 0.02, 0.01, 0.2, 0.03, 0.5],
         }
     )
-    assert [*alarms.alarm_counts(lines).values()] == [1, 2, 3]
+    assert [*alarms.alarm_counts(alarms.by_pair(lines)).values()] == [1, 2, 3]
     assert alarms.rate(10, 200) == "10 of 200: 5.0% [2.7%, 9.0%]"  # Wilson's formula by hand
 
 
