@@ -10,7 +10,7 @@ from pathlib import Path
 
 COMMANDS = (
     "init", "plan", "list", "report", "table", "compare", "verify", "doctor", "certify", "slurm",
-    "tcav", "power",
+    "tcav", "power", "baseline", "runs",
 )  # fmt: skip
 
 USAGE = """\
@@ -23,6 +23,8 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench report RUN [RUN ...]                tables, plots and HTML again, from records alone
   igbench table RUN RUN [...]                 methods x models, one table for each metric
   igbench compare [BASE] NEW [--across captum]   verdict for each model x method x metric
+  igbench baseline set|list|remove ...        small references to compare with, to be committed
+  igbench runs [EXPERIMENT] [--where K=V]     the runs there are; runs delete RUN ... deletes some
   igbench power RUN --metric NAME --difference D   how many samples show a difference of means
   igbench verify RUN [RUN ...]                are its files, to the last bit, those written
   igbench doctor                              what is installed and at hand

@@ -450,6 +450,74 @@ def compare_(
     return compare.run(_console(), request)
 
 
+baseline = typer.Typer(no_args_is_help=True)
+app.add_typer(baseline, name="baseline", help="Keep runs as small references to compare with.")
+
+Baselines = Annotated[Path, typer.Option("--baselines-dir", help="folder of all baselines")]
+Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or json")]
+
+
+@baseline.command("set")
+def baseline_set_(
+    run: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
+    name: Annotated[str, typer.Option(help="of the baseline; by default the experiment's")] = "",
+    force: Annotated[bool, typer.Option("--force", help="replace one of this name")] = False,
+    baselines_dir: Baselines = Path("baselines"),
+    results_dir: Path = Path("results"),
+) -> int:
+    """Keep a run as a baseline: its scores and counts, small enough to be committed."""
+    from igbench.cli import runs
+
+    return runs.set_baseline(_console(), run, results_dir, baselines_dir, name=name, force=force)
+
+
+@baseline.command("list")
+def baseline_list_(format_: Format = "text", baselines_dir: Baselines = Path("baselines")) -> int:
+    """List the baselines."""
+    from igbench.cli import runs
+
+    return runs.list_baselines(_console(), baselines_dir, format_)
+
+
+@baseline.command("remove")
+def baseline_remove_(name: str, baselines_dir: Baselines = Path("baselines")) -> int:
+    """Delete a baseline."""
+    from igbench.records import baselines
+
+    sys.stdout.write(f"removed {printable(str(baselines.remove(name, baselines_dir)))}\n")
+    return OK
+
+
+@app.command("runs")
+def runs_(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="name of an experiment, all if none; or: delete RUN [RUN ...]"),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="field=value or field!=value, as in captum=0.9.*")
+    ] = None,
+    since: Annotated[str, typer.Option(help="oldest date, as in 2026-11-01")] = "",
+    state: Annotated[str, typer.Option(help="finished or failures")] = "",
+    sort: Annotated[str, typer.Option(help="name of a column")] = "created",
+    format_: Format = "text",
+    yes: Annotated[bool, typer.Option("--yes", help="delete what is named")] = False,
+    results_dir: Path = Path("results"),
+) -> int:
+    """List runs, or delete some: only says what it would delete unless --yes is given."""
+    from igbench.cli import runs
+
+    words = words or []
+    if words[:1] == [runs.DELETE]:
+        return runs.delete(_console(), words[1:], results_dir, yes=yes)
+    if yes or len(words) > 1:
+        raise InputError("igbench runs takes one name; to delete: igbench runs delete RUN --yes.")
+    return runs.show(
+        _console(), "".join(words), results_dir, where=where or (), since=since, state=state,
+        sort=sort, format_=format_,
+    )  # fmt: skip
+
+
 @app.command("power")
 def power_(
     run: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from igbench.files import name_fault
@@ -193,6 +194,12 @@ def list_of(inner: Check) -> Check:
     return check
 
 
+@lru_cache(4096)
+def _key(name: Any) -> str:
+    """A name in a place, for messages; the same few are in all runs."""
+    return shown(name)[1:-1]
+
+
 def map_of(inner: Check, key: Check = text) -> Check:
     """A mapping of names to what a check takes."""
 
@@ -201,7 +208,7 @@ def map_of(inner: Check, key: Check = text) -> Check:
             raise _wrong(where, value, "a mapping")
         for k, one in value.items():
             key(f"a name in {where}", k)
-            inner(f"{where}.{shown(k)[1:-1]}", one)
+            inner(f"{where}.{_key(k)}", one)
 
     return check
 
@@ -226,10 +233,11 @@ def mapping(
             if k not in value:
                 raise ValueError(f"{start}{k} is missing")
         for k, one in value.items():
-            place, own = f"{start}{shown(k)[1:-1]}", checks.get(k, more)
+            own = checks.get(k, more)
             if own is None:
-                raise ValueError(f"{place} is no field of this format")
-            own(place, one)
+                raise ValueError(f"{start}{_key(k)} is no field of this format")
+            if own is not anything:  # most fields of definitions: the specs check them at once
+                own(f"{start}{_key(k)}", one)
 
     return check
 
@@ -375,6 +383,34 @@ _RUN = mapping(
     },
     more=None,
 )
+
+
+_HEADING = mapping(
+    {
+        "id": name,
+        "experiment": name,
+        "created": moment,
+        "state": one_of("finished", "finished with failures"),
+        "config": mapping({}, more=anything),
+        "methods": mapping({}, more=anything),
+        "comparability": mapping(
+            {}, {"metric_versions": mapping({}, more=anything)}, more=anything
+        ),
+        "identity": mapping({}, {"versions": map_of(text)}, more=anything),
+        "environment": mapping({}, {"baseline": or_none(_BASELINE)}, more=anything),
+        "samples": list_of(anything),
+    },
+    more=anything,
+)
+
+
+def heading(content: Any) -> None:
+    """Check those fields of run.json that tell runs apart, see `igbench.records.store.peek`.
+
+    Raises:
+        ValueError: One is missing, or not what it should be.
+    """
+    _HEADING("", content)
 
 
 def run(content: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from igbench.errors import InputError
 from igbench.files import refuse_links
 
-_FILES = ("run.json", "scores.parquet", "curves.parquet", "summary.csv", "report.html")
+_FILES = ("run.json", "scores.parquet", "curves.parquet", "summary.csv", "report.html", "lock.json")
 _DRAWN = frozenset({"md", "tex", "html", "csv", "png", "svg", "pdf", "webp"})
 """Suffixes of what reports write."""
 _FOLDERS = {"attributions": frozenset({"safetensors"}), "tables": _DRAWN, "plots": _DRAWN}

@@ -351,15 +351,42 @@ def _read_run(path: Path) -> Run:
     return _described(open_run(path.parent))
 
 
+def peek(files: RunFiles) -> dict[str, Any]:
+    """The fields of a record, most of them unchecked and as they are in the file.
+
+    For listings of many runs, as it takes a tenth of the time of `read_run`: the bytes are verified
+    by their hash, and only identifiers, state, and the fields that tell runs apart are checked.
+
+    Raises:
+        InputError: The record is damaged, or of another schema version.
+    """
+    path = files.folder / RUN_FILE
+    if files.hashes is None:
+        return _described(files).as_dict()
+    with readable(path):
+        content = _translated(path, json.loads(files.record))
+        checked.heading(content)
+        return content
+
+
+def _translated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record under the names of this version.
+
+    Raises:
+        InputError: It is of another schema version.
+    """
+    integrity.check_version(path, content)
+    content = {k: v for k, v in content.items() if k not in integrity.FIELDS}
+    for part, names in _RENAMED.items():
+        if isinstance(content.get(part), dict):
+            content[part] = {names.get(k, k): v for k, v in content[part].items()}
+    return content
+
+
 def _described(files: RunFiles) -> Run:
     path = files.folder / RUN_FILE
     with readable(path):
-        content = decode(checked.parse(files.record))
-        integrity.check_version(path, content)
-        content = {k: v for k, v in content.items() if k not in integrity.FIELDS}
-        for part, names in _RENAMED.items():
-            if isinstance(content.get(part), dict):
-                content[part] = {names.get(k, k): v for k, v in content[part].items()}
+        content = _translated(path, decode(checked.parse(files.record)))
         checked.run(content)
         content["metrics"] = {k: MetricSpec(**v) for k, v in content["metrics"].items()}
         content["methods"] = {k: MethodSpec(**v) for k, v in content["methods"].items()}

@@ -39,7 +39,7 @@ NOT_RUN = {
 
 SUB_COMMANDS = (
     "init", "plan", "slurm", "list", "report", "table", "compare", "verify", "doctor", "certify",
-    "tcav", "power",
+    "tcav", "power", "baseline", "runs",
 )  # fmt: skip
 
 
@@ -116,6 +116,7 @@ def test_shell_commands_are_understood(page, line, tmp_path, monkeypatch):
     if words and words[0] in SUB_COMMANDS:
         command, words = words[0], words[1:]
         known = {c.name or c.callback.__name__ for c in app.registered_commands}
+        known |= {group.name for group in app.registered_groups}
         assert command in known
         if command == "certify":
             assert set(words) <= set(compose.choices("metric"))
