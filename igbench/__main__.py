@@ -10,7 +10,7 @@ from pathlib import Path
 
 COMMANDS = (
     "init", "plan", "list", "report", "table", "compare", "verify", "doctor", "certify", "slurm",
-    "tcav", "power", "baseline", "runs",
+    "tcav", "power", "baseline", "runs", "history",
 )  # fmt: skip
 
 USAGE = """\
@@ -25,6 +25,7 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench compare [BASE] NEW [--across captum]   verdict for each model x method x metric
   igbench baseline set|list|remove ...        small references to compare with, to be committed
   igbench runs [EXPERIMENT] [--where K=V]     the runs there are; runs delete RUN ... deletes some
+  igbench history EXPERIMENT [--plot FILE]    the trend over runs and releases, and what changed
   igbench power RUN --metric NAME --difference D   how many samples show a difference of means
   igbench verify RUN [RUN ...]                are its files, to the last bit, those written
   igbench doctor                              what is installed and at hand

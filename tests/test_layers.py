@@ -101,6 +101,8 @@ def test_libraries_stay_where_they_belong(path):
         "hydra": {"config", "cli"},
         "omegaconf": {"config", "cli"},
         "captum": {"methods", "captum"},
+        "duckdb": {"records"},
+        "ruptures": {"records"},
         "quantus": {"metrics"},
         "matplotlib": {"report"},
         "seaborn": {"report"},
@@ -126,7 +128,9 @@ def loaded_by(code: str) -> set[str]:
     return set(found.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"quantus", "captum", "timm", "matplotlib", "shap", "torchvision"}
+HEAVY = {
+    "quantus", "captum", "timm", "matplotlib", "shap", "torchvision", "duckdb", "ruptures",
+}  # fmt: skip
 
 
 def test_importing_the_package_is_light():
@@ -139,5 +143,5 @@ def test_help_is_light():
 
 
 def test_reading_records_needs_no_torch():
-    loaded = loaded_by("import igbench.records.store, igbench.records.compare, igbench.report")
+    loaded = loaded_by("import igbench.records.history, igbench.records.compare, igbench.report")
     assert not loaded & (HEAVY | {"torch", "hydra"})

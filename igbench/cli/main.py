@@ -518,6 +518,36 @@ def runs_(
     )  # fmt: skip
 
 
+@app.command("history")
+def history_(
+    experiment: Annotated[str, typer.Argument(help="name of an experiment, or a folder of runs")],
+    metric: Annotated[list[str] | None, typer.Option(help="of the runs; all but costs")] = None,
+    methods: Annotated[str, typer.Option(help="names with commas between; all if none")] = "",
+    label: Annotated[
+        str, typer.Option(help="what names a release: captum, git, identity.device, ...")
+    ] = "",
+    last: Annotated[int, typer.Option(help="releases that are shown, 0 for all")] = 10,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="on every release shown, not the newest alone")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="draw a PNG, PDF or SVG file")] = None,
+    format_: Format = "text",
+    baselines_dir: Baselines = Path("baselines"),
+    results_dir: Path = Path("results"),
+) -> int:
+    """Show the trend of an experiment over its runs and releases, and what changed when."""
+    from igbench.cli import history
+    from igbench.records import history as records
+
+    found = history.read(
+        experiment, results_dir, baselines_dir, metrics=metric or (), methods=methods,
+        label=label, last=last,
+    )  # fmt: skip
+    steps = records.steps(found, every=verdicts)
+    history.show(_console(), found, steps, format_=format_, plot=plot)
+    return OK
+
+
 @app.command("power")
 def power_(
     run: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],

@@ -39,7 +39,7 @@ NOT_RUN = {
 
 SUB_COMMANDS = (
     "init", "plan", "slurm", "list", "report", "table", "compare", "verify", "doctor", "certify",
-    "tcav", "power", "baseline", "runs",
+    "tcav", "power", "baseline", "runs", "history",
 )  # fmt: skip
 
 
