@@ -13,7 +13,6 @@ from rich.console import Console
 
 from igbench.errors import check_choice, printable
 from igbench.records import sheets
-from igbench.report.render import markdown_escape
 
 FORMATS = ("text", "markdown", "csv", "json")
 
@@ -78,6 +77,8 @@ def markdown(rows: Rows, columns: Sequence[str]) -> str:
     |---|---:|
     | a\|b | 9 |
     """
+    from igbench.report.render import markdown_escape  # loads matplotlib
+
     right = [all(_is_number(row.get(c)) for row in rows) for c in columns]
     body = [[markdown_escape(shown(row.get(c))) for c in columns] for row in rows]
     head = [
