@@ -17,12 +17,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from igbench.records import store
+from igbench.records import integrity, store
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Row, Run
 
 HERE = Path(__file__).parent
 RUNS, SAMPLES = 1000, 16
+DISTINCT = 10
+"""Runs with scores of their own."""
 MOST_SECONDS = 5.0
 """CPU seconds that a command may take, imports included."""
 METHODS = ("ig", "occlusion", "random")
@@ -33,7 +36,7 @@ RECORD = 25_000
 
 
 def run(place: int) -> Run:
-    """The record of a run; a version changes every tenth, and one in ten thousand scores fails."""
+    """The record of a run; every tenth has another version of a package."""
     created = START + timedelta(hours=place)
     metric = MetricSpec("Made up", "higher", -1, 1, 1, "none", explains="nothing")
     method = MethodSpec("Made up", "none", "global", True)
@@ -69,12 +72,29 @@ def rows(made: Run, place: int) -> list[Row]:
 
 
 def make(results: Path, count: int) -> None:
-    """Write the runs, and damage one."""
-    for place in range(count):
+    """Write the runs, those after the first ten with the scores of one of these; damage one."""
+    for place in range(min(count, DISTINCT)):
         made = run(place)
         store.write(store.place(results, made), made, rows(made, place))
+    first = store.runs(results / "scale")
+    for place in range(DISTINCT, count):
+        made, source = run(place), integrity.open_run(first[place % DISTINCT])
+        repeat(store.place(results, made), made, source)
     victim = store.runs(results / "scale")[count // 2] / store.SCORES_FILE
     victim.write_bytes(victim.read_bytes()[:-100])
+
+
+def repeat(folder: Path, made: Run, source: integrity.RunFiles) -> None:
+    """Write a run with the scores of another, whose summary is not computed again."""
+    scores = store.read_table(source, store.SCORES_FILE)
+    scores = scores.set_column(0, "run", pa.array([made.id] * len(scores)))
+    files = [
+        (store.SCORES_FILE, store.parquet(scores)),
+        (store.CURVES_FILE, source.read(store.CURVES_FILE)),
+        (store.SUMMARY_FILE, source.read(store.SUMMARY_FILE)),
+    ]
+    content = store.encode(made.as_dict())
+    store.write_folder(folder, lambda place: store.fill(place, content, files))
 
 
 def measure(words: Sequence[str]) -> tuple[float, float, str]:
