@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from igbench.errors import InputError, check_choice
+from igbench.files import refuse_links
 from igbench.records import baselines, compare, integrity, listing, query, stats, store, trend
 from igbench.records.compare import Comparison, identity
 from igbench.records.listing import Listed
@@ -390,8 +391,7 @@ def steps(history: History, *, every: bool = False) -> list[Step]:
 
     def records(place: int) -> Records:
         if place not in kept:
-            found = store.read(history.releases[place].listed.folder)
-            kept[place] = replace(found, curves=None, maps={})
+            kept[place] = _scores(history.releases[place].listed.folder)
         return kept[place]
 
     made = []
@@ -399,13 +399,67 @@ def steps(history: History, *, every: bool = False) -> list[Step]:
         before = history.before(place)
         if before is None:
             continue
-        earlier = [records(i) for i in rivals] if place == final else []
+        earlier = _judged([records(i) for i in rivals], history) if place == final else []
         found = compare.compare(
             records(before), records(place), across=(identity.ALL,), history=earlier
         )
         made.append(Step(place, before, found))
         kept = {i: one for i, one in kept.items() if i == place or i in rivals}
     return made
+
+
+def _scores(folder: Path) -> Records:
+    """A run without its curves and maps, which no verdict needs."""
+    refuse_links(folder)
+    return Records(store.read_run(folder), store.scores(folder), None, str(folder))
+
+
+def _judged(found: Sequence[Records], history: History) -> list[Records]:
+    """Runs with the scores that can have a best run, those with equal scores once.
+
+    A repeated run is no further run to choose the best from, so no verdict changes.
+    """
+    directed = {
+        name
+        for name, spec in history.metrics.items()
+        if spec.direction != "none" and math.isfinite(spec.min_effect)
+    }
+    distinct: dict[bytes, Records] = {}
+    for one in found:
+        scores = one.scores[one.scores["metric"].isin(directed)]
+        if len(scores):
+            columns = ["model", "method", "metric", "sample_id", "value", "status"]
+            rows = pd.util.hash_pandas_object(scores[columns], index=False)
+            distinct.setdefault(rows.to_numpy().tobytes(), replace(one, scores=scores))
+    return list(distinct.values())
+
+
+@own_settings()
+def may_be_best(folders: Sequence[Path], new: Path) -> list[Path]:
+    """Those of many earlier runs that a new run is to be compared with, besides the one before.
+
+    All of up to `SHOWN` runs; of more the newest `SHOWN` and those that have the best mean of a
+    cell.  Damaged ones are named and skipped.
+
+    Args:
+        folders: Folders of the earlier runs, oldest first.
+        new: Folder of the new run.
+
+    Raises:
+        InputError: The new run cannot be read.
+    """
+    if len(folders) <= SHOWN:
+        return list(folders)
+    found = [*_whole(listing.read(folders)), listing.look(new)]
+    numbers, _ = _questions(found)
+    releases = [Release(one, "", number) for one, number in zip(found, numbers, strict=True)]
+    final = len(releases) - 1
+    specs, methods = _definitions(found)
+    points = _points(releases, [m for m in specs if m not in COSTS], (), final + 1)
+    history = History(
+        "", tuple(releases), max(0, final - SHOWN), points, (), (), 0, specs, methods
+    )  # fmt: skip
+    return [releases[i].listed.folder for i in _rivals(history, final)]
 
 
 def _rivals(history: History, place: int) -> list[int]:

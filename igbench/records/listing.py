@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from igbench.errors import InputError, suggestion
-from igbench.files import check_file, refuse_link
+from igbench.files import refuse_link
 from igbench.records import checked, integrity, sheets, store
 
 log = logging.getLogger(__name__)
@@ -119,16 +120,28 @@ def look(folder: Path) -> Listed:
     record = store.peek(files)
     for name in files.hashes or (store.SCORES_FILE,):
         _check_there(folder / name)
-    size = sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir())
     own = record["environment"].get("baseline") or {}
-    return Listed(folder, own.get("name", ""), _models(files), size, record)
+    return Listed(folder, own.get("name", ""), _models(files), _size(folder), record)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder; links count themselves."""
+    with os.scandir(folder) as entries:
+        return sum(
+            _size(Path(entry.path))
+            if entry.is_dir(follow_symlinks=False)
+            else entry.stat(follow_symlinks=False).st_size
+            for entry in entries
+        )
 
 
 def _check_there(path: Path) -> None:
     """Raise where a file is missing or its end is cut off, which its last bytes tell."""
-    check_file(path)
-    with integrity.readable(path), path.open("rb") as stream:
-        if path.suffix == ".parquet":
+    with integrity.readable(path):
+        if path.suffix != ".parquet":
+            path.stat()
+            return
+        with path.open("rb") as stream:
             stream.seek(-4, io.SEEK_END)
             if stream.read() != b"PAR1":
                 raise ValueError("it is no Parquet file, or its end is missing")
@@ -138,8 +151,9 @@ def _models(files: integrity.RunFiles) -> tuple[str, ...]:
     """Names of the models, from the summary."""
     whole = files.read(store.SUMMARY_FILE, checked.MOST_BYTES)
     with integrity.readable(files.folder / store.SUMMARY_FILE):
-        rows = csv.DictReader(io.StringIO(whole.decode()))
-        return tuple(dict.fromkeys(sheets.unguard(row["model"]) for row in rows))
+        head, *rows = csv.reader(io.StringIO(whole.decode()))
+        place = head.index("model")
+        return tuple(map(sheets.unguard, dict.fromkeys(row[place] for row in rows)))
 
 
 def read(folders: Iterable[Path]) -> Iterator[Listed]:
