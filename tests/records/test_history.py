@@ -338,3 +338,49 @@ def test_names_at_the_ends_do_not_cover_each_other():
 def test_the_command_is_known():
     assert "history" in COMMANDS
     assert "igbench history EXPERIMENT" in USAGE
+
+
+# -- runs of other versions --------------------------------------------------------------------
+
+OLDER = Path(__file__).parent / "data" / "older"
+"""Results of a run as the writer of 22 November 2026 left them: without hashes, with former names.
+Three samples of digits, two methods, two metrics."""
+
+
+def test_a_run_of_an_older_writer_stays_readable(tmp_path, capsys):
+    (folder,) = store.runs(OLDER)
+    records = store.read(folder)
+    assert records.run.schema_version == 1
+    assert {"batch_size", "shard_size"} <= records.run.identity.keys()  # under their new names
+    assert "executor" in records.run.environment
+    assert records.scores["metric"].nunique() == 6
+    ig = records.scores.query("method == 'ig' and metric == 'completeness'")["value"]
+    assert ig.mean() == pytest.approx(0.007327, abs=5e-7)
+    assert compare.compare(records, records, resamples=50).exit_code == 0
+    summary = store.read_summary(folder)
+    assert summary["share"].isna().all()  # there were none
+
+    found = history.read(str(OLDER), tmp_path)
+    assert [one.listed.record["id"] for one in found.releases] == [folder.name]
+    own = found.points.query("method == 'ig' and metric == 'completeness'")
+    assert own["mean"].tolist() == pytest.approx([ig.mean()], rel=1e-15)
+    assert main(["runs", str(OLDER), "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["model"], row["data"], row["samples"]) == ("digits_resnet", "digits", 3)
+    assert main(["verify", str(folder)]) == 3  # it has no hashes, and says so
+
+    kept = baselines.set_baseline(folder, "older", tmp_path / "baselines")
+    assert main(["verify", str(kept)]) == 0  # the baseline has
+
+
+def test_a_run_of_a_newer_writer_is_refused_and_skipped(tmp_path, caplog):
+    (folder,) = store.runs(OLDER)
+    newer = Path(shutil.copytree(folder, tmp_path / "digits_resnet" / "newer"))
+    record = json.loads((newer / "run.json").read_text(encoding="utf-8"))
+    (newer / "run.json").write_text(json.dumps(record | {"schema_version": 2}))
+    with pytest.raises(InputError, match=r"schema version 2, this igbench reads 1; upgrade igb"):
+        store.read(newer)
+    shutil.copytree(folder, tmp_path / "digits_resnet" / folder.name)
+    found = history.read("digits_resnet", tmp_path)
+    assert len(found.releases) == 1
+    assert "schema version 2" in caplog.text
