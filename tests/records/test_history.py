@@ -384,3 +384,18 @@ def test_a_run_of_a_newer_writer_is_refused_and_skipped(tmp_path, caplog):
     found = history.read("digits_resnet", tmp_path)
     assert len(found.releases) == 1
     assert "schema version 2" in caplog.text
+
+
+def test_of_many_earlier_runs_the_newest_and_the_best_are_read(made, monkeypatch):
+    *earlier, new = store.runs(made / "synthetic")
+    assert history.may_be_best(earlier, new) == earlier  # few: all
+    monkeypatch.setattr(history, "SHOWN", 2)
+    chosen = history.may_be_best(earlier, new)
+    means = {
+        folder: store.scores(folder).groupby(["method", "metric"])["value"].mean()
+        for folder in earlier
+    }
+    best = {max(earlier, key=lambda f: means[f][m, "srg"]) for m in METHODS}
+    best |= {min(earlier, key=lambda f: means[f][m, "completeness"]) for m in METHODS}
+    assert chosen == sorted(best | set(earlier[-2:]))
+    assert len(chosen) < len(earlier)
