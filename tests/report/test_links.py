@@ -128,8 +128,8 @@ def test_the_page_replaces_a_hard_link(
 ) -> None:
     from igbench.report import html, plots
 
-    monkeypatch.setattr(plots, "figures", lambda *args: {})
-    monkeypatch.setattr(html, "page", lambda *args: "a page")
+    monkeypatch.setattr(plots, "figures", lambda *_: {})
+    monkeypatch.setattr(html, "page", lambda *_: "a page")
     mine = tmp_path / "mine"
     mine.write_text("mine")
     os.link(mine, folder / "report.html")
@@ -142,7 +142,7 @@ def test_the_page_replaces_a_hard_link(
 def test_a_report_that_cannot_be_drawn_is_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(records: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise OverflowError("too\nlarge \x1b[31m")
 
     monkeypatch.setattr(report, "write_report", fails)
