@@ -6,7 +6,6 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,9 @@ from igbench.core import memory
 from igbench.core.batch import Metric
 from igbench.evaluation.experiment import Experiment, specs
 from igbench.records import store
+from igbench.run.packages import versions
 from igbench.run.parameters import described, parameters
 from igbench.schema import MetricSpec, Row, Run
-
-PACKAGES = (
-    "igbench",
-    "torch",
-    "torchvision",
-    "captum",
-    "quantus",
-    "timm",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-image",
-    "hydra-core",
-)
 
 
 def make_run(
@@ -151,17 +137,6 @@ def _smallest(rows: int, samples: Sequence[Mapping[str, Any]]) -> int:
 def _definition(spec: MetricSpec, metric: Metric | None) -> str:
     """The version of a metric and a hash of its definition and arguments."""
     return f"{spec.version}-{store.canonical_hash([repr(spec), described(metric)])[:12]}"
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of `PACKAGES`, or "not installed"."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def describe_device(device: torch.device) -> str:
