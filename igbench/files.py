@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -240,3 +241,24 @@ def _link(path: Path) -> InputError:
         f"{printable(str(path))} is a link; links inside a folder of results are not followed. "
         "Copy what it points to into its place, or remove it."
     )
+
+
+def cache_folder(cache_dir: Path | str | None) -> Path:
+    """The folder of trained models: the argument, else `IGBENCH_CACHE`, else the user's cache.
+
+    Users without a home, as in some containers, get a folder that cannot be written.
+    """
+    given = cache_dir or os.environ.get("IGBENCH_CACHE")
+    if given:
+        return Path(given).expanduser()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path(os.devnull)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(home / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
+    return Path(base) / "igbench"

@@ -32,7 +32,7 @@ from igbench.evaluation.definitions import check_data, check_methods, check_metr
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
-from igbench.models.weights import cache_folder
+from igbench.files import cache_folder
 
 log = logging.getLogger(__name__)
 

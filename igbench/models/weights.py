@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
-import os
 import pickle
 import pickletools
 import re
-import sys
 import tempfile
 import warnings
 import zipfile
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 
 from igbench import files
 from igbench.errors import InputError, one_line, suggestion
+from igbench.files import cache_folder as cache_folder
 from igbench.models import archives
 from igbench.schema import RANDOM_WEIGHTS
 
@@ -401,27 +400,6 @@ def untouched_rng(seed: int = 0) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-def cache_folder(cache_dir: Path | str | None) -> Path:
-    """The folder of trained models: the argument, else `IGBENCH_CACHE`, else the user's cache.
-
-    Users without a home, as in some containers, get a folder that cannot be written.
-    """
-    given = cache_dir or os.environ.get("IGBENCH_CACHE")
-    if given:
-        return Path(given).expanduser()
-    try:
-        home = Path.home()
-    except RuntimeError:
-        home = Path(os.devnull)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(home / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
-    return Path(base) / "igbench"
 
 
 def save_state(module: nn.Module, path: Path) -> None:

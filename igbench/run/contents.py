@@ -17,7 +17,7 @@ from torch import Tensor
 from igbench.core.content import digest
 from igbench.core.dataset import Data
 from igbench.errors import InputError
-from igbench.models.weights import cache_folder
+from igbench.files import cache_folder
 from igbench.run.file_hashes import hashes
 from igbench.run.held import PLAIN, Again, held, is_array, is_plain_list
 
