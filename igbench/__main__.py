@@ -10,7 +10,7 @@ from pathlib import Path
 
 COMMANDS = (
     "init", "plan", "list", "report", "table", "compare", "verify", "doctor", "certify", "slurm",
-    "tcav", "power", "baseline", "runs", "history",
+    "tcav", "power", "baseline", "runs", "history", "releases",
 )  # fmt: skip
 
 USAGE = """\
@@ -26,6 +26,8 @@ igbench: how complete, faithful, stable and costly is Integrated Gradients on th
   igbench baseline set|list|remove ...        small references to compare with, to be committed
   igbench runs [EXPERIMENT] [--where K=V]     the runs there are; runs delete RUN ... deletes some
   igbench history EXPERIMENT [--plot FILE]    the trend over runs and releases, and what changed
+  igbench releases [key=value ...] --with captum==0.8.0 --with captum==0.9.0
+                                              a run with each release, verdicts on neighbours
   igbench power RUN --metric NAME --difference D   how many samples show a difference of means
   igbench verify RUN [RUN ...]                are its files, to the last bit, those written
   igbench doctor                              what is installed and at hand

@@ -546,6 +546,44 @@ def history_(
     steps = records.steps(found, every=verdicts)
     history.show(_console(), found, steps, format_=format_, plot=plot)
     return OK
+@app.command("releases")
+def releases_(
+    words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", help='versions of one environment: "captum==0.9.0 torch==2.4.1"'),
+    ] = None,
+    python: Annotated[str, typer.Option(help="version or path; by default this one")] = "",
+    index: Annotated[
+        list[str] | None, typer.Option(help="address of a further package index")
+    ] = None,
+    find_links: Annotated[list[str] | None, typer.Option(help="folder or page of wheels")] = None,
+    installer: Annotated[str, typer.Option(help="uv or pip; uv where it is installed")] = "",
+    fail_on: Annotated[str, typer.Option(help="regression, any-change or never")] = "regression",
+    show_runs: Annotated[
+        bool, typer.Option("--show-runs", help="print what the runs print")
+    ] = False,
+    markdown: Markdown = False,
+) -> int:
+    """Run an experiment with several releases of packages, and compare each with the next.
+
+    Exit status: 0 same or better, 1 regression, 2 something is wrong or not comparable, 3
+    incomplete.
+    """
+    from igbench.cli import environments, releases
+
+    options = environments.Options(
+        environments.home(), python, tuple(index or ()), tuple(find_links or ()), installer
+    )
+    return releases.releases(
+        _console(),
+        words or [],
+        with_ or [],
+        options,
+        fail_on=fail_on,  # type: ignore[arg-type]
+        show_runs=show_runs,
+        markdown=markdown,
+    )
 
 
 @app.command("power")
