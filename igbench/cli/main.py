@@ -546,6 +546,8 @@ def history_(
     steps = records.steps(found, every=verdicts)
     history.show(_console(), found, steps, format_=format_, plot=plot)
     return OK
+
+
 @app.command("releases")
 def releases_(
     words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
