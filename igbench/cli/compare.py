@@ -15,7 +15,7 @@ from rich.console import Console
 from igbench.cli import changes
 from igbench.errors import InputError, check_choice, printable
 from igbench.files import write_whole
-from igbench.records import baselines, history, store
+from igbench.records import baselines, steps, store
 from igbench.records import compare as gate
 from igbench.records.compare import acceptance
 from igbench.schema import Point, Records
@@ -134,7 +134,7 @@ def _compare(
         fail_on=request.fail_on,  # type: ignore[arg-type]
         accept=accept,
         acceptances=before,
-        history=_history(history.may_be_best(earlier, new)),
+        history=_history(steps.may_be_best(earlier, new)),
     )
     if not accept:
         return found, None

@@ -16,7 +16,8 @@ from igbench.cli import formats, printing
 from igbench.errors import InputError, check_choice
 from igbench.records import compare, trend
 from igbench.records import history as records
-from igbench.records.history import Cell, History, Step
+from igbench.records.history import Cell, History
+from igbench.records.steps import Step
 from igbench.schema import Change
 
 KINDS = ("png", "pdf", "svg")
@@ -60,9 +61,7 @@ def draw(history: History, path: Path) -> None:
     Raises:
         InputError: Its suffix is another, or it cannot be written.
     """
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in KINDS:
-        raise InputError(f"--plot {path}: its suffix must be one of {', '.join(KINDS)}.")
+    kind = check_suffix(path)
     from igbench.report import history as report
     from igbench.report import styles
 
@@ -70,6 +69,18 @@ def draw(history: History, path: Path) -> None:
         styles.save(report.figure(history), path.with_suffix(""), (kind,))
     except OSError as error:
         raise InputError(f"--plot {path}: {error.strerror}.") from error
+
+
+def check_suffix(path: Path) -> str:
+    """The format that the suffix of a file names.
+
+    Raises:
+        InputError: It is none of `KINDS`.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in KINDS:
+        raise InputError(f"--plot {path}: its suffix must be one of {', '.join(KINDS)}.")
+    return kind
 
 
 def _print(console: Console, history: History, steps: Sequence[Step], *, markdown: bool) -> None:

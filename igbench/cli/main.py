@@ -537,14 +537,14 @@ def history_(
 ) -> int:
     """Show the trend of an experiment over its runs and releases, and what changed when."""
     from igbench.cli import history
-    from igbench.records import history as records
+    from igbench.records import steps
 
     found = history.read(
         experiment, results_dir, baselines_dir, metrics=metric or (), methods=methods,
         label=label, last=last,
     )  # fmt: skip
-    steps = records.steps(found, every=verdicts)
-    history.show(_console(), found, steps, format_=format_, plot=plot)
+    judged = steps.steps(found, every=verdicts)
+    history.show(_console(), found, judged, format_=format_, plot=plot)
     return OK
 
 
@@ -565,6 +565,9 @@ def releases_(
     show_runs: Annotated[
         bool, typer.Option("--show-runs", help="print what the runs print")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="draw the means over the versions: .png, .pdf or .svg")
+    ] = None,
     markdown: Markdown = False,
 ) -> int:
     """Run an experiment with several releases of packages, and compare each with the next.
@@ -585,6 +588,7 @@ def releases_(
         fail_on=fail_on,  # type: ignore[arg-type]
         show_runs=show_runs,
         markdown=markdown,
+        plot=plot,
     )
 
 

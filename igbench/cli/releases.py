@@ -13,12 +13,13 @@ from typing import get_args
 
 from rich.console import Console
 
-from igbench.cli import environments, printing, requirements, tables
+from igbench.cli import environments, history, printing, requirements, tables
 from igbench.cli.environments import Environment, Execute, Options
 from igbench.cli.requirements import Versions
 from igbench.config import compose, folders
 from igbench.errors import InputError, check_choice, printable
 from igbench.records import compare, store
+from igbench.records import history as trends
 from igbench.report.table import Cell, Table
 from igbench.schema import Change, Records
 
@@ -61,6 +62,7 @@ def releases(
     fail_on: compare.FailOn = "regression",
     show_runs: bool = False,
     markdown: bool = False,
+    plot: Path | None = None,
     run: Execute = environments.execute,
 ) -> int:
     """Run an experiment in an environment for each set of versions, and compare neighbours.
@@ -73,6 +75,7 @@ def releases(
         fail_on: As for `igbench.records.compare.compare`.
         show_runs: Print what the runs print.
         markdown: Print Markdown, on a terminal too.
+        plot: Where the means over the versions are drawn; nowhere by default.
         run: Runs the commands.
 
     Returns:
@@ -83,6 +86,8 @@ def releases(
         InputError: A word or a set is wrong, something cannot be installed, or a run fails.
     """
     check_choice("fail_on", fail_on, get_args(compare.FailOn))
+    if plot is not None:
+        history.check_suffix(plot)
     asked = _asked(sets)
     config = compose.compose(words)
     store.writable(options.home)
@@ -96,6 +101,9 @@ def releases(
     for comparison, (base, new) in zip(found, pairwise(done), strict=True):
         for line in verdict_lines(comparison, base, new):
             printing.say(console, line)
+    if plot is not None:
+        history.draw(trends.of_folders([Path(one.records.folder) for one in done]), plot)
+        printing.say(console, f"figure: {plot}")
     codes = {comparison.exit_code for comparison in found}
     return next(code for code in _GRAVEST if code in codes)
 

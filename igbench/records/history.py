@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 
 from igbench.errors import InputError, check_choice
-from igbench.files import refuse_links
-from igbench.records import baselines, compare, integrity, listing, query, stats, store, trend
-from igbench.records.compare import Comparison, identity
+from igbench.records import baselines, integrity, listing, query, stats, store, trend
+from igbench.records.compare import identity
 from igbench.records.listing import Listed
 from igbench.records.settings import own_settings
 from igbench.records.stats.cells import mean
-from igbench.schema import COSTS, Change, MethodSpec, MetricSpec, Records, Run
+from igbench.schema import COSTS, MethodSpec, MetricSpec, Records, Run
 
 log = logging.getLogger(__name__)
 
@@ -134,10 +133,29 @@ def read(
     found = _runs(experiment, results_dir, baselines_dir)
     if not found:
         raise InputError(f"no run of {experiment!r} in {results_dir} can be read.")
-    specs, known = _definitions(found)
+    return _history(found, metrics, methods, label, last)
+
+
+def of_folders(folders: Sequence[Path]) -> History:
+    """Read runs of one experiment, in the order in which they are given; all have intervals.
+
+    Raises:
+        InputError: One of them cannot be read.
+    """
+    return _history([listing.look(folder) for folder in folders], (), (), "", 0)
+
+
+def _history(
+    found: Sequence[Listed],
+    metrics: Collection[str],
+    methods: Collection[str],
+    label: str,
+    last: int,
+) -> History:
+    specs, known = definitions(found)
     _check("metric", metrics, specs)
     _check("method", methods, known)
-    numbers, questions = _questions(found)
+    numbers, questions = questions_of(found)
     releases = [
         Release(run, text, number)
         for run, text, number in zip(found, _labels(found, label), numbers, strict=True)
@@ -148,7 +166,7 @@ def read(
         for i, one in enumerate(releases)
     ]
     wanted = list(metrics) or [m for m in specs if m not in COSTS]
-    points = _points(releases, wanted, methods, shown)
+    points = points_of(releases, wanted, methods, shown)
     changes = _change_points(points, specs)
     longest = (
         int(points.groupby(["model", "method", "metric", "line"]).size().max())
@@ -177,7 +195,7 @@ def _runs(experiment: str, results_dir: Path, baselines_dir: Path | None) -> lis
         folders = []
     named = {one.record["id"]: one.name for one in kept}
     found = {one.record["id"]: one for one in kept}
-    for one in _whole(listing.read(folders)):
+    for one in whole(listing.read(folders)):
         own = one.record["id"]
         found[own] = replace(one, name=named.get(own, one.name))
     return sorted(found.values(), key=lambda one: (one.created, one.record["id"]))
@@ -186,10 +204,10 @@ def _runs(experiment: str, results_dir: Path, baselines_dir: Path | None) -> lis
 def _baselines(experiment: str, root: Path) -> list[Listed]:
     folders = [Path(root) / name for name in baselines.names(root)]
     own = Path(experiment).name
-    return [one for one in _whole(listing.read(folders)) if one.record["experiment"] == own]
+    return [one for one in whole(listing.read(folders)) if one.record["experiment"] == own]
 
 
-def _whole(found: Iterable[Listed]) -> Iterator[Listed]:
+def whole(found: Iterable[Listed]) -> Iterator[Listed]:
     """Those whose scores are the ones that were written; the others are named."""
     for one in found:
         try:
@@ -204,7 +222,7 @@ def _whole(found: Iterable[Listed]) -> Iterator[Listed]:
             yield one
 
 
-def _definitions(found: Sequence[Listed]) -> tuple[dict[str, MetricSpec], dict[str, MethodSpec]]:
+def definitions(found: Sequence[Listed]) -> tuple[dict[str, MetricSpec], dict[str, MethodSpec]]:
     """Definitions of all metrics and methods, each from the newest run that has it."""
     specs: dict[str, MetricSpec] = dict(COSTS)
     methods: dict[str, MethodSpec] = {}
@@ -226,7 +244,7 @@ def _heading(one: Listed) -> Records:
     return Records(Run(**fields, metrics={}, methods={}), None, None)
 
 
-def _questions(found: Sequence[Listed]) -> tuple[list[int], tuple[str, ...]]:
+def questions_of(found: Sequence[Listed]) -> tuple[list[int], tuple[str, ...]]:
     """The number of each run's question, and how each differs from that of the newest run."""
     keys = [store.canonical_hash([_question(one.record), one.models]) for one in found]
     order = list(dict.fromkeys(keys))
@@ -290,9 +308,17 @@ def _field(one: Listed, name: str) -> str:
 # -- numbers -----------------------------------------------------------------------------------
 
 
-def _points(
+def points_of(
     releases: Sequence[Release], metrics: Collection[str], methods: Collection[str], shown: int
 ) -> pd.DataFrame:
+    """The numbers of every cell of some releases, columns `POINT_COLUMNS`.
+
+    Args:
+        releases: Oldest first.
+        metrics: Names.
+        methods: Names; all if none.
+        shown: Place of the first release whose means have intervals.
+    """
     files = [one.listed.folder / store.SCORES_FILE for one in releases]
     cells = query.cells(files, metrics, methods).rename(columns={"file": "release"})
     values = [np.asarray(v, dtype=float) for v in cells["values"]]
@@ -346,131 +372,3 @@ def _change_points(
                 )
             )  # fmt: skip
     return tuple(sorted(found, key=lambda c: c.release))
-
-
-# -- verdicts ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """The verdicts on a release.
-
-    Attributes:
-        release: Its place.
-        before: Place of the release that it is compared with.
-        comparison: The verdicts.
-    """
-
-    release: int
-    before: int
-    comparison: Comparison
-
-    def verdicts(self) -> dict[Cell, Change]:
-        """Cell to the verdict on it; empty where the two are not comparable."""
-        return {(c.model, c.method, c.metric): c for c in self.comparison.changes}
-
-
-@own_settings()
-def steps(history: History, *, every: bool = False) -> list[Step]:
-    """The verdict on the newest release against the one before that answers the same question.
-
-    It is compared with the best earlier release of each cell too (`Change.drift`): the best of
-    those that are shown and of those that have the best mean of a cell.  Versions of packages, the
-    device and the precision may differ, as that is what a history is about.
-
-    Args:
-        history: The history.
-        every: Whether every other release that is shown is compared with the one before, too.
-
-    Returns:
-        Oldest first; without releases before which there is none of the same question.
-    """
-    final = len(history.releases) - 1
-    rivals = _rivals(history, final)
-    kept: dict[int, Records] = {}
-
-    def records(place: int) -> Records:
-        if place not in kept:
-            kept[place] = _scores(history.releases[place].listed.folder)
-        return kept[place]
-
-    made = []
-    for place in range(history.shown if every else final, final + 1):
-        before = history.before(place)
-        if before is None:
-            continue
-        earlier = _judged([records(i) for i in rivals], history) if place == final else []
-        found = compare.compare(
-            records(before), records(place), across=(identity.ALL,), history=earlier
-        )
-        made.append(Step(place, before, found))
-        kept = {i: one for i, one in kept.items() if i == place or i in rivals}
-    return made
-
-
-def _scores(folder: Path) -> Records:
-    """A run without its curves and maps, which no verdict needs."""
-    refuse_links(folder)
-    return Records(store.read_run(folder), store.scores(folder), None, str(folder))
-
-
-def _judged(found: Sequence[Records], history: History) -> list[Records]:
-    """Runs with the scores that can have a best run, those with equal scores once.
-
-    A repeated run is no further run to choose the best from, so no verdict changes.
-    """
-    directed = {
-        name
-        for name, spec in history.metrics.items()
-        if spec.direction != "none" and math.isfinite(spec.min_effect)
-    }
-    distinct: dict[bytes, Records] = {}
-    for one in found:
-        scores = one.scores[one.scores["metric"].isin(directed)]
-        if len(scores):
-            columns = ["model", "method", "metric", "sample_id", "value", "status"]
-            rows = pd.util.hash_pandas_object(scores[columns], index=False)
-            distinct.setdefault(rows.to_numpy().tobytes(), replace(one, scores=scores))
-    return list(distinct.values())
-
-
-@own_settings()
-def may_be_best(folders: Sequence[Path], new: Path) -> list[Path]:
-    """Those of many earlier runs that a new run is to be compared with, besides the one before.
-
-    All of up to `SHOWN` runs; of more the newest `SHOWN` and those that have the best mean of a
-    cell.  Damaged ones are named and skipped.
-
-    Args:
-        folders: Folders of the earlier runs, oldest first.
-        new: Folder of the new run.
-
-    Raises:
-        InputError: The new run cannot be read.
-    """
-    if len(folders) <= SHOWN:
-        return list(folders)
-    found = [*_whole(listing.read(folders)), listing.look(new)]
-    numbers, _ = _questions(found)
-    releases = [Release(one, "", number) for one, number in zip(found, numbers, strict=True)]
-    final = len(releases) - 1
-    specs, methods = _definitions(found)
-    points = _points(releases, [m for m in specs if m not in COSTS], (), final + 1)
-    history = History(
-        "", tuple(releases), max(0, final - SHOWN), points, (), (), 0, specs, methods
-    )  # fmt: skip
-    return [releases[i].listed.folder for i in _rivals(history, final)]
-
-
-def _rivals(history: History, place: int) -> list[int]:
-    """Places of the earlier releases that may be the best: the shown ones, and the best means."""
-    own = history.releases[place].question
-    same = {i for i in range(place) if history.releases[i].question == own}
-    found = {i for i in same if i >= history.shown}
-    rows = history.points[history.points["release"].isin(same)]
-    for (_, _, metric), cell in rows.groupby(["model", "method", "metric"]):
-        direction = history.metrics[str(metric)].direction
-        means = cell.dropna(subset=["mean"]).set_index("release")["mean"]
-        if direction != "none" and len(means):
-            found.add(int(means.idxmax() if direction == "higher" else means.idxmin()))
-    return sorted(found)

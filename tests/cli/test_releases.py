@@ -15,7 +15,7 @@ from igbench.__main__ import COMMANDS, USAGE, main
 from igbench.cli import releases
 from igbench.cli.environments import Options
 from igbench.errors import InputError
-from igbench.records import store
+from igbench.records import history, store
 from tests.helpers import synthetic
 
 METHODS, METRICS = ("ig", "saliency"), ("srg", "insertion", "seconds")
@@ -99,6 +99,18 @@ def test_equal_runs(results):
         for i in (7, 8)
     ]
     assert fake.runs[0] == ["experiment=digits_resnet", f"results_dir={results}"]
+
+
+def test_the_means_over_the_versions_are_drawn(results, tmp_path):
+    figure = tmp_path / "releases.svg"
+    _, lines = call(Fake(results, WORSE), plot=figure)
+    assert lines[-1] == f"figure: {figure}"
+    assert figure.read_text().startswith("<svg")
+    trend = history.of_folders(sorted((results / "synthetic").iterdir()))
+    assert [one.label for one in trend.releases] == [text.replace("==", " ") for text in SETS]
+    assert trend.shown == 0
+    with pytest.raises(InputError, match="suffix must be one of png, pdf, svg"):
+        call(Fake(results), plot=tmp_path / "releases.gif")
 
 
 def test_a_regression(results):

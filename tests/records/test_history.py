@@ -19,6 +19,7 @@ import pytest
 from igbench.__main__ import COMMANDS, USAGE, main
 from igbench.errors import InputError
 from igbench.records import baselines, compare, history, query, stats, store, trend
+from igbench.records import steps as step_verdicts
 from igbench.report import history as report
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Row
 from tests.helpers import synthetic
@@ -128,7 +129,7 @@ def test_baselines_alone_are_a_history(made, tmp_path):
         baselines.set_baseline(folder, name, root)
     found = history.read("synthetic", tmp_path / "absent", root)
     assert [one.label for one in found.releases] == ["v1", "v2"]
-    (step,) = history.steps(found)
+    (step,) = step_verdicts.steps(found)
     assert step.verdicts()["net", "ig", "srg"].verdict == "regressed"
     other = history.read("synthetic", made)
     cells = found.points.set_index(["method", "metric"]).query("release == 1")
@@ -148,14 +149,14 @@ def test_another_question_and_another_version_are_not_joined(results):
     lines = found.points.groupby("metric")["line"].agg(list).map(lambda v: v[::2])
     assert lines["srg"] == [0] * 9 + [1, 2, 3]
     assert lines["completeness"] == [0] * 9 + [1, 0, 2]
-    assert history.steps(found) == []  # nothing answers the question of the newest
+    assert step_verdicts.steps(found) == []  # nothing answers the question of the newest
     assert found.before(10) == 8
     assert "metrics.srg: version 1 -> 2" in found.releases[10].changed
 
 
 def test_verdicts_are_those_of_compare(made):
     found = history.read("synthetic", made, last=4)
-    steps = history.steps(found, every=True)
+    steps = step_verdicts.steps(found, every=True)
     assert [(s.before, s.release) for s in steps] == [(4, 5), (5, 6), (6, 7), (7, 8)]
     folders = store.runs(made / "synthetic")
     wanted = compare.compare(*map(store.read, folders[4:6]), across=("all",))
@@ -166,7 +167,7 @@ def test_verdicts_are_those_of_compare(made):
     assert last.drift is not None
     assert last.drift.verdict == "regressed"  # but not the best ever, which is not shown
     assert last.drift.run in {f.name for f in folders[:STEP_AT]}
-    assert [s.release for s in history.steps(found)] == [8]
+    assert [s.release for s in step_verdicts.steps(found)] == [8]
 
 
 def test_change_points_from_eight_releases_on(made, results):
@@ -388,9 +389,9 @@ def test_a_run_of_a_newer_writer_is_refused_and_skipped(tmp_path, caplog):
 
 def test_of_many_earlier_runs_the_newest_and_the_best_are_read(made, monkeypatch):
     *earlier, new = store.runs(made / "synthetic")
-    assert history.may_be_best(earlier, new) == earlier  # few: all
-    monkeypatch.setattr(history, "SHOWN", 2)
-    chosen = history.may_be_best(earlier, new)
+    assert step_verdicts.may_be_best(earlier, new) == earlier  # few: all
+    monkeypatch.setattr(step_verdicts, "SHOWN", 2)
+    chosen = step_verdicts.may_be_best(earlier, new)
     means = {
         folder: store.scores(folder).groupby(["method", "metric"])["value"].mean()
         for folder in earlier
