@@ -135,6 +135,7 @@ def _compare(
         accept=accept,
         acceptances=before,
         history=_history(steps.may_be_best(earlier, new)),
+        chosen_from=len(earlier),
     )
     if not accept:
         return found, None

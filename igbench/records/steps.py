@@ -62,6 +62,7 @@ def steps(history: History, *, every: bool = False) -> list[Step]:
     """
     final = len(history.releases) - 1
     rivals = _rivals(history, final)
+    unread = len(_same_question(history, final)) - len(rivals)
     kept: dict[int, Records] = {}
 
     def records(place: int) -> Records:
@@ -74,10 +75,12 @@ def steps(history: History, *, every: bool = False) -> list[Step]:
         before = history.before(place)
         if before is None:
             continue
-        earlier = _judged([records(i) for i in rivals], history) if place == final else []
+        last = place == final
+        earlier = _judged([records(i) for i in rivals], history) if last else []
         found = compare.compare(
-            records(before), records(place), across=(identity.ALL,), history=earlier
-        )
+            records(before), records(place), across=(identity.ALL,), history=earlier,
+            chosen_from=len(earlier) + unread if last else 0,
+        )  # fmt: skip
         made.append(Step(place, before, found))
         kept = {i: one for i, one in kept.items() if i == place or i in rivals}
     return made
@@ -137,10 +140,15 @@ def may_be_best(folders: Sequence[Path], new: Path) -> list[Path]:
     return [releases[i].listed.folder for i in _rivals(means, final)]
 
 
+def _same_question(history: History, place: int) -> set[int]:
+    """Places of the earlier releases that answer the same question."""
+    own = history.releases[place].question
+    return {i for i in range(place) if history.releases[i].question == own}
+
+
 def _rivals(history: History, place: int) -> list[int]:
     """Places of the earlier releases that may be the best: the shown ones, and the best means."""
-    own = history.releases[place].question
-    same = {i for i in range(place) if history.releases[i].question == own}
+    same = _same_question(history, place)
     found = {i for i in same if i >= history.shown}
     rows = history.points[history.points["release"].isin(same)]
     for (_, _, metric), cell in rows.groupby(["model", "method", "metric"]):

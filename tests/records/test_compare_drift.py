@@ -34,6 +34,8 @@ def test_slow_drift_is_caught_against_the_best_run() -> None:
     assert lines[0].startswith("regression: 1 equivalent of 1 cells, 1 worse than the best before")
     assert lines[2].startswith("DRIFT ig/up: ")
     assert "against r0, the best run before" in lines[2]
+    many = gate.compare(steps[3], steps[4], history=steps[:3], chosen_from=40, resamples=99)
+    assert many.changes[0].drift.p_value == pytest.approx(40 * 2 / 2**N)  # the best of 40
     accepted = gate.compare(
         steps[3], steps[4], history=steps[:3], accept={"ig/up": "known"}, resamples=99
     )

@@ -80,6 +80,7 @@ def compare(
     accept: Mapping[str, str] | None = None,
     acceptances: Sequence[Acceptance] = (),
     history: Sequence[Records] = (),
+    chosen_from: int = 0,
     resamples: int = stats.RESAMPLES,
 ) -> Comparison:
     """Compare two runs, cell by cell and paired on the samples.
@@ -107,6 +108,8 @@ def compare(
             anything) to the reason why such verdicts do not count for the exit code.
         acceptances: What was accepted before, see `igbench.records.compare.acceptance`.
         history: Earlier runs: the best of them in each cell is compared with as well.
+        chosen_from: Number of earlier runs of which `history` was chosen by its scores, which the
+            p-value against the best of them accounts for; those of `history` alone by default.
         resamples: Number of bootstrap resamples of each interval.
 
     Raises:
@@ -129,7 +132,8 @@ def compare(
     by_cell = dict(zip(pairs, judge([*pairs.values()], resamples=resamples), strict=True))
     changes = [by_cell[cell] if isinstance(item, Pair) else item for cell, item in judged.items()]
     earlier, left_out = _earlier(base, new, history, words)
-    changes = drift.with_drift(changes, earlier, resamples=resamples)
+    unread = max(0, chosen_from - len(history))
+    changes = drift.with_drift(changes, earlier, unread=unread, resamples=resamples)
     changes = _with_models(changes, base, new, words)
     before, said = acceptance.kept(changes, acceptances, base.run.id, specs)
     accepted = before | acceptance.accepted(changes, accept or {})

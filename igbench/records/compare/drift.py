@@ -15,7 +15,9 @@ EarlierPairs = Mapping[str, Mapping[Cell, Pair]]
 """Identifier of an earlier run to its cells, each paired with the new run."""
 
 
-def with_drift(changes: Sequence[Change], earlier: EarlierPairs, *, resamples: int) -> list[Change]:
+def with_drift(
+    changes: Sequence[Change], earlier: EarlierPairs, *, unread: int = 0, resamples: int
+) -> list[Change]:
     """The changes, with the verdict against the earlier run in which the mean was best.
 
     Best is the run from which the new one has changed most for the worse; metrics without a
@@ -26,6 +28,7 @@ def with_drift(changes: Sequence[Change], earlier: EarlierPairs, *, resamples: i
     Args:
         changes: Verdicts against the base run.
         earlier: The earlier runs, without the base run.
+        unread: Number of further runs that were to choose from, which are not better.
         resamples: Number of bootstrap resamples of each interval.
     """
     chosen: dict[int, tuple[str, Pair, int]] = {}
@@ -35,7 +38,7 @@ def with_drift(changes: Sequence[Change], earlier: EarlierPairs, *, resamples: i
             chosen[i] = found
     made = judge(
         [pair for _, pair, _ in chosen.values()],
-        tests=[count for *_, count in chosen.values()],
+        tests=[count + unread for *_, count in chosen.values()],
         resamples=resamples,
     )
     result = list(changes)
