@@ -81,12 +81,28 @@ def test_equivalence_is_the_interval_of_90_percent_within_the_minimum_effect() -
         assert [c.verdict for c in gate.compare(base, new).changes] == [verdict]
 
 
-def test_large_but_not_significant_is_undecided_and_said() -> None:
+@pytest.mark.parametrize(("metric", "verdict"), [("up", "regressed"), ("down", "improved")])
+def test_few_samples_have_not_changed_by_chance_where_the_others_are_identical(metric, verdict):
     new = BASE.copy()
+    new[:2] -= 0.1  # the mean drops by .00625
+    change, code = one(metric, BASE, new)
+    assert (change.verdict, code) == (verdict, int(verdict == "regressed"))
+    assert change.note.startswith("2 of 32 samples differ, the others are identical")
+    assert change.p_value == 0.5  # which no test of two samples can undercut
+    new[:2] += 0.05  # by less than the minimum effect
+    assert one(metric, BASE, new)[0].verdict in ("undecided", "equivalent")
+    rank = np.arange(N)
+    new = np.where(rank < N // 2 + 1, BASE - 0.1, BASE)  # too many to be told from noise
+    assert one(metric, BASE, new)[0].note == ""
+    hits = (rank % 2).astype(float)  # scores of few values agree by chance
+    assert one(metric, hits, np.where(rank == 1, 0.0, hits))[0].verdict == "undecided"
+
+
+def test_large_but_not_significant_is_undecided_and_said() -> None:
+    new = BASE + np.where(np.arange(N) % 2, 1e-3, -1e-3)
     new[0] -= 5.0  # the mean drops by 0.16, on the word of one sample
     change, code = one("up", BASE, new)
-    assert (change.verdict, code) == ("undecided", 0)
-    assert change.note == "1 of 32 samples differ, the others are identical"
+    assert (change.verdict, code, change.note) == ("undecided", 0, "")
     assert change.p_value == 1.0
     found = gate.compare(make({("ig", "up"): BASE}), make({("ig", "up"): new}), resamples=99)
     assert "reaches the minimum effect in 1 cells, and may be chance: ig/up" in (

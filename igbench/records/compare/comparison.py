@@ -89,7 +89,9 @@ def compare(
     agree within 1e-6 (float32) or 1e-9 of their size; "equivalent" if the 90 % interval of the mean
     difference lies within ± `MetricSpec.min_effect`; "regressed" or "improved" if the difference
     reaches `min_effect` and the signed-rank test rejects at 5 % after Holm's correction over all
-    tested cells, "changed" for metrics without direction; "undecided" otherwise.  "failed" if a
+    tested cells, "changed" for metrics without direction; they are so without a test where it
+    reaches `min_effect` and most samples agree to the last bit, unless scores have few values;
+    "undecided" otherwise.  "failed" if a
     sample has lost its value and the cell has not regressed; "missing" and "new" if it is in one
     run only; "incomparable" if it answers another question, as with another definition of the
     metric or another baseline; "unjudged" for times and memory, which are only remarked.

@@ -59,25 +59,31 @@ def _change(
     )  # fmt: skip
     change = replace(change, verdict=_verdict(pair, change, bounds[1], effect))
     if change.verdict == "undecided":
-        change = replace(
-            change, note="; ".join(filter(None, [pair.note, _why_undecided(pair, mean)]))
-        )
+        change = _beyond_the_test(pair, change)
     if pair.lost and change.verdict != "regressed":
         change = replace(change, verdict="failed")
     return change
 
 
-def _why_undecided(pair: Pair, mean: float) -> str:
-    """What the test of means cannot see: too few samples, or a change of few of them.
+def _beyond_the_test(pair: Pair, change: Change) -> Change:
+    """What the test of means cannot see: a change of few samples, or too few of them.
 
-    Where most samples agree to the last bit, the others have not changed by chance.
+    Where most samples agree to the last bit, the others have not changed by chance, and a mean that
+    moved by the minimum effect is a verdict.  Scores of few values, as hits and misses, agree by
+    chance and are left to the test.
     """
-    if not math.isfinite(stats.detectable(pair.n, 0.0)):
-        return "too few samples"
     differ = int((pair.base != pair.new).sum())
-    if abs(mean) < pair.spec.min_effect or 2 * differ > pair.n:
-        return ""
-    return f"{differ} of {pair.n} samples differ, the others are identical"
+    many = 2 * len(np.unique(pair.base)) > pair.n
+    moved = abs(change.difference) >= pair.spec.min_effect
+    if many and moved and 2 * differ <= pair.n:
+        note = f"{differ} of {pair.n} samples differ, the others are identical"
+        directed = pair.spec.direction != "none"
+        verdict = _of_counts(change.difference, pair.spec) if directed else "changed"
+    elif not math.isfinite(stats.detectable(pair.n, 0.0)):
+        note, verdict = "too few samples", change.verdict
+    else:
+        return change
+    return replace(change, verdict=verdict, note="; ".join(filter(None, [pair.note, note])))
 
 
 def _verdict(pair: Pair, change: Change, inner: Ends, effect: float) -> Verdict:
