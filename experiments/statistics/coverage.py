@@ -19,7 +19,7 @@ from igbench.records.stats.intervals import nested_intervals
 
 HERE = Path(__file__).parent
 RESAMPLES = 999
-TRIALS = {16: 2000, 82: 2000, 1000: 400}
+TRIALS = {16: 2000, 82: 2000, 1000: 2000}
 """Number of samples to how many data sets are drawn."""
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]

@@ -8,9 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from igbench.errors import InputError, printable
+from igbench.errors import InputError
 from igbench.files import write_whole
 from igbench.records.compare import FINDING_COLUMNS, Comparison, finding_rows, headline, remarks
 from igbench.records.settings import own_settings
@@ -114,20 +112,12 @@ def check(path: Path, top: int = TOP) -> Path:
 
 def page(base: Records, new: Records, comparison: Comparison, *, top: int = TOP) -> str:
     """Render the page of a comparison, see `write`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(html.TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
     script = (html.TEMPLATES / "page.js").read_text(encoding="utf-8")
     changes = map_changes.changes(base, new)
     moved, view_remarks = _moved(base, new, changes, top)
     plots, more_plots = _plots(base, new, comparison)
     differs = [f"differs: {text}" for text in comparison.differences]
-    return environment.get_template("changes.html.j2").render(
+    return html.template("changes.html.j2").render(
         title=_title(base.run, new.run),
         script=script,
         script_hash=html.script_hash(script),
@@ -154,11 +144,6 @@ def page(base: Records, new: Records, comparison: Comparison, *, top: int = TOP)
         view_remarks=view_remarks,
         definitions=DEFINITIONS,
     )
-
-
-def _visible(value: Any) -> Any:
-    """A text in which nothing turns the direction of writing; other values as they are."""
-    return printable(value, keep="\n\t\xa0") if type(value) is str else value
 
 
 def _html(table: Table | None) -> str:

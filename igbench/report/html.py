@@ -193,20 +193,12 @@ def page(
         browser: What templates/samples.html.j2 shows of samples; brings templates/browser.js.
         statistics: What is known of each model; computed here if None.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
     run = records.run
     scripts = [_script(name) for name in ["page.js"] + (["browser.js"] if browser else [])]
     named = {table.name: render.to_html(table) for table in tables}
     models = list(dict.fromkeys(map(str, summary["model"])))
     of_samples = [name for name in plots if _stem(name)[0] in SAMPLES]
-    return environment.get_template("page.html.j2").render(
+    return template("page.html.j2").render(
         run=run,
         models=", ".join(models),
         question=question(run, models),
@@ -265,6 +257,19 @@ def script_hash(script: str) -> str:
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
     """
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of a page, which escapes all that is put into it, and shows what texts hide."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    return environment.get_template(name)
 
 
 def _visible(value: Any) -> Any:

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
 from igbench.errors import InputError, check_choice, printable
 from igbench.files import refuse_links, write_whole
 from igbench.records import sheets, store
-from igbench.report import across, render, styles
-from igbench.report.html import data_uri
+from igbench.report import across, html, render, styles
 from igbench.report.plots import logarithmic
 from igbench.report.samples import method_label
 from igbench.report.table import Table, TableOptions, marked
@@ -83,7 +81,7 @@ def write(runs: Runs, folder: Path, choice: Choice) -> list[Path]:
         files = styles.save(figure(chosen, _metric(table)), folder / "plots" / table.name)
         written += files
         svg = next(path for path in files if path.suffix == ".svg")
-        pictures.append((table, data_uri(svg.read_bytes(), "image/svg+xml")))
+        pictures.append((table, html.data_uri(svg.read_bytes(), "image/svg+xml")))
     if "csv" in choice.formats:
         written.append(_csv(chosen, [_metric(table) for table in tables], folder / "scores.csv"))
     if "html" in choice.formats:
@@ -178,11 +176,7 @@ def _reach(line: Mapping[Any, Any], end: str) -> float:
 
 
 def _page(runs: Runs, pictures: Sequence[tuple[Table, str]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("several.html.j2").render(
+    return html.template("several.html.j2").render(
         runs=[
             {
                 "id": printable(run.id),
