@@ -13,6 +13,7 @@ from igbench.__main__ import main
 from igbench.errors import InputError
 from igbench.records import store
 from igbench.report import across, several
+from igbench.report.table import TableOptions
 from igbench.schema import Records, Row
 from tests.helpers import synthetic
 
@@ -192,13 +193,17 @@ def test_one_run_gets_ranks_and_shares_on_request(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     asked = []
-    monkeypatch.setattr(
-        "igbench.report.write_report", lambda *given: asked.append(given[1:]) or tmp_path / "page"
-    )
+
+    def note(_: object, options: TableOptions, *, paper: bool) -> Path:
+        asked.append((options.ranks, options.shares, paper))
+        return tmp_path / "page"
+
+    monkeypatch.setattr("igbench.report.write_report", note)
     one = str(store.runs(results / "digits")[0])
     assert main(["report", one, "--ranks"]) == 0
     assert main(["report", one]) == 0
-    (options,), nothing = asked
-    assert (options.ranks, options.shares, nothing) == (True, False, ())
+    assert main(["report", one, "--paper"]) == 0
+    assert asked == [(True, False, False), (False, False, False), (False, False, True)]
+    assert main(["report", one, "--paper", "--metrics", "srg"]) == 2
     assert main(["report", one, "--shares", "--metrics", "srg"]) == 2
     assert "leave out --format, --metrics" in capsys.readouterr().err
