@@ -27,7 +27,7 @@ def metric_agreement(
     if len(taus) < 3 or not (counts.to_numpy() >= 3).any():
         return None
     left_out = [m for m in styles.metric_names(run) if _directed(run, m) and m not in taus]
-    size = 1.5 + 0.46 * len(taus)
+    size = 1.5 + (0.46 if intervals is None else 0.54) * len(taus)
     figure = styles.canvas(size + 1.1, size)
     axes = figure.subplots()
     names = [str(m) for m in taus]
@@ -37,7 +37,7 @@ def metric_agreement(
     label = "Kendall's τ" if intervals is None else "Kendall's τ, with its 95 % interval"
     sns.heatmap(shown.iloc[1:, :-1], mask=above[1:, :-1], vmin=-1, vmax=1, cmap="RdBu",
                 annot=texts.iloc[1:, :-1].to_numpy(), fmt="", square=True, linewidths=1,
-                annot_kws={"fontsize": 7 if intervals is None else 5.5},
+                annot_kws={"fontsize": 7 if intervals is None else 6.2},
                 cbar_kws={"label": label, "shrink": 0.7}, ax=axes)  # fmt: skip
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)

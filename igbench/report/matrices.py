@@ -311,7 +311,9 @@ def _row_order(run: Run, means: pd.DataFrame, metric: str) -> list[str]:
 
 def _head(run: Run, metric: str, count: int, flat: bool) -> str:
     name = styles.metric_label(metric, run.metrics[metric])
-    return f"{textwrap.fill(name, 14) if flat else name}\nof {count}"
+    name = "\xa0".join(name.rsplit(" ", 1)) if name[-1] in "↑↓" else name  # never on a line alone
+    lines = textwrap.fill(name, 15, break_on_hyphens=False) if flat else name
+    return f"{lines}\nof {count}"
 
 
 def _rank_panel(axes: Axes, means: pd.DataFrame) -> None:
