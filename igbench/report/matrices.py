@@ -311,9 +311,10 @@ def _row_order(run: Run, means: pd.DataFrame, metric: str) -> list[str]:
 
 def _head(run: Run, metric: str, count: int, flat: bool) -> str:
     name = styles.metric_label(metric, run.metrics[metric])
-    name = "\xa0".join(name.rsplit(" ", 1)) if name[-1] in "↑↓" else name  # never on a line alone
-    lines = textwrap.fill(name, 15, break_on_hyphens=False) if flat else name
-    return f"{lines}\nof {count}"
+    if flat:  # the arrow is never on a line alone
+        name = textwrap.fill(name.replace(" ↑", "\xa0↑").replace(" ↓", "\xa0↓"), 15,
+                             break_on_hyphens=False).replace("\xa0", " ")  # fmt: skip
+    return f"{name}\nof {count}"
 
 
 def _rank_panel(axes: Axes, means: pd.DataFrame) -> None:
