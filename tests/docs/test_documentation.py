@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import igbench
+from igbench.__main__ import COMMANDS
 from igbench.cli import init
 from igbench.cli.main import app
 from igbench.config import build, compose, folders
@@ -36,11 +37,6 @@ NOT_RUN = {
     "sbatch": "needs a cluster",
 }
 """Commands of shell blocks that are not checked, and why."""
-
-SUB_COMMANDS = (
-    "init", "plan", "slurm", "list", "report", "table", "compare", "verify", "doctor", "certify",
-    "tcav", "power", "baseline", "runs", "history",
-)  # fmt: skip
 
 
 def name_of(path: Path) -> str:
@@ -113,7 +109,7 @@ def test_shell_commands_are_understood(page, line, tmp_path, monkeypatch):
     else:
         assert words[0] == "igbench", f"{line!r}: say in NOT_RUN why it is not checked"
         words = words[1:]
-    if words and words[0] in SUB_COMMANDS:
+    if words and words[0] in COMMANDS:
         command, words = words[0], words[1:]
         known = {c.name or c.callback.__name__ for c in app.registered_commands}
         known |= {group.name for group in app.registered_groups}

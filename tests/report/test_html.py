@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from igbench.records.stats import summarise
-from igbench.report import html, provenance, write_report
+from igbench.report import html, plots, provenance, write_report
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records
 
@@ -118,17 +119,17 @@ def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
     }  # fmt: skip
 
 
-def test_figures_for_a_paper_are_written_on_request(tmp_path: Path) -> None:
+def test_figures_for_a_paper_are_written_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "figures", lambda *_: {"metrics": Figure(), "removal": Figure()})
+    monkeypatch.setattr(plots, "columns", lambda *_: {"metrics_column": Figure()})
     records = replace(make_records(samples=1), folder=str(tmp_path))
-    write_report(records)
-    plain = {p.name for p in (tmp_path / "plots").iterdir()}
-    assert not any(name.endswith(".pdf") for name in plain)
-    write_report(records, paper=True)
-    main = {f"{n}_column.pdf" for n in ("metrics", "cost_quality", "removal_curves")}
-    pdfs = {name.replace(".png", ".pdf") for name in plain if name.endswith(".png")}
-    assert {p.name for p in (tmp_path / "plots").iterdir()} == plain | pdfs | main
-    write_report(records)
-    assert {p.name for p in (tmp_path / "plots").iterdir()} == plain, "no stale figure is left"
+    plain = {f"{name}.{suffix}" for name in ("metrics", "removal") for suffix in ("png", "svg")}
+    for paper in (False, True, False):
+        write_report(records, paper=paper)
+        pdfs = {"metrics.pdf", "removal.pdf", "metrics_column.pdf"} if paper else set()
+        assert {p.name for p in (tmp_path / "plots").iterdir()} == plain | pdfs, "and none stale"
 
 
 def test_tags_close_in_order(reader: Reader) -> None:
