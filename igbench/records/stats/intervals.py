@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import special
 
 from igbench.errors import InputError
 
@@ -110,8 +110,8 @@ def expanded(confidence: float, n: int) -> float:
     >>> round(expanded(0.95, 16), 4), round(expanded(0.95, 1000), 4)
     (0.9723, 0.9504)
     """
-    t = scipy_stats.t.ppf((1 + confidence) / 2, n - 1)
-    level = float(2 * scipy_stats.norm.cdf(t * math.sqrt(n / (n - 1))) - 1)
+    t = special.stdtrit(n - 1, (1 + confidence) / 2)
+    level = float(2 * special.ndtr(t * math.sqrt(n / (n - 1))) - 1)
     return min(level, WHOLE)
 
 
@@ -137,7 +137,7 @@ def normal(values: np.ndarray, confidence: float = CONFIDENCE) -> Ends:
         values: (n,), at least two.
         confidence: Probability with which the interval covers the mean.
     """
-    half = scipy_stats.norm.ppf((1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(len(values))
+    half = special.ndtri((1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -206,10 +206,10 @@ def bca(
     speed = float((shift**3).sum()) / (6 * size**1.5) if size > 0 else 0.0
     equal = np.abs(found - value) <= 1e-13 * max(1.0, abs(value))
     below = (np.count_nonzero((found < value) & ~equal) + np.count_nonzero(equal) / 2) / len(found)
-    bias = scipy_stats.norm.ppf(below)
+    bias = special.ndtri(below)
     tails = np.array([[(1 - c) / 2, (1 + c) / 2] for c in confidences])
-    z = bias + scipy_stats.norm.ppf(tails)
-    places = scipy_stats.norm.cdf(bias + z / (1 - speed * z))
+    z = bias + special.ndtri(tails)
+    places = special.ndtr(bias + z / (1 - speed * z))
     if np.isnan(places).any():
         return [UNKNOWN] * len(confidences)
     return [(float(low), float(high)) for low, high in np.quantile(found, places)]
@@ -268,7 +268,7 @@ def _clustered_normal(values: np.ndarray, codes: np.ndarray, confidence: float) 
     sums = np.bincount(codes, values - values.mean())
     k = len(sums)
     error = math.sqrt(k / (k - 1) * float((sums**2).sum())) / len(values)
-    half = scipy_stats.t.ppf((1 + confidence) / 2, k - 1) * error
+    half = special.stdtrit(k - 1, (1 + confidence) / 2) * error
     return float(values.mean() - half), float(values.mean() + half)
 
 

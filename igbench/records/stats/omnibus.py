@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import special
 
 from igbench.records.settings import own_settings
 from igbench.records.stats.cells import Cells, of_metric, spec_of
@@ -87,9 +87,9 @@ def friedman_test(values: np.ndarray) -> tuple[float, float]:
     n, k = values.shape
     if n == 0 or k < 3:
         return math.nan, math.nan
-    ranks = scipy_stats.rankdata(values, axis=1) - (k + 1) / 2
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy() - (k + 1) / 2
     spread = float((ranks**2).sum())
     if spread == 0:
         return 0.0, 1.0
     statistic = (k - 1) * float((ranks.sum(axis=0) ** 2).sum()) / spread
-    return statistic, float(scipy_stats.chi2.sf(statistic, k - 1))
+    return statistic, float(special.chdtrc(k - 1, statistic))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import special
 
 from igbench.errors import InputError, suggestion
 from igbench.records.settings import own_settings
@@ -142,4 +142,4 @@ def _pair_lines(
 
 
 def _quantiles(alpha: float, power: float) -> float:
-    return float(scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(power))
+    return float(special.ndtri(1 - alpha / 2) + special.ndtri(power))
