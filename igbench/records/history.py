@@ -17,7 +17,6 @@ from igbench.records import baselines, integrity, listing, query, stats, store, 
 from igbench.records.compare import identity
 from igbench.records.listing import Listed
 from igbench.records.settings import own_settings
-from igbench.records.stats.cells import mean
 from igbench.schema import COSTS, MethodSpec, MetricSpec, Records, Run
 
 log = logging.getLogger(__name__)
@@ -324,11 +323,13 @@ def points_of(
     values = [np.asarray(v, dtype=float) for v in cells["values"]]
     needed = [v if r >= shown else None for v, r in zip(values, cells["release"], strict=True)]
     ends = _intervals(needed)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        means = [float(v.mean()) if len(v) else math.nan for v in values]
     lines = _lines(releases, cells)
     made = cells.assign(
         line=lines,
         n=[len(v) for v in values],
-        mean=[mean(v) for v in values],
+        mean=means,
         low=[low for low, _ in ends],
         high=[high for _, high in ends],
     )

@@ -41,15 +41,18 @@ class Listed:
         folder: Where it is.
         name: Name of the baseline; "" for other runs.
         models: Names of the models.
-        size: Bytes on disk, report included.
         record: Fields of its record, see `igbench.records.store.peek`.
     """
 
     folder: Path
     name: str
     models: tuple[str, ...]
-    size: int
     record: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, report included."""
+        return _size(self.folder)
 
     @property
     def created(self) -> datetime:
@@ -121,7 +124,7 @@ def look(folder: Path) -> Listed:
     for name in files.hashes or (store.SCORES_FILE,):
         _check_there(folder / name)
     own = record["environment"].get("baseline") or {}
-    return Listed(folder, own.get("name", ""), _models(files), _size(folder), record)
+    return Listed(folder, own.get("name", ""), _models(files), record)
 
 
 def _size(folder: Path) -> int:
