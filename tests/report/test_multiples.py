@@ -118,7 +118,7 @@ def test_an_article_takes_all_figures_unscaled(tmp_path: Path) -> None:
         pytest.skip("pdflatex is not installed")
     write_report(replace(make_records(samples=4), folder=str(tmp_path)), paper=True)
     figures = sorted((tmp_path / "plots").glob("*.pdf"))
-    assert len(figures) == 9
+    assert len(figures) == 14
     body = []
     for path in figures:
         star = "" if path.stem.endswith("_column") else "*"

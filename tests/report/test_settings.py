@@ -116,7 +116,7 @@ def test_the_files_of_a_report_are_the_same_bytes(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     expected = report_of(records, tmp_path / "plain")
     assert {Path(name).suffix for name in expected} == {
-        ".png", ".svg", ".pdf", ".tex", ".md", ".html",
+        ".png", ".svg", ".pdf", ".tex", ".md", ".html", ".csv",
     }  # fmt: skip
     with hostile(monkeypatch):
         before = mpl.rcParams.copy(), pd.get_option("display.precision"), np.get_printoptions()
