@@ -330,7 +330,7 @@ def save(
     with style():
         figure.dpi = dpi
         engine = figure.get_layout_engine()
-        if engine is not None:
+        if engine is not None and figure.axes:
             engine.execute(figure)
         figure.set_layout_engine(None)  # "none" would lay out nothing, but draw twice each time
         for kind in kinds:
