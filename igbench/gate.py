@@ -7,7 +7,6 @@ import shlex
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,13 +150,15 @@ def checked(
     if base is None:
         return _update(found, baseline, root, across)
     new = _untimed(found.records)
-    kept = acceptances(root / baseline)
+    kept = acceptance.beside(root / baseline)
     before = acceptance.read(kept)
     judge = partial(compare.compare, base, new, across=across, fail_on=fail_on, accept=accept or {})
     verdicts = judge(acceptances=before)
     used = _changed(accept_now or {}, verdicts)
     if used:
-        before += _entries(verdicts, used)
+        before += acceptance.entries_of(
+            verdicts.changes, used, base=verdicts.base, new=verdicts.new
+        )
         acceptance.write(kept, before)
         verdicts = judge(acceptances=before)
     verdicts = _complete(verdicts)
@@ -166,20 +167,10 @@ def checked(
     return Checked(verdicts, base, new, root / baseline, used=tuple(used))
 
 
-def acceptances(baseline: Path) -> Path:
-    """The file of what is accepted against a baseline, beside it."""
-    return baseline.with_name(f"{baseline.name}.accepted.yaml")
-
-
 def _changed(patterns: Mapping[str, str], found: Comparison) -> dict[str, str]:
     """The patterns that match a cell which has changed."""
     loud = [one for one in found.changes if acceptance.needs_acceptance(one)]
     return {p: w for p, w in patterns.items() if any(acceptance.matches(p, one) for one in loud)}
-
-
-def _entries(found: Comparison, accept: Mapping[str, str]) -> list[acceptance.Acceptance]:
-    today = datetime.now(UTC).date().isoformat()
-    return acceptance.entries_of(found.changes, accept, date=today, base=found.base, new=found.new)
 
 
 def _untimed(records: Records) -> Records:
@@ -298,7 +289,7 @@ def _to_do(found: Checked, accept: str, update: str) -> list[str]:
             f"    {command} --html changes.html",
         ]
     if worst(found):
-        kept = _short(acceptances(found.baseline))
+        kept = _short(acceptance.beside(found.baseline))
         lines += [f"meant, for now: say why, and commit {kept}:", f"    {accept}"]
     return [
         *lines,

@@ -10,6 +10,7 @@ from igbench.errors import InputError, printable
 
 if TYPE_CHECKING:
     from igbench.records.compare import Comparison
+    from igbench.schema import Records
 
 
 def check(path: Path | None, top: int | None) -> None:
@@ -32,13 +33,13 @@ def check(path: Path | None, top: int | None) -> None:
 
 
 def write(
-    base: Path, new: Path, comparison: Comparison, path: Path | None, top: int | None
+    base: Records, new: Records, comparison: Comparison, path: Path | None, top: int | None
 ) -> None:
     """Write the page, if one is asked for, and say where on standard error.
 
     Args:
-        base: Folder of the run to compare with.
-        new: Folder of the other run.
+        base: The run to compare with.
+        new: The other run.
         comparison: Their comparison.
         path: Where to; None for no page.
         top: Samples of each method whose maps are drawn; None for the default.
@@ -48,9 +49,8 @@ def write(
     """
     if path is None:
         return
-    from igbench.records import store
     from igbench.report import changes
 
     chosen = changes.TOP if top is None else top
-    changes.write(store.read(base), store.read(new), comparison, path, top=chosen)
+    changes.write(base, new, comparison, path, top=chosen)
     sys.stderr.write(f"page: {printable(str(path))}\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -21,7 +20,7 @@ from igbench.records.compare import acceptance
 from igbench.schema import Point, Records
 
 if TYPE_CHECKING:
-    from igbench.records.compare import Comparison
+    from igbench.records.compare import Acceptance, Comparison
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +67,25 @@ def run(console: Console, request: Request) -> int:
     _check(request)
     changes.check(request.html, request.top)
     base, new, earlier = runs(request)
-    found, entries = _compare(request, base, new, earlier)
+    path = request.accepted or acceptance.beside(base)
+    before = acceptance.read(path)
+    old, now = store.read(base), store.read(new)
+    found = gate.compare(
+        old,
+        now,
+        across=request.across,
+        fail_on=request.fail_on,  # type: ignore[arg-type]
+        accept=dict.fromkeys(request.accept, request.reason),
+        acceptances=before,
+        history=_history(steps.may_be_best(earlier, new)),
+        chosen_from=len(earlier),
+    )
+    if request.accept:
+        acceptance.write(path, [*before, *_accepted(request, found)])
     _show(console, request, found)
-    changes.write(base, new, found, request.html, request.top)
-    if entries:
-        console.file.write(f"accepted: {printable(str(entries))}\n")
+    changes.write(old, now, found, request.html, request.top)
+    if request.accept:
+        console.file.write(f"accepted: {printable(str(path))}\n")
     return found.exit_code
 
 
@@ -119,34 +132,14 @@ def _check(request: Request) -> None:
         raise InputError("--accept PATTERN and --reason TEXT go together; give both.")
 
 
-def _compare(
-    request: Request, base: Path, new: Path, earlier: Sequence[Path]
-) -> tuple[Comparison, Path | None]:
-    """The comparison, and the file to which acceptances were added, if any were."""
-    path = request.accepted or base.with_name(f"{base.name}.accepted.yaml")
-    before = acceptance.read(path)
-    accept = dict.fromkeys(request.accept, request.reason)
-    old, now = store.read(base), store.read(new)
-    found = gate.compare(
-        old,
-        now,
-        across=request.across,
-        fail_on=request.fail_on,  # type: ignore[arg-type]
-        accept=accept,
-        acceptances=before,
-        history=_history(steps.may_be_best(earlier, new)),
-        chosen_from=len(earlier),
-    )
-    if not accept:
-        return found, None
+def _accepted(request: Request, found: Comparison) -> list[Acceptance]:
+    """The entries of what is accepted from now on."""
     if found.incomparable:
         raise InputError(
             f"nothing can be accepted of runs that are not comparable: {found.incomparable[0]}"
         )
-    today = datetime.now(UTC).date().isoformat()
-    made = acceptance.entries_of(found.changes, accept, date=today, base=found.base, new=found.new)
-    acceptance.write(path, [*before, *made])
-    return found, path
+    accept = dict.fromkeys(request.accept, request.reason)
+    return acceptance.entries_of(found.changes, accept, base=found.base, new=found.new)
 
 
 def _history(folders: Sequence[Path]) -> list[Records]:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,23 @@ def _further(change: Change, seen: Mapping[str, Any], spec: MetricSpec) -> bool:
 
 
 def entries_of(
-    changes: Sequence[Change], accept: Mapping[str, str], *, date: str, base: str, new: str
+    changes: Sequence[Change], accept: Mapping[str, str], *, base: str, new: str, date: str = ""
 ) -> list[Acceptance]:
     """The entries that keep an acceptance.
+
+    Args:
+        changes: The verdicts.
+        accept: Patterns of cells to the reason why they may change.
+        base: Identifier of the base run.
+        new: Identifier of the new run.
+        date: When it is accepted; today in UTC by default.
 
     Raises:
         InputError: A pattern matches no cell, or only cells that have not changed; or a reason is
             empty.
     """
     made = []
+    date = date or datetime.now(UTC).date().isoformat()
     for pattern, reason in accept.items():
         if not reason.strip():
             raise InputError(f"--accept {pattern} needs a reason; give --reason TEXT.")
@@ -185,6 +194,15 @@ def entries_of(
         }
         made.append(Acceptance(pattern, reason.strip(), date, base, new, cells))
     return made
+
+
+def beside(base: Path) -> Path:
+    """The file of what is accepted against a base run, beside its folder.
+
+    >>> beside(Path("baselines/v1")).as_posix()
+    'baselines/v1.accepted.yaml'
+    """
+    return base.with_name(f"{base.name}.accepted.yaml")
 
 
 def read(path: Path) -> list[Acceptance]:
