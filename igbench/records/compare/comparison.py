@@ -91,10 +91,10 @@ def compare(
     reaches `min_effect` and the signed-rank test rejects at 5 % after Holm's correction over all
     tested cells, "changed" for metrics without direction; they are so without a test where it
     reaches `min_effect` and most samples agree to the last bit, unless scores have few values;
-    "undecided" otherwise.  "failed" if a
-    sample has lost its value and the cell has not regressed; "missing" and "new" if it is in one
-    run only; "incomparable" if it answers another question, as with another definition of the
-    metric or another baseline; "unjudged" for times and memory, which are only remarked.
+    "undecided" otherwise.  "failed" if a sample has lost its value and the cell has not regressed;
+    "missing" and "new" if it is in one run only; "incomparable" if it answers another question, as
+    with another definition of the metric or another baseline; "unjudged" for times and memory,
+    which are only remarked.
 
     The test and the interval are those of `igbench.records.stats.pairwise`.  Counts of model rows
     are exact and need no test.
@@ -129,7 +129,7 @@ def compare(
     )  # fmt: skip
     if made.incomparable:
         return replace(made, exit_code=NOT_COMPARABLE, outcome="not comparable")
-    judged = _pairs(base, new, specs, words)
+    judged = _pairs(base, new, specs, found, words)
     pairs = {cell: item for cell, item in judged.items() if isinstance(item, Pair)}
     by_cell = dict(zip(pairs, judge([*pairs.values()], resamples=resamples), strict=True))
     changes = [by_cell[cell] if isinstance(item, Pair) else item for cell, item in judged.items()]
@@ -171,13 +171,17 @@ def _shared_samples(base: Records, new: Records) -> set[str] | None:
 
 
 def _pairs(
-    base: Records, new: Records, specs: Mapping[str, MetricSpec], words: Collection[str]
+    base: Records,
+    new: Records,
+    specs: Mapping[str, MetricSpec],
+    found: Sequence[Difference],
+    words: Collection[str],
 ) -> dict[Cell, Change | Pair]:
     """Every cell of either run, paired, or with its verdict where there is nothing to pair."""
     shared = _shared_samples(base, new)
     old_cells = cells(base.scores, shared)
     new_cells = cells(_renamed(base, new, words), shared)
-    asked = questions.questions(base, new, identity.differences(base, new), words)
+    asked = questions.questions(base, new, found, words)
     tolerance = _tolerance(base, new)
     judged: dict[Cell, Change | Pair] = {}
     for cell in dict.fromkeys([*old_cells, *new_cells]):
@@ -227,20 +231,21 @@ def _earlier(
     """The cells of earlier runs, paired with the new run, and a remark on runs left out."""
     found: dict[str, dict[Cell, Pair]] = {}
     left_out: list[str] = []
+    named, now = _paired_models(base, new, words), _renamed(base, new, words)
     for one in history:
         if one.run.id in (base.run.id, new.run.id, *found):
             continue
-        refused = _refused(one, new, identity.differences(one, new), words)
+        apart = identity.differences(one, new)
+        refused = _refused(one, new, apart, words)
         if refused:
             left_out.append(f"{one.run.id} ({refused[0]})")
             continue
-        named = _paired_models(base, new, words)
         renamed = one.scores
         if named and len(_models(one.scores)) == 1:
             renamed = one.scores.assign(model=named[0])
         specs = {**COSTS, **one.run.metrics, **new.run.metrics}
-        pairs = quick_pairs(renamed, _renamed(base, new, words), specs, _tolerance(one, new))
-        asked = questions.questions(one, new, identity.differences(one, new), words)
+        pairs = quick_pairs(renamed, now, specs, _tolerance(one, new))
+        asked = questions.questions(one, new, apart, words)
         found[one.run.id] = {c: p for c, p in pairs.items() if not asked.asked(*c[1:])}
     if not left_out:
         return found, []

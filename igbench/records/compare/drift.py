@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -64,7 +63,7 @@ def _best(change: Change, earlier: EarlierPairs) -> tuple[str, Pair, int] | None
     against_base = -change.difference if higher else change.difference
     if falls[worst] <= max(0.0, against_base) or falls[worst] != falls[worst]:
         return None
-    distinct = Counter(p.base.tobytes() for p in pairs.values())
+    distinct = {p.base.tobytes() for p in pairs.values()}
     return worst, replace(pairs[worst], lost=(), recovered=(), note=""), len(distinct)
 
 

@@ -259,7 +259,8 @@ def _samples_in_words(base: Records, new: Records) -> str:
     old, now = sample_ids(base.run), sample_ids(new.run)
     if old == now:
         return ""
-    lost, gained = ([i for i in a if i not in set(b)] for a, b in ((old, now), (now, old)))
+    before, after = set(old), set(now)
+    lost, gained = [i for i in old if i not in after], [i for i in now if i not in before]
     if not lost and not gained:
         return "the same samples in another order"
     parts = [f"{len(old)} against {len(now)} samples"] if len(old) != len(now) else []
