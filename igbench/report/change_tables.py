@@ -10,8 +10,8 @@ import numpy as np
 
 from igbench.records.compare import FINDING_COLUMNS, Comparison, finding_rows
 from igbench.report import samples
-from igbench.report.map_changes import MapChanges, Unpaired
-from igbench.report.phrases import count, number
+from igbench.report.map_changes import MapChanges, Unpaired, distance_text
+from igbench.report.phrases import count
 from igbench.report.table import Cell, Table
 from igbench.schema import Run
 
@@ -141,8 +141,7 @@ def distances(changes: MapChanges) -> Table | None:
 
 
 def _distance(value: Any, note: str = "") -> Cell:
-    shown = "–" if math.isnan(value) else number(float(value)).replace("inf", "∞")
-    return Cell(shown, note, value=float(value))
+    return Cell(distance_text(float(value)), note, value=float(value))
 
 
 def unpaired(lost: Sequence[Unpaired]) -> Table | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from igbench.report import browser, heatmaps, raster, samples, table_rows, text_words
-from igbench.report.map_changes import INPUTS, MovedMap, features
+from igbench.report.map_changes import INPUTS, MovedMap, distance_text, features
 from igbench.report.phrases import count, number
 from igbench.report.table_rows import Rows
 from igbench.schema import Records
@@ -108,8 +108,8 @@ def _about(base: Records, new: Records) -> Callable[[MovedMap], dict[str, Any]]:
         return {
             "method": one.method,
             "head": samples.head(now),
-            "distance": number(one.distance).replace("inf", "∞"),
-            "rank_distance": "–" if math.isnan(one.rank_distance) else number(one.rank_distance),
+            "distance": distance_text(one.distance),
+            "rank_distance": distance_text(one.rank_distance),
             "notes": said,
         }
 

@@ -24,7 +24,7 @@ from igbench.report import (
 )
 from igbench.report.anchors import anchor
 from igbench.report.map_changes import MapChanges, MovedMap
-from igbench.report.phrases import count, join, number, verb
+from igbench.report.phrases import count, join, verb
 from igbench.report.table import Table, marked
 from igbench.schema import Change, Records, Run, Verdict
 
@@ -112,7 +112,7 @@ def check(path: Path, top: int = TOP) -> Path:
 
 def page(base: Records, new: Records, comparison: Comparison, *, top: int = TOP) -> str:
     """Render the page of a comparison, see `write`."""
-    script = (html.TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = html.script("page.js")
     changes = map_changes.changes(base, new)
     moved, view_remarks = _moved(base, new, changes, top)
     plots, more_plots = _plots(base, new, comparison)
@@ -274,7 +274,7 @@ def _moved(
     groups: list[Mapping[str, Any]] = []
     for method in ordered:
         own = [view for view in views if view["method"] == method]
-        far = [number(one.distance).replace("inf", "∞") for one in moved[method]]
+        far = [map_changes.distance_text(one.distance) for one in moved[method]]
         title = (
             f"{samples.method_label(method)}: {len(far)} of "
             f"{count(len(far) + changes.equal[method], 'map')} moved, relative L2 distance up to "

@@ -194,7 +194,7 @@ def page(
         statistics: What is known of each model; computed here if None.
     """
     run = records.run
-    scripts = [_script(name) for name in ["page.js"] + (["browser.js"] if browser else [])]
+    scripts = [script(name) for name in ["page.js"] + (["browser.js"] if browser else [])]
     named = {table.name: render.to_html(table) for table in tables}
     models = list(dict.fromkeys(map(str, summary["model"])))
     of_samples = [name for name in plots if _stem(name)[0] in SAMPLES]
@@ -245,7 +245,7 @@ def _contents(has_maps: bool, tables: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in parts.items() if not absent.get(name)]
 
 
-def _script(name: str) -> str:
+def script(name: str) -> str:
     """A script of the page as it stands between its tags."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from igbench.report import map_ranks, styles
+from igbench.report.phrases import number
 from igbench.schema import Records
 
 INPUTS = "inputs"
@@ -162,6 +163,15 @@ def rank_distance(base: np.ndarray, new: np.ndarray) -> float:
     """
     rho = float(map_ranks.correlations([base, new])[0, 1])
     return round(1.0 - rho, 12) + 0.0  # adding 0.0 turns -0.0 into 0.0
+
+
+def distance_text(value: float) -> str:
+    """A distance as it is shown, "–" for none.
+
+    >>> distance_text(0.25), distance_text(math.inf), distance_text(math.nan)
+    ('0.25', '∞', '–')
+    """
+    return "–" if math.isnan(value) else number(value).replace("inf", "∞")
 
 
 def relative_distance(base: np.ndarray, new: np.ndarray) -> float:
