@@ -109,7 +109,7 @@ def as_json(rows: Rows, columns: Sequence[str]) -> str:
     >>> as_json([{"n": math.nan}], ["n"])
     '[\n {\n  "n": null\n }\n]\n'
     """
-    plain = [{c: _finite(row.get(c)) for c in columns} for row in rows]
+    plain = finite([{c: row.get(c) for c in columns} for row in rows])
     return json.dumps(plain, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
@@ -135,7 +135,12 @@ def _csv(value: Any) -> str:
     return sheets.guard(printable(words))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain nested values, None in the place of what is not finite."""
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -16,6 +16,7 @@ from igbench.cli import formats, printing
 from igbench.errors import InputError, check_choice
 from igbench.records import compare, trend
 from igbench.records import history as records
+from igbench.records.compare import acceptance
 from igbench.records.history import Cell, History
 from igbench.records.steps import Step
 from igbench.schema import Change
@@ -51,7 +52,7 @@ def show(
     elif format_ == "csv":
         console.file.write(formats.comma_separated(points(history, steps), POINTS))
     else:
-        text = json.dumps(_finite(as_json(history, steps)), indent=1, allow_nan=False)
+        text = json.dumps(formats.finite(as_json(history, steps)), indent=1, allow_nan=False)
         console.file.write(f"{text}\n")
 
 
@@ -166,7 +167,7 @@ def _mean(one: Any, verdicts: Mapping[tuple[int, Cell], Change], steps_at: set[A
     change = verdicts.get((one.release, cell))
     if change and change.verdict in LOUD:
         notes.append(change.verdict)
-    if change and change.drift and change.drift.verdict == "regressed":
+    if change and acceptance.drifted(change):
         notes.append("worse than the best")
     if (one.release, *cell) in steps_at:
         notes.append("change point")
@@ -288,17 +289,6 @@ def as_json(history: History, steps: Sequence[Step]) -> dict[str, Any]:
         ],
         "remarks": remarks(history),
     }
-
-
-def _finite(value: Any) -> Any:
-    """Plain values, null in the place of what is not finite."""
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def read(

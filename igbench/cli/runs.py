@@ -153,7 +153,7 @@ def set_baseline(
     place = baselines.set_baseline(folder, own, root, replace=force)
     made = listing.look(place)
     printing.say(console, f"{place}: {formats.size(made.size)}, of {folder}")
-    for text in made.record["environment"]["baseline"]["left_out"]:
+    for text in made.record["environment"][baselines.NOTE]["left_out"]:
         printing.say(console, f"left out: {text}")
     return GOOD
 

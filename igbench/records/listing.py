@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from igbench.errors import InputError, suggestion
 from igbench.files import refuse_link
-from igbench.records import checked, integrity, sheets, store
+from igbench.records import baselines, checked, integrity, sheets, store
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Listed:
     models: tuple[str, ...]
     record: Mapping[str, Any]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes on disk, report included."""
         return _size(self.folder)
@@ -123,7 +124,7 @@ def look(folder: Path) -> Listed:
     record = store.peek(files)
     for name in files.hashes or (store.SCORES_FILE,):
         _check_there(folder / name)
-    own = record["environment"].get("baseline") or {}
+    own = record["environment"].get(baselines.NOTE) or {}
     return Listed(folder, own.get("name", ""), _models(files), record)
 
 

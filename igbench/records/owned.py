@@ -8,11 +8,15 @@ from pathlib import Path, PurePath
 
 from igbench.errors import InputError
 from igbench.files import refuse_links
+from igbench.records import store
 
-_FILES = ("run.json", "scores.parquet", "curves.parquet", "summary.csv", "report.html", "lock.json")
+_FILES = (
+    store.RUN_FILE, store.SCORES_FILE, store.CURVES_FILE, store.SUMMARY_FILE, "report.html",
+    "lock.json",
+)  # fmt: skip
 _DRAWN = frozenset({"md", "tex", "html", "csv", "png", "svg", "pdf", "webp"})
 """Suffixes of what reports write."""
-_FOLDERS = {"attributions": frozenset({"safetensors"}), "tables": _DRAWN, "plots": _DRAWN}
+_FOLDERS = {store.MAPS_FOLDER: frozenset({"safetensors"}), "tables": _DRAWN, "plots": _DRAWN}
 """Folder of a run to the suffixes of the files in it."""
 
 
