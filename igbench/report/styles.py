@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -34,7 +35,9 @@ FORMATS = ("png", "pdf", "svg")
 DPI = 300
 """Resolution of PNG files, which journals ask for."""
 LARGEST_PNG = 1 << 20
-"""Bytes; a larger PNG gets a palette of 256 colours where that makes it smaller."""
+"""Bytes; a larger PNG gets a palette of 256 colours where that is smaller and looks alike."""
+ALIKE = 1.5
+"""Largest root mean square error of a palette, of 255 levels; photographs exceed it."""
 
 HEADLINES = ("srg", "insertion", "deletion", "sensitivity_n", "infidelity")
 """Candidates for the headline metric; the first that a run has leads the report."""
@@ -342,12 +345,16 @@ def save(
 
 
 def _small_png(content: bytes) -> bytes:
-    """The picture with a palette where it is large, unless that is no smaller."""
+    """The picture with a palette where it is large, if that is smaller and looks alike."""
     if len(content) <= LARGEST_PNG:
         return content
     packed = io.BytesIO()
     with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
-        few = opened.convert("RGB").quantize(256)
+        whole = opened.convert("RGB")
+        few = whole.quantize(256)
+        changes = np.asarray(whole, np.float32) - np.asarray(few.convert("RGB"), np.float32)
+        if np.sqrt(np.mean(changes**2)) > ALIKE:
+            return content
         few.save(packed, format="png", optimize=True, dpi=opened.info["dpi"])
     return min(content, packed.getvalue(), key=len)
 
