@@ -34,8 +34,10 @@ from igbench.data.given import given as given_data
 from igbench.data.masks import with_given
 from igbench.errors import InputError, SampleError, check_choice, check_whole
 from igbench.evaluation import loading, loop
+from igbench.evaluation import precision as forwards
 from igbench.evaluation.definitions import check_methods
 from igbench.evaluation.experiment import Experiment
+from igbench.evaluation.folding import with_folding
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
 from igbench.evaluation.results import Results
@@ -142,6 +144,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     batch_size: int = 32,
+    precision: Literal["float32", "exact"] = "float32",
     name: str = "evaluate",
     progress: bool | None = None,
 ) -> Evaluation:
@@ -179,6 +182,8 @@ def evaluate(
             pool that baselines and methods may use.
         seed: Seed of everything random.
         batch_size: Largest number of rows in one call of the model.
+        precision: "exact" keeps the model as it is, where otherwise batch norms are folded into
+            convolutions in a copy, see `igbench.core.fold`.
         name: Name of the experiment on the record.
         progress: Show progress on standard error; by default on a terminal and in a notebook.
 
@@ -196,7 +201,7 @@ def evaluate(
     with callers.own_modes():
         experiment = _experiment(
             model, data, methods, metrics, baseline, output, target, features, layer, preprocess,
-            masks, limit, seed, batch_size, name,
+            masks, limit, seed, batch_size, precision, name,
         )  # fmt: skip
         run_id = store.new_id(started)
         with show_progress(experiment, progress) as advance:
@@ -211,6 +216,7 @@ def evaluate(
         run_id=run_id,
         created=started,
         seconds=seconds,
+        precision=forwards.report(experiment),
     )
     return Evaluation(run, results)
 
@@ -325,11 +331,13 @@ def _experiment(
     limit: int | None,
     seed: int,
     batch_size: int,
+    precision: str,
     name: str,
 ) -> Experiment:
     """The experiment that the arguments of `evaluate` describe; the model has been looked at."""
     check_whole("seed", seed)
     check_whole("batch_size", batch_size, least=1)
+    check_choice("precision", precision, ("float32", "exact"))
     check_folder(name)
     for group, chosen_by_name in (("method", methods), ("metric", metrics)):
         for own in chosen_by_name if isinstance(chosen_by_name, Mapping) else ():
@@ -376,7 +384,7 @@ def _experiment(
     )
     if classes == "label" and not len(labels):
         raise InputError("target='label' needs labels: give the data as (inputs, labels).")
-    return Experiment(
+    built = Experiment(
         name=name,
         model=wrapped,
         data=source,
@@ -392,6 +400,7 @@ def _experiment(
         outputs=outputs,
         keep_maps=KEPT_ROWS if source.kind == "table" else Experiment.keep_maps,
     )
+    return with_folding(built) if precision == "float32" else built
 
 
 def _why(data: Data) -> str:

@@ -30,11 +30,15 @@ from igbench.evaluation import isolation, loading
 from igbench.evaluation.batch_size import best_rows
 from igbench.evaluation.definitions import check_data, check_methods, check_metrics
 from igbench.evaluation.experiment import Experiment
+from igbench.evaluation.folding import with_folding
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
 from igbench.files import cache_folder
 
 log = logging.getLogger(__name__)
+
+EXACT = "exact"
+"""The precision at which nothing is folded."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -71,7 +75,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     check_metrics(metrics)
     baseline = construct(config["baseline"], "baseline")
     outputs = _outputs(config, model, data, samples, device, methods)
-    return Experiment(
+    built = Experiment(
         name=str(config["name"]),
         model=model,
         data=data,
@@ -91,6 +95,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         quick=_quick(config, model, device),
         outputs=outputs,
     )
+    return built if config.get("precision") == EXACT else with_folding(built)
 
 
 def model_and_data(config: Mapping[str, Any], device: torch.device) -> tuple[Model, Data]:
@@ -352,7 +357,9 @@ def _loading(config: Mapping[str, Any]) -> Loading:
 def _quick(config: Mapping[str, Any], model: Model, device: torch.device) -> InferenceOptions:
     """Options for faster forwards of perturbed inputs."""
     precision, backend = config.get("precision", "float32"), config.get("compile", False)
-    check_choice("precision", str(precision), PRECISIONS)
+    check_choice("precision", str(precision), (*PRECISIONS, EXACT))
+    if precision == EXACT:
+        precision = "float32"
     if precision != "float32" and config["dtype"] != "float32":
         raise InputError(
             f"precision={precision} lowers float32; with dtype={config['dtype']} use "

@@ -174,6 +174,11 @@ class Lifted:
         """That of the method."""
         return self.method.spec
 
+    @property
+    def foldable(self) -> bool:
+        """Whether a folded copy of the model may stand in."""
+        return getattr(self.method, "foldable", False)
+
     def __call__(self, batch: Batch) -> Tensor:
         """Attribute whole samples and keep the active elements, (N, A)."""
         full = replace(

@@ -281,6 +281,17 @@ class Method(Protocol):
         ...
 
 
+def attribute(method: Method, batch: Batch) -> Tensor:
+    """The map of a method, (N, *F), with the folded copy of the model where that may stand in.
+
+    Args:
+        method: The method; it may, if it has a true attribute `foldable`.
+        batch: The samples.
+    """
+    with batch.score.folding(getattr(method, "foldable", False)):
+        return method(batch)
+
+
 class Metric(Protocol):
     """A metric: two pure functions.
 

@@ -41,6 +41,14 @@ class Cost:
 
 
 @dataclass
+class Fold:
+    """A folded copy of the model, see `igbench.core.fold`, and whether it stands in right now."""
+
+    module: nn.Module | None = None
+    used: bool = False
+
+
+@dataclass
 class Limit:
     """Largest number of rows in one call of the model, and how often lack of memory halved it."""
 
@@ -61,6 +69,7 @@ class Score(nn.Module):
         batch_size: Largest number of rows in one call of the model.
         channels_last: Convert image batches to this memory format before each call.
         quick: Precision and compilation of `evaluate_draws` alone.
+        folded: A folded copy of the model, which stands in within `folding` alone.
 
     Raises:
         InputError: Unknown output, no rows, or a model in training mode.
@@ -79,6 +88,7 @@ class Score(nn.Module):
         batch_size: int = 32,
         channels_last: bool = False,
         quick: InferenceOptions = InferenceOptions(),  # noqa: B008  frozen
+        folded: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_choice("output", output, ("logit", "probability", "log_probability"))
@@ -87,7 +97,7 @@ class Score(nn.Module):
         self.output: Output = output
         self.channels_last = channels_last
         self.quick = quick
-        self.cost, self.limit = Cost(), Limit(batch_size)
+        self.cost, self.limit, self.fold = Cost(), Limit(batch_size), Fold(folded)
         self.eval_checked = False
         if isinstance(model, nn.Module):
             check_eval_mode(model)
@@ -121,7 +131,28 @@ class Score(nn.Module):
         """The same model with another readout and the same counters."""
         if output == self.output:
             return self
-        return self.sibling(self.model, output, self.quick)
+        other = self.sibling(self.model, output, self.quick)
+        other.fold = self.fold
+        return other
+
+    @contextmanager
+    def folding(self, on: bool) -> Iterator[None]:
+        """A context in which the folded copy stands in for the model, if there is one, or does not.
+
+        Args:
+            on: Whether who asks wants values and gradients alone, and nothing of layers.
+        """
+        before, self.fold.used = self.fold.used, on and self.fold.module is not None
+        try:
+            yield
+        finally:
+            self.fold.used = before
+
+    @property
+    def function(self) -> nn.Module | Callable[[Tensor], Any]:
+        """What is called: the model, or its folded copy within `folding`."""
+        copied = self.fold.module if self.fold.used else None
+        return self.model if copied is None else copied
 
     def sibling(
         self, model: nn.Module | Callable[[Tensor], Tensor], output: Output, quick: InferenceOptions
@@ -137,7 +168,7 @@ class Score(nn.Module):
             target: (N,) class indices, or (N, k) for outputs of k axes; ignored by models with a
                 single output.
         """
-        return self._through(self.model, x, target)
+        return self._through(self.function, x, target)
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the model is called with for rows (N, *F): a copy, which it may change in place."""
@@ -220,7 +251,7 @@ class Score(nn.Module):
             full: Tensor = self(x, target)
             return full
         with self.quick.arithmetic(x.device):
-            out = self._through(self.quick.compiled or self.model, x, target)
+            out = self._through(self.quick.compiled or self.function, x, target)
         return out.to(x.dtype) if x.is_floating_point() else out
 
     @torch.no_grad()  # not inference_mode: a table that a model keeps must stay trainable
@@ -310,6 +341,7 @@ class Wrapped(Score):
         super().__init__(score.model, score.output, score.batch_size, score.channels_last)
         self._inner = (score,)  # in a tuple: torch would count the modules of the model twice
         self.share(score)
+        self.fold = score.fold
 
     @property
     def inner(self) -> Score:

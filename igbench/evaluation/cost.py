@@ -225,6 +225,7 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         device=torch.device("cpu"),
         convergence=0,
         loading=Loading(),
+        folding=None,
     )
     return loop.run(dry, score=Score(stand_in, batch_size=experiment.batch_size)).stages
 
@@ -268,7 +269,7 @@ def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:
 
     while True:
         try:
-            with frozen(score.model):
+            with frozen(score.model), score.folding(True):
                 per_forward = _typical(forward, rows.device)
                 per_gradient = _typical(gradient, rows.device) if score.differentiable else 0.0
                 return per_forward, per_gradient

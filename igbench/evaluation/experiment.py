@@ -14,6 +14,7 @@ from igbench.core import callers
 from igbench.core.batch import Method, Metric
 from igbench.core.content import content
 from igbench.core.dataset import Data
+from igbench.core.fold import Folding
 from igbench.core.inference import InferenceOptions
 from igbench.core.model import Model
 from igbench.core.probe import Outputs
@@ -66,6 +67,8 @@ class Experiment:
         loading: How samples are loaded, which decides nothing.
         quick: What forwards of perturbed inputs may do to be faster.
         outputs: What the model returns for a row, where it was looked at before.
+        folding: A folded copy of the model, and its error; None where nothing can be folded, or
+            where that is not wanted.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Experiment:
     loading: Loading = field(default_factory=Loading)
     quick: InferenceOptions = field(default_factory=InferenceOptions)
     outputs: Outputs | None = None
+    folding: Folding | None = None
 
     def __post_init__(self) -> None:
         """Place the model, and fill in what metrics take from samples and outputs.
@@ -130,6 +134,7 @@ class Experiment:
             self.batch_size,
             channels_last=self.model.channels_last,
             quick=self.quick,
+            folded=None if self.folding is None else self.folding.module,
         )
 
     def progress_steps(self, positions: range) -> dict[str, int]:

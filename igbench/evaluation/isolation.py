@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from igbench.core import active, memory
+from igbench.core import batch as batches
 from igbench.core.batch import (
     Attribution,
     Batch,
@@ -97,7 +99,7 @@ def attribute(
         return _attribute_active(batch, method, guard, name)
     who = f"method {name!r}" if name else "the method"
     try:
-        values = guard.call(who, lambda own, _: method(own), batch)
+        values = guard.call(who, lambda own, _: batches.attribute(method, own), batch)
         check_map(values, batch.x)
     except InterferenceError as error:
         return torch.full_like(batch.x, math.nan), [interfered(error)] * len(batch)
@@ -163,7 +165,7 @@ def measure(
         elif batch.active is not None:
             return _by_sample(batch, group, attributions, guard)
         observed = Shared(
-            lambda: guard.call(f"metric {name!r}", lambda own, _: first.observe(own), batch)
+            lambda: guard.call(f"metric {name!r}", lambda own, _: _observe(first, own), batch)
         )
     except InterferenceError as error:
         others = {other: metric for other, metric in group.items() if other != name}
@@ -178,6 +180,18 @@ def measure(
         work = _Work(each, metric, observed, guard, len(group) > 1)
         cells |= {(each, m): cell for m, cell in _measure_fitting(batch, work, attributions)}
     return cells
+
+
+def _observe(metric: Metric, batch: Batch) -> Any:
+    with batch.score.folding(getattr(metric, "foldable", False)):
+        return metric.observe(batch)
+
+
+def _measure(
+    metric: Metric, batch: Batch, attributions: Mapping[str, Attribution], observation: Any
+) -> dict[str, Measurement]:
+    with batch.score.folding(getattr(metric, "foldable", False)):
+        return metric.measure(batch, attributions, observation)
 
 
 @dataclass(frozen=True)
@@ -197,7 +211,7 @@ class _Work:
         who, seen = f"metric {self.name!r}", self.observed.take()
         try:
             found = self.guard.call(
-                who, lambda own, maps: self.metric.measure(own, maps, seen), batch, attributions
+                who, lambda own, maps: _measure(self.metric, own, maps, seen), batch, attributions
             )
             if self.shared and not self.observed.intact():
                 raise InterferenceError(f"{who} wrote into the observation that others share.")

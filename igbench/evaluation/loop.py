@@ -16,6 +16,7 @@ from torch import Tensor
 
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.inference import full_precision
+from igbench.core.outputs import logits
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
 from igbench.evaluation import isolation, kept
@@ -195,6 +196,8 @@ class _Loop:
             "probability": None if single else self.score.probability(outputs, target),
             "prediction": None if single else int(outputs.argmax()),
         }
+        if self.score.fold.module is not None:
+            sample["folded_score"] = self._folded(x, target)
         baseline = e.baseline(x.clone(), [sample["sample_id"]], e.data, e.seed)
         if active is not None:
             baseline = torch.where(active, baseline, x)
@@ -204,6 +207,12 @@ class _Loop:
         if i < e.keep_maps and (features := kept.described(e.data, i, x[0], active)):
             sample["features"] = features
         return x, baseline
+
+    def _folded(self, x: Tensor, target: int) -> float:
+        """The output of the folded copy for a sample (1, *F), beside that of the model."""
+        with self.score.folding(True), torch.no_grad():
+            outputs = logits(self.score.function(self.score.inputs(x)), 1)
+        return float(outputs.reshape(1, -1)[0, target])
 
     def _target(self, i: int, outputs: Tensor) -> int:
         """The class that is explained of one sample, for its outputs (1, K)."""

@@ -30,17 +30,25 @@ def report(experiment: Experiment) -> dict[str, Any]:
     (drawn by seed and sample).  It is 0 or more, without a unit.
 
     Returns:
-        "forwards" (the precision) and "compile" (the backend, "" for none).  Where any of them
-        changes something also "largest" and "mean" error, the number of "inputs" that they are
+        "forwards" (the precision) and "compile" (the backend, "" for none).  Where batch norms can
+        be folded, "norms" (how many), "folded" (how many are), and the "fold_largest" and
+        "fold_mean" error of that, from "fold_inputs".  Where precision or compilation change
+        something also "largest" and "mean" error, the number of "inputs" that they are
         from, and "fallback": why the model is not compiled after all, else "".
     """
     quick = experiment.quick
     known: dict[str, Any] = {"forwards": quick.precision, "compile": quick.backend}
+    if (folding := experiment.folding) is not None:
+        known |= {
+            "norms": folding.norms,
+            "folded": folding.used,
+            "fold_largest": folding.largest,
+            "fold_mean": folding.mean,
+            "fold_inputs": folding.inputs,
+        }
     if not quick.changes:
         return known
-    score = experiment.score()
-    found = [_errors(score, *versions) for versions in _versions(experiment, score)]
-    errors = torch.cat(found).cpu() if found else torch.zeros(0)
+    errors = errors_of(experiment)
     fallback = "" if quick.compiled is None else quick.compiled.broken
     return known | {
         "largest": float(errors.max()) if len(errors) else 0.0,
@@ -51,11 +59,30 @@ def report(experiment: Experiment) -> dict[str, Any]:
 
 
 def words(report: Mapping[str, Any]) -> str:
-    """A report in a line; empty where nothing differs.
+    """A report in a line or two; empty where nothing differs.
 
     >>> words({"forwards": "float32", "compile": ""})
     ''
     """
+    return "\n".join(line for line in (_folding(report), _quick(report)) if line)
+
+
+def _folding(report: Mapping[str, Any]) -> str:
+    if "norms" not in report:
+        return ""
+    off = (
+        f"outputs off by up to {report['fold_largest']:.2g}, {report['fold_mean']:.2g} on average, "
+        f"relative to the largest of a sample ({report['fold_inputs']} inputs)"
+    )
+    if not report["folded"]:
+        return f"batch norms are not folded into convolutions, which has {off}"
+    return (
+        f"{report['folded']} batch norms folded into convolutions: {off}; precision=exact leaves "
+        "the model as it is"
+    )
+
+
+def _quick(report: Mapping[str, Any]) -> str:
     if "largest" not in report:
         return ""
     how = str(report["forwards"])
@@ -66,6 +93,13 @@ def words(report: Mapping[str, Any]) -> str:
         f"{report['mean']:.2g} on average, relative to the largest of a sample "
         f"({report['inputs']} inputs)"
     )
+
+
+def errors_of(experiment: Experiment) -> Tensor:
+    """Errors of perturbed inputs as an experiment evaluates them, (V,) float64 on the CPU."""
+    score = experiment.score()
+    found = [_errors(score, *versions) for versions in _versions(experiment, score)]
+    return torch.cat(found).cpu() if found else torch.zeros(0)
 
 
 def _versions(experiment: Experiment, score: Score) -> Iterator[tuple[Tensor, Tensor]]:
@@ -101,8 +135,9 @@ def _halves(x: Tensor, baseline: Tensor, seed: int, sample_id: str) -> Tensor:
 def _errors(score: Score, rows: Tensor, target: Tensor) -> Tensor:
     """Errors of the versions of one sample, (V,) float64."""
     full = score.evaluate(rows, target).double()
-    quick = score.evaluate_draws(
-        len(rows), target[:1], lambda draw: rows[draw], device=rows.device
-    ).double()
+    with score.folding(True):
+        quick = score.evaluate_draws(
+            len(rows), target[:1], lambda draw: rows[draw], device=rows.device
+        ).double()
     size = full.abs().amax()
     return (quick - full).abs() / size.clamp_min(torch.finfo(torch.float64).tiny)

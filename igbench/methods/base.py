@@ -29,6 +29,8 @@ class BaseMethod(ByContent, Checked):
         reference: Paper, with the equation where there is one.
         kind, signed, role, needs_gradient: See `igbench.schema.MethodSpec`.
         looks_inside: Whether the cost depends on layers of the model, as on their channels.
+        foldable: Whether it takes values and gradients of `batch.score` alone, and asks nothing of
+            layers, so that a folded copy of the model may stand in, see `igbench.core.fold`.
     """
 
     label: str
@@ -38,6 +40,7 @@ class BaseMethod(ByContent, Checked):
     role: Literal["method", "oracle", "control", "ceiling"] = "method"
     needs_gradient: bool = True
     looks_inside: ClassVar[bool] = False
+    foldable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check every argument.

@@ -69,6 +69,8 @@ class BestFound(BaseMethod):
     [[1.0, 3.0, 2.0]]
     """
 
+    foldable = True
+
     criterion: Literal["srg", "deletion", "insertion"] = "srg"
     features: str | Tensor | None = None
     occluder: str | None = None

@@ -33,6 +33,8 @@ class BlurIG(BaseMethod):
     Source: Xu, Venugopalan and Sundararajan 2020, "Attribution in Scale and Space" (CVPR).
     """
 
+    foldable = True
+
     sigma: float = 50.0
     steps: int = 100
     pace: float = 2.0

@@ -27,6 +27,7 @@ class PlayersMethod(BaseMethod):
         features: The players, see `igbench.core.players.players`.
     """
 
+    foldable = True
     needs_gradient = False
     features: str | Tensor | None
 

@@ -40,6 +40,7 @@ class DeepLift(BaseMethod):
     [[0.5, 0.5]]
     """
 
+    foldable = True
     label = "DeepLIFT (rescale)"
     reference = "Shrikumar, Greenside, Kundaje 2017, section 3.5.1"
 
@@ -75,6 +76,8 @@ class DeepShap(BaseMethod):
     >>> explain(method, f, torch.ones(1, 2)).numpy().round(4).tolist()
     [[0.25, 0.75]]
     """
+
+    foldable = True
 
     references: int = 100
     pool: Callable[[], Tensor] | None = None

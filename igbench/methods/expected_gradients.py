@@ -42,6 +42,8 @@ class ExpectedGradients(BaseMethod):
     [[1.0, 1.0]]
     """
 
+    foldable = True
+
     references: int = 64
     alphas: int = 4
     pool: Callable[[], Tensor] | None = None

@@ -34,6 +34,8 @@ class Saliency(BaseMethod):
     [[2.0, 1.0]]
     """
 
+    foldable = True
+
     norm: Literal["l1", "l2"] = "l1"
 
     label = "Saliency (absolute gradient)"
@@ -83,6 +85,7 @@ class InputXGradient(BaseMethod):
     [[2.0, 18.0]]
     """
 
+    foldable = True
     label = "Input x gradient"
     reference = "Shrikumar et al. 2016"
 

@@ -41,6 +41,8 @@ class GradientShap(BaseMethod):
     [[4.0, 8.0]]
     """
 
+    foldable = True
+
     draws: int = 200
     noise: float = 0.0
 

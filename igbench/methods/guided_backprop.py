@@ -32,6 +32,7 @@ class GuidedBackprop(BaseMethod):
     [[1.0, -1.0]]
     """
 
+    foldable = True
     label = "Guided backprop"
     reference = "Springenberg et al. 2015, section 3.4"
     kind = "local"
@@ -59,6 +60,7 @@ class Deconvolution(BaseMethod):
     [[1.0, -1.0]]
     """
 
+    foldable = True
     label = "Deconvolution"
     reference = "Zeiler, Fergus 2014, section 2.1"
     kind = "local"

@@ -36,6 +36,8 @@ class GuidedIG(BaseMethod):
     [[1.0, 2.0]]
     """
 
+    foldable = True
+
     fraction: float = 0.25
     max_dist: float = 0.02
     steps: int = 200

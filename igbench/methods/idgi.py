@@ -32,6 +32,8 @@ class IDGI(BaseMethod):
     [[1.0, 9.0]]
     """
 
+    foldable = True
+
     steps: int = 50
 
     label = "IDGI ({steps} steps)"

@@ -39,6 +39,8 @@ class AdaptiveIntegratedGradients(BaseMethod):
     [[0.5, 0.5]]
     """
 
+    foldable = True
+
     tolerance: float = 0.05
     max_steps: int = 513
     constrain: bool = True

@@ -35,6 +35,8 @@ class AveragedIG(BaseMethod):
     Baselines" (Distill).
     """
 
+    foldable = True
+
     baselines: tuple[str | references.Baseline, ...] = ("black", "white", "blur", "uniform_noise")
     rule: str = "gauss_legendre"
     n_steps: int = 25

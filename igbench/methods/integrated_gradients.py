@@ -33,6 +33,8 @@ class IntegratedGradients(BaseMethod):
     [[1.0, 9.0]]
     """
 
+    foldable = True
+
     rule: str = "gauss_legendre"
     n_steps: int = 50
 

@@ -49,6 +49,8 @@ class Occlusion(BaseMethod):
     [[1.5, 1.5, 3.5, 3.5]]
     """
 
+    foldable = True
+
     window: int | Sequence[int] | None = None
     stride: int | Sequence[int] | None = None
 

@@ -43,6 +43,8 @@ class PathIG(BaseMethod):
     [[0.25, 0.75]]
     """
 
+    foldable = True
+
     curve: Callable[[Batch], Curve] = power_curve
     steps: int = 50
     title: str = "Path integral"

@@ -50,6 +50,8 @@ class Rise(BaseMethod):
     Black-box Models" (BMVC), eq. 6.
     """
 
+    foldable = True
+
     cells: int = 7
     p: float = 0.5
     samples: int = 1000

@@ -28,6 +28,8 @@ class SmoothIG(BaseMethod):
     Source: Smilkov et al. 2017, "SmoothGrad", applied to Sundararajan, Taly and Yan 2017.
     """
 
+    foldable = True
+
     draws: int = 10
     noise: float = 0.15
     rule: str = "gauss_legendre"

@@ -14,6 +14,8 @@ from igbench.methods.base import BaseMethod
 
 @dataclass(frozen=True)
 class _Noisy(BaseMethod):
+    foldable = True
+
     draws: int = 50
     noise: float = 0.15
 

@@ -46,6 +46,8 @@ class Xrai(BaseMethod):
     Regions" (ICCV), algorithm 1.
     """
 
+    foldable = True
+
     baselines: tuple[str | references.Baseline, ...] = ("black", "white")
     rule: str = "gauss_legendre"
     n_steps: int = 50

@@ -64,6 +64,8 @@ class BaseMetric(ByContent, Checked):
         title: Human-readable name with its author and year.
         direction, range, version, reference, needs, tracked, unit, undefined, min_effect,
             shared_draws, ranks: See `igbench.schema.MetricSpec`.
+        foldable: Whether it takes values of `batch.score` alone, so that a folded copy of the model
+            may stand in, see `igbench.core.fold`.
         needs_method: Whether the metric explains again, so that a map alone is not enough.
         curve_axes: Name of every curve that the metric may have to what its x and y are.
         image_defaults, other_defaults: Values of parameters that are None, for samples (C, H, W)
@@ -87,6 +89,7 @@ class BaseMetric(ByContent, Checked):
     min_effect: float = 0.01
     shared_draws: bool = False
     ranks: ClassVar[bool] = False
+    foldable: ClassVar[bool] = False
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {}
     image_defaults: ClassVar[Mapping[str, Any]] = {}
     other_defaults: ClassVar[Mapping[str, Any]] = {}

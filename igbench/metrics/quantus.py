@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core import rng
-from igbench.core.batch import Attribution, Batch, Measurement, Method
+from igbench.core.batch import Attribution, Batch, Measurement, Method, attribute
 from igbench.core.outputs import repeat_target
 from igbench.core.score import Score
 from igbench.errors import InputError, check_positive, suggestion
@@ -281,7 +281,7 @@ def explainer(batch: Batch, i: int, method: Method | None) -> Callable[..., np.n
         model: nn.Module, inputs: np.ndarray, targets: np.ndarray, device: str | None = None
     ) -> np.ndarray:
         rows = torch.from_numpy(inputs).to(batch.x).reshape(-1, *batch.x.shape[1:])
-        return as_array(method(copies(batch, i, rows))).reshape(inputs.shape)
+        return as_array(attribute(method, copies(batch, i, rows))).reshape(inputs.shape)
 
     return explain
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.active import Lifted
-from igbench.core.batch import Attribution, Batch, Method
+from igbench.core.batch import Attribution, Batch, Method, attribute
 from igbench.core.inference import InferenceOptions
 from igbench.core.returned import check_map
 from igbench.core.score import Score
@@ -41,7 +41,7 @@ def explained(name: str, attribution: Attribution, batch: Batch) -> Tensor:
     found = torch.full_like(attribution.values, math.nan)
     keep = usable(attribution.values).nonzero()[:, 0]
     if len(keep):
-        maps = method(batch.select(keep))
+        maps = attribute(method, batch.select(keep))
         check_map(maps, batch.x[keep], "the attribution that was made again")
         found[keep] = maps.to(found)
     return found

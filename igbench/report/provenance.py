@@ -42,7 +42,9 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "Python": around.get("python"),
         "Platform": around.get("platform"),
         "Device": own.get("device"),
-        "Numbers": ", ".join(str(v) for v in (own.get("dtype"), _precision(own)) if v),
+        "Numbers": ", ".join(
+            str(v) for v in (own.get("dtype"), _precision(own), _folded(own, around)) if v
+        ),
         "Threads": around.get("threads"),
         "Seed": same.get("seed", run.config.get("seed")),
         "Hash of the samples": same.get("samples"),
@@ -61,6 +63,15 @@ def _revision(git: str) -> str:
 def _precision(own: Mapping[str, Any]) -> str:
     precision = own.get("precision")
     return f"perturbed inputs in {precision}" if precision and precision != own.get("dtype") else ""
+
+
+def _folded(own: Mapping[str, Any], around: Mapping[str, Any]) -> str:
+    if not (count := own.get("folded")):
+        return ""
+    known = around.get("precision")
+    largest = known.get("fold_largest") if isinstance(known, Mapping) else None
+    off = f" (outputs off by up to {largest:.2g})" if isinstance(largest, float) else ""
+    return f"{count} batch norms folded into convolutions{off}"
 
 
 def requirements(run: Run) -> str:

@@ -162,7 +162,11 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "output": experiment.output,
         "target": experiment.target,
         "dtype": str(experiment.dtype),
-        "precision": [experiment.quick.precision, experiment.quick.backend],
+        "precision": [
+            experiment.quick.precision,
+            experiment.quick.backend,
+            experiment.folding is not None and experiment.folding.used,
+        ],
         "batch_size": experiment.batch_size,
         "shard_size": experiment.shard_size,
         "device": provenance.describe_device(experiment.device),

@@ -38,6 +38,7 @@ class Completeness(BaseMetric):
         [1.0]
     """
 
+    foldable = True
     name = "completeness"
     family = "axiomatic"
     explains = "Do the contributions add up to f(x) - f(x')?"

@@ -54,6 +54,7 @@ class ConvergenceError(BaseMetric):
         [0.2]
     """
 
+    foldable = True
     name = "convergence_error"
     family = "axiomatic"
     explains = "How far is the map from the integral that Integrated Gradients is defined as?"

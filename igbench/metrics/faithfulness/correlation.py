@@ -66,6 +66,7 @@ class SensitivityN(BaseMetric):
         [0.5]
     """
 
+    foldable = True
     name = "sensitivity_n"
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
         "sensitivity_n": (
@@ -258,6 +259,7 @@ class FaithfulnessCorrelation(BaseMetric):
         [0.5]
     """
 
+    foldable = True
     name = "faithfulness_correlation"
     family = "faithfulness"
     explains = "Do sums of contributions predict what removing sets of one size does?"
@@ -334,6 +336,7 @@ class FaithfulnessEstimate(BaseMetric):
         [0.5]
     """
 
+    foldable = True
     name = "faithfulness_estimate"
     family = "faithfulness"
     explains = "Are contributions proportional to what removing one feature does?"

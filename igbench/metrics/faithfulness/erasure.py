@@ -60,6 +60,7 @@ class Erasure(BaseMetric):
             scalar or rounding; fewer than one order of ties.
     """
 
+    foldable = True
     family = "faithfulness"
     ranks = True
     undefined = REASON_FLAT_MAP

@@ -69,6 +69,7 @@ class Infidelity(BaseMetric):
         [4.5]
     """
 
+    foldable = True
     name = "infidelity"
     family = "faithfulness"
     explains = "Does the map predict how the output moves under perturbations?"

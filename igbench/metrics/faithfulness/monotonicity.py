@@ -61,6 +61,7 @@ class MonotonicityCorrelation(BaseMetric):
         [0.5]
     """
 
+    foldable = True
     name = "monotonicity_correlation"
     family = "faithfulness"
     explains = "Does the output depend more on features with larger attributions?"

@@ -49,6 +49,7 @@ class PredictionGap(BaseMetric):
             scalar.
     """
 
+    foldable = True
     family = "faithfulness"
     ranks = True
     undefined = REASON_FLAT_MAP

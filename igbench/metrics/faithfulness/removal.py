@@ -50,6 +50,7 @@ class Removal(BaseMetric):
             scalar; fewer than one order of ties.
     """
 
+    foldable = True
     family = "faithfulness"
     ranks = True
     undefined = REASON_FLAT_MAP

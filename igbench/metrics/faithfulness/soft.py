@@ -46,6 +46,7 @@ class Soft(BaseMetric):
         InputError: Fewer than two draws, or an unknown occluder or scalar.
     """
 
+    foldable = True
     family = "faithfulness"
     reference = "Zhao, Aletras 2023, section 4"
     label: ClassVar[str] = ""

@@ -53,6 +53,7 @@ class Subsets(BaseMetric):
         NotDefinedError: A sample has more than `most` features.
     """
 
+    foldable = True
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": thirds}
 
     occluder: str = "baseline"

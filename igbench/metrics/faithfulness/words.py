@@ -63,6 +63,7 @@ class LogOdds(BaseMetric):
         [-0.2647]
     """
 
+    foldable = True
     name = "log_odds"
     family = "faithfulness"
     ranks = True
@@ -168,6 +169,7 @@ class TauLoo(BaseMetric):
         [0.333333]
     """
 
+    foldable = True
     name = "tau_loo"
     family = "faithfulness"
     explains = "Are features ranked as by what removing each of them does?"

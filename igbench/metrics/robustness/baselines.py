@@ -85,6 +85,7 @@ class BaselineSensitivity(BaseMetric):
         [1.0]
     """
 
+    foldable = True
     name = "baseline_sensitivity"
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
         "baseline_blind": (

@@ -78,6 +78,7 @@ class MaxSensitivityN(BaseMetric):
         [0.8]
     """
 
+    foldable = True
     name = "max_sensitivity_n"
     curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
         "max_sensitivity_n": (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from igbench.core import perturb, rng
-from igbench.core.batch import Attribution, Batch, Method
+from igbench.core.batch import Attribution, Batch, Method, attribute
 from igbench.core.outputs import repeat_target
 from igbench.core.returned import check_map
 from igbench.errors import check_choice, check_positive
@@ -49,6 +49,7 @@ class Neighbourhood(BaseMetric):
         NotDefinedError: "row" or "synonym" with a model that has no word embeddings.
     """
 
+    foldable = True
     family = "robustness"
     needs_method = True
     direction = "lower"
@@ -195,7 +196,7 @@ def moves(batch: Batch, i: int, inputs: Tensor, clean: Tensor, method: Method) -
     """
     if not bool(torch.isfinite(clean).all()) or not bool((clean != 0).any()):
         return torch.full((len(inputs),), math.nan, dtype=torch.float64, device=inputs.device)
-    maps = method(copies(batch, i, inputs))
+    maps = attribute(method, copies(batch, i, inputs))
     check_map(maps, inputs, "the attribution of changed inputs")
     return batch.per_feature(maps - clean).norm(dim=1)
 

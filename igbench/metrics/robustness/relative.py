@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core import rng
-from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.batch import Attribution, Batch, Measurement, attribute
 from igbench.core.features import resolve
 from igbench.core.layers import check_layer
 from igbench.core.returned import check_map
@@ -168,7 +168,7 @@ class Changed:
             method = method_of(name, attribution)
             found = []
             for i, inputs in enumerate(self.inputs):
-                maps = method(copies(self.batch, i, inputs))
+                maps = attribute(method, copies(self.batch, i, inputs))
                 check_map(maps, inputs, "the attribution of changed inputs")
                 found.append(self.batch.per_feature(maps).cpu())
             self.known[name] = found

@@ -54,6 +54,7 @@ class SeedVariance(BaseMetric):
         (True, [0.0])
     """
 
+    foldable = True
     name = "seed_variance"
     family = "robustness"
     needs_method = True

@@ -64,6 +64,7 @@ FIELDS = (
     Field("dtype", "precision", "machine", "precision of the model"),
     Field("precision", "precision", "machine", "precision of perturbed inputs without gradient"),
     Field("compile", "precision", "machine", "compiler of forwards"),
+    Field("folded", "", "listed", "batch norms folded into convolutions"),
     Field("methods*", "", "argument", "arguments of a method: n_steps, rule, ..."),
     Field("batch_size", "", "listed", "rows a call"),
     Field("shard_size", "", "listed", "samples a shard"),
