@@ -40,6 +40,7 @@ Keys everyone needs:
   baseline=NAME   limit=8   seed=0   device=auto   batch_size=auto   results_dir=results
   preset=NAME             metrics as a paper or a library has them
   precision=bf16          perturbed inputs without gradient; the error is told   compile=true
+  precision=exact         the model as it is, with no batch norm folded into a convolution
   executor=serial|ray   executor.workers=4   overwrite=true (a finished run is not run again)
   method.ig.n_steps=100   (any key of a chosen file in conf/)
   --config-dir DIR        files of your own for any key=NAME; conf/ of this folder is read anyway
