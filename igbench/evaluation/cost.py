@@ -102,7 +102,11 @@ class StandIn(nn.Module):
         classes: K.
         layer: Dotted name of the layer of activation maps.
         weighted: Number of layers with weights, which randomisation tests change one by one.
+
+    Its maps are not those of the model, so `stands_in` asks metrics not to save rows by them.
     """
+
+    stands_in = True
 
     def __init__(self, classes: int, layer: str, weighted: int = 0) -> None:
         super().__init__()

@@ -6,10 +6,11 @@ Shared by deletion, insertion, symmetric relevance gain, pixel flipping and AOPC
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,10 +21,13 @@ from igbench.core.features import Features
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, check_positive
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
+from igbench.metrics.faithfulness import placement
 from igbench.metrics.monte_carlo import averaged
 from igbench.schema import Direction
 
 Order = Literal["mif", "lif"]
+STEP = 1 / 28
+"""Step of RISE, 1792 of 50176 pixels, and of the points that `step="auto"` chooses from."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,21 @@ class Removal(BaseMetric):
 
     Tied features go in a random order, the same for all methods.  Where a step separates tied
     features, the curve is the mean over `tie_orders` orders and the standard error is that of this
-    mean; a map without such ties is evaluated once, with a standard error of 0.
+    mean; a map without such ties is evaluated once, with a standard error of 0.  Where methods or
+    orders of ties remove the same set of features, the model sees it once.
+
+    With step="auto", the points are some of those of step=1/28: every fourth, and more where the
+    curve bends, until the estimated error of the area under each curve is below 0.002, for
+    probabilities; otherwise below 0.002 |f(x) - f(empty)|, with everything removed from `empty`.
+    What is evaluated for a sample, method and order depends on its own outputs alone.  Curves have
+    all points of step=1/28, those that were not evaluated on the line between their neighbours, so
+    that the value is that of the curve.  The standard error holds the estimate.  It is no bound: a
+    peak between two points that lie on a line with their neighbours is not seen.
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels).
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
+            needs, see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -63,7 +77,7 @@ class Removal(BaseMetric):
     }
     other_defaults: ClassVar[Mapping[str, Any]] = {"occluder": "baseline", "scalar": "score"}
 
-    step: float = 1 / 28
+    step: float | Literal["auto"] = STEP
     occluder: str | None = None
     scalar: Literal["score", "logit", "probability"] | None = None
     features: str | Tensor | None = None
@@ -76,15 +90,24 @@ class Removal(BaseMetric):
         return (self.low, 1) if bounded else (-math.inf, math.inf)
 
     @property
+    def settings(self) -> str:
+        """What defines the number beside the metric: its occluder, and an error of the area."""
+        if self.step != "auto":
+            return f"({self.occluder} occluder)"
+        of = "" if self.scalar == "probability" else " of f(x) - f(empty)"
+        return f"({self.occluder} occluder, step auto, error < {placement.TOLERANCE}{of})"
+
+    @property
     def tracked(self) -> str:
         """The output that is tracked."""
         return self.scalar or "score"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("step", self.step)
         check_positive("tie_orders", self.tie_orders)
-        feature_units.check_shares((self.step,), "step")
+        if self.step != "auto":
+            check_positive("step", self.step)
+            feature_units.check_shares((self.step,), "step")
         perturb.check_removal(self.scalar, self.occluder)
 
     @property
@@ -102,17 +125,15 @@ class Removal(BaseMetric):
         own = self.for_shape(batch.x.shape[1:])
         score = perturb.tracked(batch.score, own.scalar)
         fill = perturb.occluded(batch, own.occluder or "baseline")
-        step = max(1, round(self.step * features.count)) if self.step < 1 else int(self.step)
-        return Curves(
-            batch,
-            score,
-            features,
-            fill,
-            step,
-            self.tie_orders,
-            score.evaluate(batch.x, batch.target).double(),
-            score.evaluate(fill, batch.target).double(),
-        )
+        share = STEP if self.step == "auto" else self.step
+        step = max(1, round(share * features.count)) if share < 1 else int(share)
+        clean = score.evaluate(batch.x, batch.target).double()
+        empty = score.evaluate(fill, batch.target).double()
+        tolerance = None
+        if self.step == "auto":
+            whole = torch.ones_like(clean) if own.scalar == "probability" else (clean - empty).abs()
+            tolerance = placement.TOLERANCE * whole
+        return Curves(batch, score, features, fill, step, self.tie_orders, clean, empty, tolerance)
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,9 @@ class Curves:
         tie_orders: Number R of random orders of tied features.
         clean: (N,) output with nothing removed.
         empty: (N,) output with everything removed.
+        tolerance: (N,) largest estimated error of an area; None where every point is evaluated.
         known: Curves so far, by order and method.
+        errors: Their estimated errors, (R, N), as that of the sum of the outputs.
     """
 
     batch: Batch
@@ -139,7 +162,9 @@ class Curves:
     tie_orders: int
     clean: Tensor
     empty: Tensor
+    tolerance: Tensor | None = None
     known: dict[tuple[Order, str], Tensor] = field(default_factory=dict)
+    errors: dict[tuple[Order, str], Tensor] = field(default_factory=dict)
 
     @property
     def x(self) -> list[float]:
@@ -158,19 +183,36 @@ class Curves:
         """
         new = {n: a for n, a in attributions.items() if (order, n) not in self.known}
         if new:
-            for name, curve in self._evaluate(order, new).items():
-                self.known[order, name] = curve
+            self._evaluate(order, new)
         return {name: self.known[order, name] for name in attributions}
 
-    def _evaluate(self, order: Order, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
+    def with_error(
+        self, found: Measurement, name: str, orders: Sequence[Order], weight: float
+    ) -> Measurement:
+        """The measurement, its standard error with that of the placement of the points.
+
+        Args:
+            found: Mean over the orders of ties.
+            name: Method.
+            orders: Orders of removal whose curves it takes.
+            weight: Of each output in the value.
+        """
+        if self.tolerance is None:
+            return found
+        parts = [weight * self.errors[order, name].mean(dim=0) for order in orders]
+        if found.std_error is not None:
+            parts.append(found.std_error)
+        return replace(found, std_error=torch.stack(parts).square().sum(dim=0).sqrt())
+
+    def _evaluate(self, order: Order, attributions: Mapping[str, Attribution]) -> None:
         names, inner = list(attributions), len(self.x) - 2
         values = torch.stack(
             [feature_units.total(a.values, self.features) for a in attributions.values()]
         )  # (M, N, G)
         shape = (self.tie_orders, len(names), len(self.batch), len(self.x))
         curves = torch.full(shape, math.nan).to(values)
+        errors = curves.new_zeros(shape[:-1])
         cuts = [self.step * k for k in range(1, inner + 1)]
-        removed = torch.tensor(cuts, device=values.device)
         features = feature_units.on(self.features, values.device)
         for i, sample_id in enumerate(self.batch.sample_ids):
             # A flat or undefined map gets no curve and costs nothing.
@@ -185,19 +227,54 @@ class Curves:
             ranks, places = perturb.rankings(
                 sign * values[ranked, i], self.batch.metric_seed, sample_id, self.tie_orders, cuts
             )
-            x, fill = self.batch.x[i], self.fill[i]
+            middle, apart = self._middle(i, ranks, cuts, features)
+            curves[:, ranked, i, 1:-1] = middle[places]
+            errors[:, ranked, i] = apart[places]
+        for m, name in enumerate(names):
+            self.known[order, name], self.errors[order, name] = curves[:, m], errors[:, m]
 
-            def build(
-                draw: Tensor, ranks: Tensor = ranks, x: Tensor = x, fill: Tensor = fill
-            ) -> Tensor:
-                gone = ranks[draw // inner] < removed[draw % inner, None]
+    def _middle(
+        self, i: int, ranks: Tensor, cuts: Sequence[int], features: Features
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs of one sample for D ranks at C cuts, (D, C), and errors of their sums, (D,).
+
+        Equal sets of removed features are evaluated once.
+        """
+        first, sets = self._sets(ranks, cuts)
+        removed = torch.tensor(cuts, device=ranks.device)
+        x, fill = self.batch.x[i], self.fill[i]
+
+        def evaluate(chosen: Tensor) -> Tensor:
+            def build(draw: Tensor) -> Tensor:
+                at = chosen[draw]
+                gone = ranks[at // len(cuts)] < removed[at % len(cuts), None]
                 return perturb.remove(x, fill, gone, features)
 
-            middle = self.score.evaluate_draws(
-                len(ranks) * inner, self.batch.target_of(i), build, device=x.device
-            )
-            curves[:, ranked, i, 1:-1] = middle.view(len(ranks), inner).double()[places]
-        return {name: curves[:, m] for m, name in enumerate(names)}
+            target = self.batch.target_of(i)
+            return self.score.evaluate_draws(len(chosen), target, build, device=x.device).double()
+
+        if self.tolerance is None or self._counts_all:
+            return evaluate(first)[sets], ranks.new_zeros(len(ranks), dtype=torch.float64)
+        lines, errors = placement.follow(
+            lambda chosen: evaluate(first[chosen]).tolist(),
+            sets.cpu().numpy(),
+            (float(self.clean[i]), float(self.empty[i])),
+            np.array(self.x) * self.features.count / self.step,
+            float(self.tolerance[i]) * self.features.count / self.step,
+        )
+        return torch.from_numpy(lines[:, 1:-1]).to(x.device), torch.from_numpy(errors).to(x.device)
+
+    def _sets(self, ranks: Tensor, cuts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The different sets among those of D ranks at C cuts, see `perturb.distinct_sets`."""
+        if self._counts_all:
+            every = torch.arange(len(ranks) * len(cuts), device=ranks.device)
+            return every, every.view(len(ranks), len(cuts))
+        return perturb.distinct_sets(ranks, cuts)
+
+    @property
+    def _counts_all(self) -> bool:
+        """Whether the model stands for another one, whose maps are not known to remove the same."""
+        return bool(getattr(self.score.model, "stands_in", False))
 
 
 def ranks_something(values: Tensor) -> bool:
@@ -232,7 +309,8 @@ class Deletion(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels).
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
+            needs, see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -271,17 +349,17 @@ class Deletion(Removal):
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Deletion AUC ({self.occluder} occluder)"
+        return f"Deletion AUC {self.settings}"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
     ) -> dict[str, Measurement]:
         """Area under every curve; x is the fraction of features removed."""
-        x = observation.x
-        return {
-            name: averaged(area(x, y), REASON_FLAT_MAP, {"deletion": (x, y)})
-            for name, y in observation.removal("mif", attributions).items()
-        }
+        x, result = observation.x, {}
+        for name, y in observation.removal("mif", attributions).items():
+            found = averaged(area(x, y), REASON_FLAT_MAP, {"deletion": (x, y)})
+            result[name] = observation.with_error(found, name, ["mif"], x[1])
+        return result
 
 
 @dataclass(frozen=True)
@@ -301,7 +379,9 @@ class Insertion(Removal):
     Source: Petsiuk, Das and Saenko 2018, section 3.3.
 
     Args:
-        step: Features revealed at a time: a whole number, or a fraction of G below 1.
+        step: Features revealed at a time: a whole number, or a fraction of G below 1; or "auto", as
+            many points of 1/28 as an error of 0.002 needs, see
+            `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of hidden features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "blur" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -341,17 +421,18 @@ class Insertion(Removal):
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Insertion AUC ({self.occluder} occluder)"
+        return f"Insertion AUC {self.settings}"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
     ) -> dict[str, Measurement]:
         """Area under every curve; x is the fraction of features revealed."""
-        x = [1 - v for v in reversed(observation.x)]
-        return {
-            name: averaged(area(x, y.flip(-1)), REASON_FLAT_MAP, {"insertion": (x, y.flip(-1))})
-            for name, y in observation.removal("lif", attributions).items()
-        }
+        x, result = [1 - v for v in reversed(observation.x)], {}
+        for name, y in observation.removal("lif", attributions).items():
+            y = y.flip(-1)
+            found = averaged(area(x, y), REASON_FLAT_MAP, {"insertion": (x, y)})
+            result[name] = observation.with_error(found, name, ["lif"], observation.x[1])
+        return result
 
 
 @dataclass(frozen=True)
@@ -370,7 +451,8 @@ class SymmetricRelevanceGain(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels).
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
+            needs, see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -414,7 +496,7 @@ class SymmetricRelevanceGain(Removal):
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Symmetric relevance gain ({self.occluder} occluder)"
+        return f"Symmetric relevance gain {self.settings}"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
@@ -423,14 +505,15 @@ class SymmetricRelevanceGain(Removal):
         x = observation.x
         last = observation.removal("lif", attributions)
         first = observation.removal("mif", attributions)
-        return {
-            name: averaged(
+        result = {}
+        for name in attributions:
+            found = averaged(
                 area(x, last[name]) - area(x, first[name]),
                 REASON_FLAT_MAP,
                 {"srg_lif": (x, last[name]), "srg_mif": (x, first[name])},
             )
-            for name in attributions
-        }
+            result[name] = observation.with_error(found, name, ["lif", "mif"], x[1])
+        return result
 
 
 @dataclass(frozen=True)
@@ -449,7 +532,8 @@ class PixelFlipping(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels).
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
+            needs, see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -488,16 +572,17 @@ class PixelFlipping(Removal):
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Pixel flipping, mean output ({self.occluder} occluder)"
+        return f"Pixel flipping, mean output {self.settings}"
 
     def measure(
         self, batch: Batch, attributions: Mapping[str, Attribution], observation: Curves
     ) -> dict[str, Measurement]:
         """Mean of every curve; x is the fraction of features removed."""
-        return {
-            name: averaged(y.mean(dim=-1), REASON_FLAT_MAP, {"pixel_flipping": (observation.x, y)})
-            for name, y in observation.removal("mif", attributions).items()
-        }
+        x, result = observation.x, {}
+        for name, y in observation.removal("mif", attributions).items():
+            found = averaged(y.mean(dim=-1), REASON_FLAT_MAP, {"pixel_flipping": (x, y)})
+            result[name] = observation.with_error(found, name, ["mif"], 1 / len(x))
+        return result
 
 
 TITLES: dict[str, tuple[str, Direction]] = {
@@ -505,6 +590,13 @@ TITLES: dict[str, tuple[str, Direction]] = {
     "lerf": ("AOPC, least relevant first", "lower"),
     "difference": ("ABPC, least minus most relevant first", "higher"),
 }
+
+ORDERS: dict[str, tuple[Order, ...]] = {
+    "morf": ("mif",),
+    "lerf": ("lif",),
+    "difference": ("lif", "mif"),
+}
+"""Orders of removal whose curves each variant of AOPC takes."""
 
 
 @dataclass(frozen=True)
@@ -529,7 +621,8 @@ class Aopc(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels).
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
+            needs, see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -590,7 +683,7 @@ class Aopc(Removal):
     def title(self) -> str:
         """Title, with the parameters that define the number."""
         upto = "" if self.until == 1 else f", first {self.until:g} of the features"
-        return f"{TITLES[self.order][0]}{upto} ({self.occluder} occluder)"
+        return f"{TITLES[self.order][0]}{upto} {self.settings}"
 
     @property
     def entry_name(self) -> str:
@@ -625,7 +718,8 @@ class Aopc(Removal):
             drops = self._drops(start, first.get(name), last.get(name))[..., :points]
             x = observation.x[:points]
             curve = "abpc" if self.order == "difference" else f"aopc_{self.order}"
-            result[name] = averaged(drops.mean(dim=-1), REASON_FLAT_MAP, {curve: (x, drops)})
+            found = averaged(drops.mean(dim=-1), REASON_FLAT_MAP, {curve: (x, drops)})
+            result[name] = observation.with_error(found, name, ORDERS[self.order], 1 / points)
         return result
 
     def _drops(self, start: Tensor, first: Tensor | None, last: Tensor | None) -> Tensor:
