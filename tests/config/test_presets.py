@@ -20,6 +20,7 @@ FREE = {
     "avg_sensitivity": {"radius", "draws", "ball", "noise", "scale", "neighbours"},
     "deletion": {"step", "occluder", "scalar", "features", "tie_orders"},
     "insertion": {"step", "occluder", "scalar", "features", "tie_orders"},
+    "srg": {"step", "occluder", "scalar", "features", "tie_orders"},
     **{
         name: {"fractions", "occluder", "scalar", "features", "tie_orders", "rounding", "zero"}
         for name in ("comprehensiveness", "sufficiency")
