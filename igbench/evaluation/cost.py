@@ -171,7 +171,8 @@ def estimate(experiment: Experiment) -> Estimate:
     What the dry run takes on the CPU is the time outside the model, since the stand-in costs next
     to nothing; on other devices that time is not known, and left out.  Rows of methods that look
     into layers are counted on the real model.  A method that works neither there nor on the
-    stand-in counts as nothing.
+    stand-in counts as nothing.  Of removal curves it counts every point of every map, the most that
+    they may take: the run has equal sets of features once, and fewer points with step="auto".
     """
     start = time.perf_counter()
     loadable = loading.first(experiment.data, experiment.loading)
