@@ -18,6 +18,18 @@ from igbench.core.features import Features
 from igbench.errors import InputError
 from igbench.metrics.base import BaseMetric, patches
 from igbench.metrics.monte_carlo import jackknife
+from igbench.metrics.sequential import (
+    AUTO,
+    DRAWS_AXES,
+    Growing,
+    Look,
+    Stopped,
+    check_bound,
+    described,
+    grown,
+    ladder,
+    until,
+)
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
@@ -39,6 +51,12 @@ class SensitivityN(BaseMetric):
     Higher is better, in [-1, 1].  Undefined where for some n all sums or all output changes are
     equal.  Cost: 1 + D model rows for each sample and n (281 by default), shared by all methods.
 
+    With subsets="auto", D is the least of 16, 32, 64, ... at which the standard error of a sample's
+    score is at most `error`, in units of the correlation; or `most`, and then the error on the
+    record may be larger.  The score is that of this fixed D.  An undefined one goes on, as more
+    sets may tell its sums apart, unless the map is flat or n = G.  See `igbench.metrics.sequential`
+    for what stopping does to a mean.
+
     This is a measure of faithfulness.  The largest change of the *attribution* when up to n
     features change is another metric, `MaxSensitivityN`.
 
@@ -46,9 +64,12 @@ class SensitivityN(BaseMetric):
 
     Args:
         n: Sizes of the sets: whole numbers, or fractions of G below 1.
-        subsets: Number D of sets for each n; "all" enumerates them.
+        subsets: Number D of sets for each n; "all" enumerates them, "auto" takes as many as
+            `error` needs.
         features: Unit of the sets, see `igbench.core.features.resolve`.  None: 14 patches along the
             short side of images, otherwise the unit of the data (elements by default).
+        error: Bound of the standard error with "auto".
+        most: Largest number of sets for each n with "auto".
 
     Raises:
         InputError: A size that is not above zero, above 1 and not whole, or above G; fewer than 3
@@ -73,6 +94,7 @@ class SensitivityN(BaseMetric):
             "size of the sets as a fraction n / G of the features, above 0 and at most 1",
             "Pearson correlation of sums of contributions and changes of the output, -1 to 1",
         ),
+        "sensitivity_n_draws": DRAWS_AXES,
     }
     family = "faithfulness"
     explains = "Do contributions of sets of features predict what removing the sets does?"
@@ -84,64 +106,90 @@ class SensitivityN(BaseMetric):
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
 
     n: float | Sequence[float] = FRACTIONS
-    subsets: int | Literal["all"] = 40
+    subsets: int | Literal["all", "auto"] = 40
     features: str | Tensor | None = None
+    error: float = 0.05
+    most: int = 256
 
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Sensitivity-n, Ancona 2018, faithfulness ({self.subsets} subsets)"
+        return f"Sensitivity-n, Ancona 2018, faithfulness ({sets_of(self)} subsets)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes = tuple(self.n) if isinstance(self.n, Sequence) else (self.n,)
         sizes = feature_units.check_shares(sizes, "set sizes n")
-        if self.subsets != "all" and self.subsets < 3:
+        check_bound(self.error, self.most, least=3)
+        if not isinstance(self.subsets, str) and self.subsets < 3:
             raise InputError(f"a correlation needs at least 3 subsets, got {self.subsets}.")
         object.__setattr__(self, "n", sizes)
 
     @property
     def sharing_key(self) -> object:
         """Metrics with the same set sizes, number of sets and features share an observation."""
-        return (SensitivityN, self.n, self.subsets, content(self.features))
+        most = self.subsets == AUTO and self.most
+        return (SensitivityN, self.n, self.subsets, content(self.features), most)
 
-    def observe(self, batch: Batch) -> list[Tensor]:
-        """Changes f(x) - f(x with S removed), for each n (N, D) float64.
+    def at_most(self) -> SensitivityN:
+        """The same metric with the largest number of sets that it may take."""
+        return replace(self, subsets=self.most) if self.subsets == AUTO else self
+
+    def observe(self, batch: Batch) -> list[Tensor] | Growing:
+        """Changes f(x) - f(x with S removed), for each n (N, D) float64; with "auto", outputs.
 
         Raises:
             InputError: A size above G, or more than 20,000 sets to enumerate.
         """
         features = self.features_of(batch)
         clean = batch.score.evaluate(batch.x, batch.target).double()
-        changes: list[list[Tensor]] = []
-        for i in range(len(batch)):
-            groups = self._masks(batch, i, features)
-            masks = torch.cat(groups)
-            build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
-            out = batch.score.evaluate_draws(
-                len(masks), batch.target_of(i), build, device=batch.x.device
-            ).double()
-            rounding = 8 * torch.finfo(batch.x.dtype).eps * (clean[i].abs() + out.abs().amax())
-            sets = (clean[i] - out).split([len(g) for g in groups])
-            changes.append([level(change, rounding) for change in sets])
+        if self.subsets == AUTO:
+
+            def evaluate(i: int, part: slice) -> Tensor:
+                return torch.stack(self._outputs(batch, i, self._masks(batch, i, features, part)))
+
+            return grown(clean, evaluate, self.most)
+        changes = [
+            changes_of(
+                clean[i], self._outputs(batch, i, self._masks(batch, i, features)), batch.x.dtype
+            )
+            for i in range(len(batch))
+        ]
         return [torch.stack(column) for column in zip(*changes, strict=True)]
+
+    def _outputs(self, batch: Batch, i: int, groups: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs of one sample without some sets, for each n (D,) float64."""
+        masks = torch.cat(list(groups))
+        build = perturb.removals(batch.x[i], batch.baseline[i], masks, self.features_of(batch))
+        out = batch.score.evaluate_draws(
+            len(masks), batch.target_of(i), build, device=batch.x.device
+        ).double()
+        return list(out.split([len(g) for g in groups]))
 
     def _sizes(self, count: int) -> list[int]:
         assert isinstance(self.n, tuple)
         return sorted(set(feature_units.counts_of(self.n, count, "n")))
 
-    def _masks(self, batch: Batch, i: int, features: Features) -> list[Tensor]:
-        """For each n, (D, G) sets of one sample."""
+    def _masks(
+        self, batch: Batch, i: int, features: Features, part: slice | None = None
+    ) -> list[Tensor]:
+        """For each n, (D, G) sets of one sample: all, or some draws of "auto"."""
         sizes = self._sizes(features.count)
         if self.subsets == "all":
             return [perturb.all_subsets(features.count, n) for n in sizes]
-        ranks = perturb.ranks(
-            features.count, self.subsets, batch.metric_seed, "sensitivity_n", batch.sample_ids[i]
-        )
+        key = (batch.metric_seed, "sensitivity_n", batch.sample_ids[i])
+        if part is not None:  # one order after the other comes from one stream
+            ranks = perturb.ranks(features.count, part.stop, *key)[part]
+        else:
+            assert not isinstance(self.subsets, str)
+            ranks = perturb.ranks(features.count, self.subsets, *key)
         return [ranks < n for n in sizes]
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+        self,
+        batch: Batch,
+        attributions: Mapping[str, Attribution],
+        observation: list[Tensor] | Growing,
     ) -> dict[str, Measurement]:
         """Correlations of every attribution, as a mean and as a curve over n."""
         features = self.features_of(batch)
@@ -149,6 +197,14 @@ class SensitivityN(BaseMetric):
         grouped = torch.stack(
             [feature_units.total(a.values, features) for a in attributions.values()]
         )  # (M, N, G)
+        if isinstance(observation, Growing):
+            stopped = [
+                self._sequential(batch, i, grouped[:, i], observation) for i in range(len(batch))
+            ]
+            return {
+                name: self._stopped(stopped, m, sizes, features.count)
+                for m, name in enumerate(attributions)
+            }
         found, errors = [], []
         for i in range(len(batch)):
             masks = self._masks(batch, i, features)
@@ -158,8 +214,7 @@ class SensitivityN(BaseMetric):
             ]
             found.append(torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs]))
             if self.subsets != "all":
-                without = torch.stack([without_each(a, b) for a, b in pairs])
-                errors.append(jackknife(without.mean(dim=0)))
+                errors.append(error_of(pairs))
         table = torch.stack(found)  # (N, n, M)
         return {
             name: self._summary(
@@ -170,6 +225,39 @@ class SensitivityN(BaseMetric):
             )
             for m, name in enumerate(attributions)
         }
+
+    def _sequential(self, batch: Batch, i: int, maps: Tensor, growing: Growing) -> Stopped:
+        """Correlations of maps (M, G) of one sample over as many sets as their errors need."""
+        features = self.features_of(batch)
+
+        def drawn(part: slice) -> tuple[Tensor, Tensor]:
+            masks = self._masks(batch, i, features, part)
+            return (
+                torch.stack([maps @ m.to(maps).T for m in masks], dim=1),
+                growing.outputs(i, part),
+            )  # (M, n, D) and (n, D)
+
+        def look(sums: Tensor, outputs: Tensor) -> Look:
+            changes = changes_of(growing.clean[i], list(outputs), batch.x.dtype)
+            pairs = list(zip(sums.unbind(dim=1), changes, strict=True))
+            r = torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs], dim=1)
+            error = error_of(pairs).where(r.isfinite().all(dim=1), math.nan)
+            return Look(r, error, error.new_tensor(self.error))
+
+        whole = self._sizes(features.count)[-1] == features.count
+        return until(ladder(self.most), drawn, look, flat(maps) | whole)
+
+    def _stopped(
+        self, stopped: Sequence[Stopped], m: int, sizes: list[int], count: int
+    ) -> Measurement:
+        """The measurement of one method, from those of all methods by sample."""
+        r, error, trace = (
+            torch.stack([part[m] for part in parts])
+            for parts in zip(*((s.values, s.error, s.trace) for s in stopped), strict=True)
+        )
+        found = self._summary(r, error, sizes, count)
+        draws = {"sensitivity_n_draws": (ladder(self.most), trace)}
+        return replace(found, curves={**found.curves, **draws})
 
     def _summary(
         self, r: Tensor, error: Tensor | None, sizes: list[int], count: int
@@ -183,6 +271,40 @@ class SensitivityN(BaseMetric):
             f"no variance over the subsets at n = {', '.join(map(str, undefined))} of {count}",
             {"sensitivity_n": ([n / count for n in sizes], r)},
         )
+
+
+def changes_of(clean: Tensor, outputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Changes of the output of one sample, for each n (D,), equal where rounding tells them apart.
+
+    Args:
+        clean: Output of the sample, float64.
+        outputs: Outputs without some features, for each n (D,) float64.
+        dtype: Precision of the model.
+    """
+    largest = torch.cat(list(outputs)).abs().amax()
+    rounding = 8 * torch.finfo(dtype).eps * (clean.abs() + largest)
+    return [level(clean - out, rounding) for out in outputs]
+
+
+def error_of(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Standard errors of the mean correlation over n, by the jackknife over draws, (M,).
+
+    Args:
+        pairs: For each n, sums (M, D) and changes (D,).
+    """
+    return jackknife(torch.stack([without_each(a, b) for a, b in pairs]).mean(dim=0))
+
+
+def flat(maps: Tensor) -> Tensor:
+    """Whether maps (M, G) are equal everywhere to rounding or not finite, (M,) boolean."""
+    small = 64 * torch.finfo(maps.dtype).eps * maps.abs().amax(dim=1)
+    return ~(maps.amax(dim=1) - maps.amin(dim=1) > small)
+
+
+def sets_of(metric: SensitivityN | FaithfulnessCorrelation) -> str:
+    """The number of sets, for titles."""
+    auto = metric.subsets == AUTO
+    return described(metric.error, metric.most) if auto else str(metric.subsets)
 
 
 def level(change: Tensor, rounding: Tensor) -> Tensor:
@@ -233,15 +355,17 @@ class FaithfulnessCorrelation(BaseMetric):
 
     Higher is better, in [-1, 1].  Undefined where all sums or all output changes are equal.  The
     standard error is the jackknife's over sets.  Cost: 1 + D model rows for each sample (101 by
-    default), shared by all methods.
+    default), shared by all methods.  For subsets="auto" see `SensitivityN`.
 
     Source: Bhatt, Weller and Moura 2020, definition 3.
 
     Args:
         n: Size of the sets: a whole number, or a fraction of G below 1.
-        subsets: Number D of sets; "all" enumerates them.
+        subsets: Number D of sets; "all" enumerates them, "auto" takes as many as `error` needs.
         features: Unit of the sets, see `igbench.core.features.resolve`.  None: 14 patches along the
             short side of images, otherwise the unit of the data (elements by default).
+        error: Bound of the standard error with "auto".
+        most: Largest number of sets with "auto".
 
     Raises:
         InputError: n is not above zero or above G; fewer than 3 sets; more than 20,000 sets to
@@ -269,38 +393,55 @@ class FaithfulnessCorrelation(BaseMetric):
     range = (-1, 1)
     undefined = "all sums or all output changes are equal (n = G, flat map)"
     image_defaults: ClassVar[Mapping[str, Any]] = {"features": patches(14)}
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "faithfulness_correlation_draws": DRAWS_AXES
+    }
 
     n: float = 0.2
-    subsets: int | Literal["all"] = 100
+    subsets: int | Literal["all", "auto"] = 100
     features: str | Tensor | None = None
+    error: float = 0.1
+    most: int = 256
 
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
-        return f"Faithfulness correlation ({self.subsets} sets of {self.n:g})"
+        return f"Faithfulness correlation ({sets_of(self)} sets of {self.n:g})"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._sets()
 
     def _sets(self) -> SensitivityN:
-        return SensitivityN(n=self.n, subsets=self.subsets, features=self.features)
+        return SensitivityN(self.n, self.subsets, self.features, self.error, self.most)
 
     @property
     def sharing_key(self) -> object:
         """Shares the observation of sensitivity-n with the same sets."""
         return self._sets().sharing_key
 
-    def observe(self, batch: Batch) -> list[Tensor]:
-        """f(x) - f(x with S removed), one (N, D) float64."""
+    def at_most(self) -> FaithfulnessCorrelation:
+        """The same metric with the largest number of sets that it may take."""
+        return replace(self, subsets=self.most) if self.subsets == AUTO else self
+
+    def observe(self, batch: Batch) -> list[Tensor] | Growing:
+        """f(x) - f(x with S removed), one (N, D) float64; with "auto", outputs as needed."""
         return self._sets().observe(batch)
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+        self,
+        batch: Batch,
+        attributions: Mapping[str, Attribution],
+        observation: list[Tensor] | Growing,
     ) -> dict[str, Measurement]:
         """The correlation of every attribution."""
         found = self._sets().measure(batch, attributions, observation)
-        return {name: replace(m, curves={}) for name, m in found.items()}
+        return {name: replace(m, curves=self._draws(m)) for name, m in found.items()}
+
+    def _draws(self, found: Measurement) -> dict[str, Any]:
+        """The errors by draws of "auto", under the name of this metric."""
+        own = found.curves.get("sensitivity_n_draws")
+        return {} if own is None else {"faithfulness_correlation_draws": own}
 
 
 @dataclass(frozen=True)
@@ -358,12 +499,15 @@ class FaithfulnessEstimate(BaseMetric):
         """Shares the observation of sensitivity-n with all sets of one feature."""
         return self._sets().sharing_key
 
-    def observe(self, batch: Batch) -> list[Tensor]:
+    def observe(self, batch: Batch) -> list[Tensor] | Growing:
         """f(x) - f(x without feature i), one (N, G) float64."""
         return self._sets().observe(batch)
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: list[Tensor]
+        self,
+        batch: Batch,
+        attributions: Mapping[str, Attribution],
+        observation: list[Tensor] | Growing,
     ) -> dict[str, Measurement]:
         """The correlation of every attribution."""
         found = self._sets().measure(batch, attributions, observation)

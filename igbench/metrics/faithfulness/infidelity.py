@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +17,18 @@ from igbench.core.content import content
 from igbench.core.features import Features
 from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
 from igbench.metrics.base import BaseMetric, describe_unit
+from igbench.metrics.sequential import (
+    AUTO,
+    DRAWS_AXES,
+    Growing,
+    Look,
+    check_bound,
+    described,
+    grown,
+    in_blocks,
+    ladder,
+    until,
+)
 from igbench.schema import AS_DATA
 
 
@@ -39,12 +51,20 @@ class Infidelity(BaseMetric):
     of the mean of squared errors over draws.  Cost: 1 + D model rows for each sample (65 by
     default), shared by all methods.
 
+    With draws="auto", D is the least of 16, 32, 64, ... at which the standard error of a sample's
+    score is at most `error` times the mean of (f(x) - f(x_p))^2 over the same draws, the score of a
+    map that predicts nothing; or `most`, and then the error on the record may be larger.  So the
+    error is that of a share of unexplained change, which is the same for outputs of any size, and
+    the draws go where they are needed.  See `igbench.metrics.sequential` for what stopping does to
+    a mean.  The draws are other ones than those of a fixed D.
+
     Source: Yeh et al. 2019, definition 2.1.
 
     Args:
         perturbation: "square", "subset" or "gaussian".  None: "square" for images, "subset"
             otherwise.
-        draws: Number D of perturbations for each sample; "all" enumerates every subset.
+        draws: Number D of perturbations for each sample; "all" enumerates every subset, "auto"
+            takes as many as `error` needs.
         scale: Standard deviation of the noise, in units of the input.
         sides: Smallest and largest side of the squares, as fractions of the shorter image side (Yeh
             et al.: 1 to 10 of 28 pixels).
@@ -52,6 +72,8 @@ class Infidelity(BaseMetric):
             sum(dot^2), as Yeh et al.'s experiments do.
         features: Unit of "subset", see `igbench.core.features.resolve`; None for the unit of the
             data (pixels of images, elements otherwise, by default).
+        error: Bound of the standard error with "auto", as a share of the mean squared change.
+        most: Largest number of draws with "auto".
 
     Raises:
         InputError: Unknown perturbation, fewer than 2 draws, "all" without "subset", squares on
@@ -77,21 +99,25 @@ class Infidelity(BaseMetric):
     reference = "Yeh et al. 2019, definition 2.1"
     needs = "signed"
     range = (0, math.inf)
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {"infidelity_draws": DRAWS_AXES}
     image_defaults: ClassVar[Mapping[str, Any]] = {"perturbation": "square"}
     other_defaults: ClassVar[Mapping[str, Any]] = {"perturbation": "subset"}
 
     perturbation: Literal["square", "subset", "gaussian"] | None = None
-    draws: int | Literal["all"] = 64
+    draws: int | Literal["all", "auto"] = 64
     scale: float = 0.1
     sides: tuple[float, float] = (1 / 28, 10 / 28)
     normalize: bool = True
     features: str | Tensor | None = None
+    error: float = 0.25
+    most: int = 256
 
     @property
     def title(self) -> str:
         """Title, with the parameters that define the number."""
         scaled = ", best scale" if self.normalize else ""
-        return f"Infidelity, Yeh 2019 ({self.perturbation} x {self.draws}{scaled})"
+        draws = described(self.error, self.most) if self.draws == AUTO else self.draws
+        return f"Infidelity, Yeh 2019 ({self.perturbation} x {draws}{scaled})"
 
     @property
     def unit(self) -> str:
@@ -113,7 +139,8 @@ class Infidelity(BaseMetric):
                 "as shares of the image, above 0 and at most 1."
             )
         check_positive("scale", self.scale)
-        if self.draws != "all" and self.draws < 2:
+        check_bound(self.error, self.most, least=2)
+        if not isinstance(self.draws, str) and self.draws < 2:
             raise InputError(f"infidelity needs at least 2 draws, got {self.draws}.")
 
     @property
@@ -126,10 +153,15 @@ class Infidelity(BaseMetric):
             self.scale,
             self.sides,
             content(self.features),
+            self.draws == AUTO and self.most,
         )
 
-    def observe(self, batch: Batch) -> Tensor:
-        """Changes f(x) - f(x_p) for every draw, (N, D) float64.
+    def at_most(self) -> Infidelity:
+        """The same metric with the largest number of draws that it may take."""
+        return replace(self, draws=self.most) if self.draws == AUTO else self
+
+    def observe(self, batch: Batch) -> Tensor | Growing:
+        """Changes f(x) - f(x_p) for every draw, (N, D) float64; with "auto", as far as needed.
 
         Raises:
             InputError: Squares on samples that are not images, or too many subsets to enumerate.
@@ -137,50 +169,70 @@ class Infidelity(BaseMetric):
         if self.perturbation is None:
             return self.for_shape(batch.x.shape[1:]).observe(batch)
         clean = batch.score.evaluate(batch.x, batch.target).double()
-        rows = [self._perturbed_scores(batch, i) for i in range(len(batch))]
+        if self.draws == AUTO:
+            return grown(clean, lambda i, part: clean[i] - self._scores(batch, i, part), self.most)
+        rows = [self._scores(batch, i) for i in range(len(batch))]
         return clean[:, None] - torch.stack(rows)
 
-    def _perturbed_scores(self, batch: Batch, i: int) -> Tensor:
+    def _scores(self, batch: Batch, i: int, part: slice | None = None) -> Tensor:
+        """Outputs f(x_p) of all draws of one sample, or of some with "auto", (D,) float64."""
         if self.perturbation == "gaussian":
-            noise = self._noise(batch, i)
+            noise = self._noise(batch, i, part)
             return batch.score.evaluate_draws(
                 len(noise),
                 batch.target_of(i),
                 lambda draw: batch.x[i] + noise[draw],
                 device=batch.x.device,
             ).double()
-        masks, features = self._masks(batch, i)
+        masks, features = self._masks(batch, i, part)
         build = perturb.removals(batch.x[i], batch.baseline[i], masks, features)
         return batch.score.evaluate_draws(
             len(masks), batch.target_of(i), build, device=batch.x.device
         ).double()
 
-    def _noise(self, batch: Batch, i: int) -> Tensor:
-        assert not isinstance(self.draws, str)
-        g = rng.generator(batch.metric_seed, "infidelity", batch.sample_ids[i])
-        shape = (self.draws, *batch.x.shape[1:])
-        noise = self.scale * torch.randn(shape, generator=g, dtype=torch.float64).to(batch.x)
+    def _noise(self, batch: Batch, i: int, part: slice | None = None) -> Tensor:
+        def make(draws: int, g: torch.Generator) -> Tensor:
+            shape = (draws, *batch.x.shape[1:])
+            return self.scale * torch.randn(shape, generator=g, dtype=torch.float64)
+
+        noise = self._drawn(batch, i, make, part).to(batch.x)
         return noise if batch.still is None else noise.masked_fill(batch.still, 0)
 
-    def _masks(self, batch: Batch, i: int) -> tuple[Tensor, Features]:
+    def _masks(self, batch: Batch, i: int, part: slice | None = None) -> tuple[Tensor, Features]:
         shape = tuple(batch.x.shape[1:])
-        g = rng.generator(batch.metric_seed, "infidelity", batch.sample_ids[i])
         if self.perturbation == "square":
             if len(shape) != 3:
                 raise NotDefinedError(f"square removal needs images, not samples of shape {shape}.")
-            assert not isinstance(self.draws, str)
             short = min(shape[1:])
-            low, high = (max(1, round(side * short)) for side in self.sides)
+            sides = (max(1, round(self.sides[0] * short)), max(1, round(self.sides[1] * short)))
             pixels = feature_units.resolve("pixel", shape)
-            return perturb.squares(shape, self.draws, (low, high), g), pixels
+            squares = self._drawn(batch, i, lambda n, g: perturb.squares(shape, n, sides, g), part)
+            return squares, pixels
         features = self.features_of(batch)
         if self.draws == "all":
             return perturb.all_subsets(features.count), features
-        coins = torch.rand((self.draws, features.count), generator=g, dtype=torch.float32)
-        return coins < 0.5, features
+
+        def coins(draws: int, g: torch.Generator) -> Tensor:
+            return torch.rand((draws, features.count), generator=g, dtype=torch.float32) < 0.5
+
+        return self._drawn(batch, i, coins, part), features
+
+    def _drawn(
+        self,
+        batch: Batch,
+        i: int,
+        make: Callable[[int, torch.Generator], Tensor],
+        part: slice | None,
+    ) -> Tensor:
+        """What `make` draws for one sample: all of it, or some draws of "auto"."""
+        key = (batch.metric_seed, "infidelity", batch.sample_ids[i])
+        if part is not None:
+            return in_blocks(make, part, *key)
+        assert not isinstance(self.draws, str)
+        return make(self.draws, rng.generator(*key))
 
     def measure(
-        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor
+        self, batch: Batch, attributions: Mapping[str, Attribution], observation: Tensor | Growing
     ) -> dict[str, Measurement]:
         """Mean squared error of every attribution over draws.
 
@@ -197,24 +249,63 @@ class Infidelity(BaseMetric):
                     "indicator to be multiplied with; use perturbation=square or subset."
                 )
         names = list(attributions)
+        maps = list(attributions.values())
+        if isinstance(observation, Growing):
+            return self._sequential(batch, names, maps, observation)
         dots = torch.stack(
-            [self._dots(batch, i, list(attributions.values())) for i in range(len(batch))]
+            [self._dots(batch, i, self._weights(batch, i, maps)) for i in range(len(batch))]
         )  # (N, M, D)
         return {name: self._score(dots[:, m], observation) for m, name in enumerate(names)}
 
-    def _dots(self, batch: Batch, i: int, attributions: list[Attribution]) -> Tensor:
-        """I . phi of one sample for every map and draw, (M, D) float64."""
+    def _sequential(
+        self, batch: Batch, names: Sequence[str], maps: Sequence[Attribution], growing: Growing
+    ) -> dict[str, Measurement]:
+        """Mean squared error of every attribution over as many draws as its error needs."""
+        rungs = ladder(self.most)
+        found = []
+        for i in range(len(batch)):
+            weights = self._weights(batch, i, maps)
+
+            def drawn(part: slice, i: int = i, weights: Tensor = weights) -> tuple[Tensor, Tensor]:
+                return self._dots(batch, i, weights, part), growing.outputs(i, part)
+
+            found.append(until(rungs, drawn, self._look, ~weights.isfinite().all(dim=1)))
+        return {
+            name: Measurement(
+                torch.stack([own.values[m, 0] for own in found]),
+                torch.stack([own.error[m] for own in found]),
+                curves={"infidelity_draws": (rungs, torch.stack([own.trace[m] for own in found]))},
+            )
+            for m, name in enumerate(names)
+        }
+
+    def _look(self, dots: Tensor, difference: Tensor) -> Look:
+        """Scores of m maps of one sample, (m, D) and (D,)."""
+        found = self._score(dots, difference.expand_as(dots))
+        assert found.std_error is not None
+        power = (difference**2).mean()
+        return Look(found.value[:, None], found.std_error, self.error * power)
+
+    def _weights(self, batch: Batch, i: int, attributions: Sequence[Attribution]) -> Tensor:
+        """What is multiplied with the masks or the noise of one sample, (M, G) float64."""
         if self.perturbation == "gaussian":
             # x_p = x + noise, so I = x - x_p = -noise
-            maps = torch.stack([a.values[i].flatten().double() for a in attributions])
-            return -maps @ self._noise(batch, i).flatten(1).double().T
-        masks, features = self._masks(batch, i)
+            return -torch.stack([a.values[i].flatten().double() for a in attributions])
         change = (batch.x[i] - batch.baseline[i]).double()
         contributions = torch.stack(
             [a.values[i].double() * (change if a.spec.kind == "local" else 1) for a in attributions]
         )
-        grouped = feature_units.total(contributions, features)
-        return grouped @ masks.to(grouped).T
+        pixels = self.perturbation == "square"
+        shape = tuple(batch.x.shape[1:])
+        unit = feature_units.resolve("pixel", shape) if pixels else self.features_of(batch)
+        return feature_units.total(contributions, unit)
+
+    def _dots(self, batch: Batch, i: int, weights: Tensor, part: slice | None = None) -> Tensor:
+        """I . phi of one sample for every map and draw, (M, D) float64."""
+        if self.perturbation == "gaussian":
+            return weights @ self._noise(batch, i, part).flatten(1).double().T
+        masks, _ = self._masks(batch, i, part)
+        return weights @ masks.to(weights).T
 
     def _score(self, dot: Tensor, difference: Tensor) -> Measurement:
         if self.normalize:
