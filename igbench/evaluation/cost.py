@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from igbench.core.batch import Batch, Method
+from igbench.core.batch import Batch, Method, Metric
 from igbench.core.score import Cost, Score, frozen
 from igbench.evaluation import isolation, kept, loading, loop
 from igbench.evaluation.experiment import CURVES, LOADING, REPORT, Experiment
@@ -172,7 +172,9 @@ def estimate(experiment: Experiment) -> Estimate:
     to nothing; on other devices that time is not known, and left out.  Rows of methods that look
     into layers are counted on the real model.  A method that works neither there nor on the
     stand-in counts as nothing.  Of removal curves it counts every point of every map, the most that
-    they may take: the run has equal sets of features once, and fewer points with step="auto".
+    they may take: the run has equal sets of features once, and fewer points with step="auto".  A
+    metric that stops drawing by itself counts with the most draws that it may take, since on the
+    stand-in it would stop at once.
     """
     start = time.perf_counter()
     loadable = loading.first(experiment.data, experiment.loading)
@@ -224,6 +226,7 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
     dry = replace(
         experiment,
         methods=methods,
+        metrics={name: _at_most(metric) for name, metric in experiment.metrics.items()},
         model=replace(model, module=stand_in),
         data=replace(data.only(index), labels=(None,), load=lambda i: x, display=None),
         target="prediction",
@@ -233,6 +236,12 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         folding=None,
     )
     return loop.run(dry, score=Score(stand_in, batch_size=experiment.batch_size)).stages
+
+
+def _at_most(metric: Metric) -> Metric:
+    """The metric with the most work that it may take, where it says so."""
+    found: Metric = metric.at_most() if hasattr(metric, "at_most") else metric
+    return found
 
 
 def _counted(experiment: Experiment, method: Method, x: Tensor, index: int) -> Cost:

@@ -42,6 +42,13 @@ CHANGED: dict[str, dict[str, Any]] = {
     "classes": {"classes": 1},
     "draws": {"draws": 5},
     "dummy.draws": {"draws": 1, "mode": "detect"},
+    "infidelity.error": {"error": 0.01, "draws": "auto", "most": 64},
+    "infidelity.most": {"most": 20, "draws": "auto", "error": 0.01},
+    **{
+        f"{name}.{parameter}": {"subsets": "auto", "error": 0.01, "most": 64, parameter: other}
+        for name in ("sensitivity_n", "faithfulness_correlation")
+        for parameter, other in (("error", 10.0), ("most", 20))
+    },
     "features": {"features": "patch:4"},
     "infidelity.features": {"features": "patch:4", "perturbation": "subset"},
     "fill": {"fill": "baseline"},
