@@ -63,6 +63,8 @@ METHODS = {"own": CallableMethod(gradient_map, "global", per_batch=True)}
 
 def metric(name: str) -> Any:
     made = build.construct(configured(name), name, data=data())
+    if name.startswith("soft_"):
+        return replace(made, draws="auto", most=32, normalise=False)
     if name == "infidelity":  # a fixed number of draws has no curve
         return replace(made, draws="auto", most=32)
     if name == "faithfulness_correlation":

@@ -45,6 +45,11 @@ CHANGED: dict[str, dict[str, Any]] = {
     "infidelity.error": {"error": 0.01, "draws": "auto", "most": 64},
     "infidelity.most": {"most": 20, "draws": "auto", "error": 0.01},
     **{
+        f"{name}.{parameter}": {"draws": "auto", "error": 1e-4, "most": 64, parameter: other}
+        for name in ("soft_comprehensiveness", "soft_sufficiency")
+        for parameter, other in (("error", 10.0), ("most", 20))
+    },
+    **{
         f"{name}.{parameter}": {"subsets": "auto", "error": 0.01, "most": 64, parameter: other}
         for name in ("sensitivity_n", "faithfulness_correlation")
         for parameter, other in (("error", 10.0), ("most", 20))

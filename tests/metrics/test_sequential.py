@@ -23,6 +23,7 @@ from igbench.metrics.faithfulness.correlation import (
     pearson,
 )
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.soft import SoftComprehensiveness, SoftSufficiency
 from igbench.metrics.sequential import Look, grown, in_blocks, ladder, stops, until
 from tests.evaluation.test_loop import experiment
 from tests.helpers import closed_form as cf
@@ -50,6 +51,7 @@ METRICS: dict[str, Any] = {
     "gaussian": Infidelity("gaussian", draws="auto", error=0.2, most=64, normalize=False),
     "sensitivity_n": SensitivityN((2, 4, 6), "auto", error=0.1, most=100),
     "faithfulness_correlation": FaithfulnessCorrelation(3, "auto", error=0.1, most=64),
+    "soft": SoftSufficiency("auto", normalise=False, occluder="baseline", error=0.1, most=48),
 }
 
 
@@ -136,12 +138,14 @@ def test_each_map_has_the_draws_up_to_its_own_rung():
 
 
 @pytest.mark.parametrize("wrong", [{"error": 0.0}, {"error": -1.0}, {"most": 1}])
-@pytest.mark.parametrize("cls", [Infidelity, SensitivityN, FaithfulnessCorrelation])
+@pytest.mark.parametrize(
+    "cls", [Infidelity, SensitivityN, FaithfulnessCorrelation, SoftComprehensiveness]
+)
 def test_bounds_are_checked(cls, wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         cls(**wrong)
     with pytest.raises(InputError, match="auto"):
-        cls(**{"draws" if cls is Infidelity else "subsets": "some"})
+        cls(**{"subsets" if hasattr(cls, "subsets") else "draws": "some"})
 
 
 # ------------------------------------------------------------------------------- the sequence
@@ -183,7 +187,7 @@ def test_a_score_depends_on_nothing_but_its_sample_and_map(name):
     batch, maps = problem(name)
     together = run(name, batch, maps)
     assert len({d for m in together.values() for d in draws(m)}) > 1, "not all stop at one rung"
-    for rows in (1, 7, 500):
+    for rows in (5, 500):
         again = run(name, *problem(name, rows))
         for m in maps:
             same(again[m], together[m])
@@ -213,13 +217,14 @@ def same(found: Measurement, wanted: Measurement, order: list[int] | None = None
     )
 
 
-@pytest.mark.parametrize("name", ["sensitivity_n", "faithfulness_correlation"])
-def test_correlations_are_those_of_the_fixed_number(name):
+@pytest.mark.parametrize("name", ["sensitivity_n", "faithfulness_correlation", "soft"])
+def test_scores_of_draws_in_one_stream_are_those_of_the_fixed_number(name):
     batch, maps = problem(name)
     found = run(name, batch, maps)
     for m, a in maps.items():
         for i, count in enumerate(draws(found[m])):
-            fixed = scored(replace(METRICS[name], subsets=count), batch, a.values)
+            own = {"draws" if name == "soft" else "subsets": count}
+            fixed = scored(replace(METRICS[name], **own), batch, a.values)
             assert float(fixed.value[i]) == pytest.approx(float(found[m].value[i]), **EXACT)
             assert float(fixed.std_error[i]) == pytest.approx(float(found[m].std_error[i]), **EXACT)
 
@@ -344,6 +349,21 @@ def test_rows_are_evaluated_as_far_as_any_method_goes_and_once():
     own.measure(batch, maps, observed)
     other.measure(batch, maps, observed)
     assert batch.score.cost.forward - before == 3 * (100 - 16)
+
+
+def test_soft_metrics_pay_for_each_map_its_own_draws():
+    batch, maps = problem("soft")
+    found = run("soft", batch, maps)
+    assert rows(batch, "soft", maps) == 3 * 2 + sum(sum(draws(m)) for m in found.values())
+    for m in found.values():
+        span = curved(X) - curved(0 * X)
+        for count, error, unit in zip(draws(m), m.std_error, span.abs(), strict=True):
+            assert error <= 0.1 * unit or count == 48
+    flat_map = {"flat": Attribution(torch.ones_like(X), KINDS["global"])}
+    assert rows(batch, "soft", flat_map) == 3 * 2
+    lost = at(lambda x: -x.square().sum(1), X)  # removing everything raises the output
+    share = SoftComprehensiveness("auto", occluder="baseline", most=48)
+    assert rows(lost, "", {"noise": maps["noise"]}, share) == 3 * (2 + 16)
 
 
 def test_outputs_are_kept():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -17,6 +17,16 @@ from igbench.core.content import content
 from igbench.errors import InputError
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.faithfulness.removal import ranks_something
+from igbench.metrics.sequential import (
+    AUTO,
+    DRAWS_AXES,
+    Look,
+    Stopped,
+    check_bound,
+    described,
+    ladder,
+    until,
+)
 from igbench.schema import Direction
 
 REASON = f"{REASON_FLAT_MAP}, or removing everything does not lower the output"
@@ -30,7 +40,7 @@ class Soft(BaseMetric):
     not kept takes the value of the occluder.  All methods use the same draws.
 
     Args:
-        draws: Number D of draws; the authors' code has one.
+        draws: Number D of draws; the authors' code has one.  "auto" takes as many as `error` needs.
         normalise: Compare with the output where everything is removed, as in the paper; otherwise
             the value is the mean of f(x) - f(x~).
         occluder: Replacement of what is not kept: "baseline", "zero", "mean" or "blur", or a
@@ -41,6 +51,8 @@ class Soft(BaseMetric):
             single output.
         features: Unit of the attributions, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
+        error: Bound of the standard error with "auto", as a share of |f(x) - f(nothing)|.
+        most: Largest number of draws with "auto".
 
     Raises:
         InputError: Fewer than two draws, or an unknown occluder or scalar.
@@ -61,11 +73,13 @@ class Soft(BaseMetric):
         "text": {"occluder": "zero", "scalar": "probability"}
     }
 
-    draws: int = 64
+    draws: int | Literal["auto"] = 64
     normalise: bool = True
     occluder: str | None = None
     scalar: Literal["score", "logit", "probability"] | None = None
     features: str | Tensor | None = None
+    error: float = 0.02
+    most: int = 256
 
     @property
     def tracked(self) -> str:
@@ -81,11 +95,14 @@ class Soft(BaseMetric):
     def title(self) -> str:
         """Title, with the parameters that define the number."""
         how = "normalised" if self.normalise else "mean change"
-        return f"{self.label} ({how}, {self.draws} draws, {self.occluder} occluder)"
+        auto = self.draws == AUTO
+        draws = described(self.error, self.most) if auto else f"{self.draws} draws"
+        return f"{self.label} ({how}, {draws}, {self.occluder} occluder)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.draws < 2:
+        check_bound(self.error, self.most, least=2)
+        if not isinstance(self.draws, str) and self.draws < 2:
             raise InputError(f"{self.name} needs at least 2 draws, got {self.draws}.")
         perturb.check_removal(self.scalar, self.occluder)
 
@@ -93,6 +110,10 @@ class Soft(BaseMetric):
     def sharing_key(self) -> object:
         """Metrics with the same occluder, output and features share f(x) and f(nothing)."""
         return (Soft, self.occluder, self.scalar, content(self.features))
+
+    def at_most(self) -> Self:
+        """The same metric with the largest number of draws that it may take."""
+        return replace(self, draws=self.most) if self.draws == AUTO else self
 
     def observe(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """f(x), and f where everything is removed, (N,) float64 both.
@@ -119,17 +140,25 @@ class Soft(BaseMetric):
     ) -> dict[str, Measurement]:
         """The score of every attribution, with the standard error over draws."""
         clean, empty = observation
-        eps = torch.finfo(batch.x.dtype).eps
-        span = clean - empty
-        span = span.where(span > 64 * eps * torch.maximum(clean.abs(), empty.abs()), math.nan)
+        if self.draws == AUTO:
+            return self._sequential(batch, attributions, clean, empty)
+        span = self._span(clean, empty, batch.x.dtype)
         result = {}
         for name, out in self._outputs(batch, attributions).items():
-            values = clean[:, None] - out
-            if self.normalise:
-                values = self.normalised(values.clamp(min=0) / span[:, None])
-            error = values.std(dim=1) / math.sqrt(self.draws)
+            values = self._values(clean[:, None], out, span[:, None])
+            error = values.std(dim=1) / math.sqrt(values.shape[1])
             result[name] = Measurement(values.mean(dim=1), error, self.undefined)
         return result
+
+    def _span(self, clean: Tensor, empty: Tensor, dtype: torch.dtype) -> Tensor:
+        """f(x) - f(nothing), NaN where removing everything does not lower the output."""
+        span, eps = clean - empty, torch.finfo(dtype).eps
+        return span.where(span > 64 * eps * torch.maximum(clean.abs(), empty.abs()), math.nan)
+
+    def _values(self, clean: Tensor, out: Tensor, span: Tensor) -> Tensor:
+        """Scores of draws."""
+        values = clean - out
+        return self.normalised(values.clamp(min=0) / span) if self.normalise else values
 
     def normalised(self, share: Tensor) -> Tensor:
         """Score of the share of f(x) - f(nothing) that is lost, at least 0."""
@@ -137,29 +166,71 @@ class Soft(BaseMetric):
 
     def _outputs(self, batch: Batch, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
         """f(x~) for every draw, (N, D) float64 each; NaN for flat maps, which cost nothing."""
+        assert not isinstance(self.draws, str)
         features = self.features_of(batch)
-        own = self.for_shape(batch.x.shape[1:])
-        score, fill = perturb.tracked(batch.score, own.scalar), self._fill(batch)
         values = torch.stack(
             [feature_units.total(a.values, features) for a in attributions.values()]
         )  # (M, N, G)
         found = values.new_full((*values.shape[:2], self.draws), math.nan)
-        features = feature_units.on(features, batch.x.device)
         for i in range(len(batch)):
             ranked = [m for m in range(len(values)) if ranks_something(values[m, i])]
-            if not ranked:
-                continue
-            odds = scaled(values[ranked, i])
-            odds = feature_units.spread(odds if self.keeps else 1 - odds, features)
-
-            def build(draw: Tensor, i: int = i, odds: Tensor = odds) -> Tensor:
-                dice = torch.stack([self._dice(batch, i, int(d)) for d in draw % self.draws])
-                kept = dice.to(odds.device) < odds[(draw // self.draws).to(odds.device)]
-                return torch.where(kept, batch.x[i], fill[i])
-
-            out = score.evaluate_draws(len(ranked) * self.draws, batch.target_of(i), build)
-            found[ranked, i] = out.double().view(len(ranked), self.draws)
+            if ranked:
+                found[ranked, i] = self._drawn(batch, i, values[ranked, i], slice(0, self.draws))
         return {name: found[m] for m, name in enumerate(attributions)}
+
+    def _drawn(self, batch: Batch, i: int, values: Tensor, part: slice) -> Tensor:
+        """f(x~) of one sample for maps (m, G) and some draws, (m, D) float64."""
+        own = self.for_shape(batch.x.shape[1:])
+        score, fill = perturb.tracked(batch.score, own.scalar), self._fill(batch)
+        features = feature_units.on(self.features_of(batch), batch.x.device)
+        odds = scaled(values)
+        odds = feature_units.spread(odds if self.keeps else 1 - odds, features)
+        count = part.stop - part.start
+
+        def build(draw: Tensor) -> Tensor:
+            numbers = part.start + draw % count
+            dice = torch.stack([self._dice(batch, i, int(d)) for d in numbers])
+            kept = dice.to(odds.device) < odds[(draw // count).to(odds.device)]
+            return torch.where(kept, batch.x[i], fill[i])
+
+        out = score.evaluate_draws(len(values) * count, batch.target_of(i), build)
+        return out.double().view(len(values), count)
+
+    def _sequential(
+        self, batch: Batch, attributions: Mapping[str, Attribution], clean: Tensor, empty: Tensor
+    ) -> dict[str, Measurement]:
+        """The score of every attribution over as many draws as its error needs."""
+        features, rungs = self.features_of(batch), ladder(self.most)
+        result = {}
+        for name, a in attributions.items():
+            maps = feature_units.total(a.values, features)
+            value, error = torch.full_like(clean, math.nan), torch.full_like(clean, math.nan)
+            trace = clean.new_full((len(batch), len(rungs)), math.nan)
+            for i in range(len(batch)):
+                if ranks_something(maps[i]):
+                    found = self._until(batch, i, maps[i : i + 1], clean[i], empty[i])
+                    value[i], error[i] = found.values[0, 0], found.error[0]
+                    trace[i] = found.trace[0]
+            curves = {f"{self.name}_draws": (rungs, trace)}
+            result[name] = Measurement(value, error, self.undefined, curves)
+        return result
+
+    def _until(self, batch: Batch, i: int, phi: Tensor, clean: Tensor, empty: Tensor) -> Stopped:
+        """The score of a map (1, G) of one sample over as many draws as its error needs."""
+        span = self._span(clean, empty, batch.x.dtype)
+        unit = 1.0 if self.normalise else (clean - empty).abs()
+
+        def drawn(part: slice) -> tuple[Tensor, Tensor]:
+            out = self._drawn(batch, i, phi, part)
+            return out, out[0]
+
+        def look(out: Tensor, _: Tensor) -> Look:
+            values = self._values(clean, out, span)
+            error = values.std(dim=1) / math.sqrt(values.shape[1])
+            return Look(values.mean(dim=1)[:, None], error, error.new_tensor(self.error) * unit)
+
+        nothing = span.isnan()[None] if self.normalise else torch.zeros_like(span[None]).bool()
+        return until(ladder(self.most), drawn, look, nothing)
 
     def _dice(self, batch: Batch, i: int, draw: int) -> Tensor:
         """Numbers in [0, 1) for every element of a sample, (*F) float64."""
@@ -195,11 +266,16 @@ class SoftComprehensiveness(Soft):
     and where removing everything does not lower the output.  Cost: 2 model rows for each sample,
     shared by all methods, and D for each method (64 by default).
 
+    With draws="auto", D is the least of 16, 32, 64, ... at which the standard error of a sample's
+    score is at most `error` times |f(x) - f(nothing)|; or `most`, and then the error on the record
+    may be larger.  The score is that of this fixed D; see `igbench.metrics.sequential` for what
+    stopping does to a mean.
+
     Source: Zhao and Aletras 2023, Incorporating attribution importance for improving faithfulness
     metrics, section 4.
 
     Args:
-        draws: Number D of draws; the authors' code has one.
+        draws: Number D of draws; the authors' code has one.  "auto" takes as many as `error` needs.
         normalise: Compare with the output where everything is removed, as in the paper; otherwise
             the value is the mean of f(x) - f(x~).
         occluder: Replacement of what is not kept: "baseline", "zero", "mean" or "blur", or a
@@ -210,6 +286,8 @@ class SoftComprehensiveness(Soft):
             single output.
         features: Unit of the attributions, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
+        error: Bound of the standard error with "auto", as a share of |f(x) - f(nothing)|.
+        most: Largest number of draws with "auto".
 
     Raises:
         InputError: Fewer than two draws, or an unknown occluder or scalar.
@@ -226,6 +304,9 @@ class SoftComprehensiveness(Soft):
     """
 
     name = "soft_comprehensiveness"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "soft_comprehensiveness_draws": DRAWS_AXES
+    }
     explains = "How much of the output is lost when important elements are likely to go?"
     direction = "higher"
     label = "Soft comprehensiveness"
@@ -259,11 +340,16 @@ class SoftSufficiency(Soft):
     for flat maps, and where removing everything does not lower the output.  Cost: 2 model rows for
     each sample, shared by all methods, and D for each method (64 by default).
 
+    With draws="auto", D is the least of 16, 32, 64, ... at which the standard error of a sample's
+    score is at most `error` times |f(x) - f(nothing)|; or `most`, and then the error on the record
+    may be larger.  The score is that of this fixed D; see `igbench.metrics.sequential` for what
+    stopping does to a mean.
+
     Source: Zhao and Aletras 2023, Incorporating attribution importance for improving faithfulness
     metrics, section 4.
 
     Args:
-        draws: Number D of draws; the authors' code has one.
+        draws: Number D of draws; the authors' code has one.  "auto" takes as many as `error` needs.
         normalise: Compare with the output where everything is removed, as in the paper; otherwise
             the value is the mean of f(x) - f(x~).
         occluder: Replacement of what is not kept: "baseline", "zero", "mean" or "blur", or a
@@ -274,6 +360,8 @@ class SoftSufficiency(Soft):
             single output.
         features: Unit of the attributions, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
+        error: Bound of the standard error with "auto", as a share of |f(x) - f(nothing)|.
+        most: Largest number of draws with "auto".
 
     Raises:
         InputError: Fewer than two draws, or an unknown occluder or scalar.
@@ -290,6 +378,7 @@ class SoftSufficiency(Soft):
     """
 
     name = "soft_sufficiency"
+    curve_axes: ClassVar[Mapping[str, tuple[str, str]]] = {"soft_sufficiency_draws": DRAWS_AXES}
     explains = "How much of the output is left when important elements are likely to stay?"
     label = "Soft sufficiency"
 
