@@ -74,13 +74,13 @@ def check_bound(error: float, most: int, least: int) -> None:
     check_whole("most", most, least=least)
 
 
-def described(error: float, most: int) -> str:
-    """The rule, for titles.
+def described(draws: int | str, error: float, most: int) -> str:
+    """A number of draws, for titles; of "auto" the rule.
 
-    >>> described(0.05, 256)
-    'auto, error 0.05, at most 256'
+    >>> described(64, 0.05, 256), described("auto", 0.05, 256)
+    ('64', 'auto, error 0.05, at most 256')
     """
-    return f"{AUTO}, error {error:g}, at most {most}"
+    return f"{AUTO}, error {error:g}, at most {most}" if draws == AUTO else str(draws)
 
 
 def in_blocks(

@@ -27,10 +27,10 @@ from igbench.metrics.faithfulness.correlation import (
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
     SensitivityN,
-    pearson,
 )
 from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.pearson import pearson
 from igbench.metrics.faithfulness.removal import (
     Aopc,
     Deletion,

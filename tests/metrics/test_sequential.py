@@ -19,10 +19,9 @@ from igbench.metrics import infidelity
 from igbench.metrics.faithfulness.correlation import (
     FaithfulnessCorrelation,
     SensitivityN,
-    flat,
-    pearson,
 )
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.pearson import flat, pearson
 from igbench.metrics.faithfulness.soft import SoftComprehensiveness, SoftSufficiency
 from igbench.metrics.sequential import Look, grown, in_blocks, ladder, stops, until
 from tests.evaluation.test_loop import experiment

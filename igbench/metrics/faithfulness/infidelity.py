@@ -116,7 +116,7 @@ class Infidelity(BaseMetric):
     def title(self) -> str:
         """Title, with the parameters that define the number."""
         scaled = ", best scale" if self.normalize else ""
-        draws = described(self.error, self.most) if self.draws == AUTO else self.draws
+        draws = described(self.draws, self.error, self.most)
         return f"Infidelity, Yeh 2019 ({self.perturbation} x {draws}{scaled})"
 
     @property

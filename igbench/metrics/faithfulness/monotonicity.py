@@ -16,7 +16,7 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.errors import InputError, check_choice
 from igbench.metrics.base import BaseMetric, patches
-from igbench.metrics.faithfulness.correlation import pearson
+from igbench.metrics.faithfulness.pearson import pearson
 from igbench.metrics.monte_carlo import jackknife
 from igbench.metrics.similarity import ranks
 

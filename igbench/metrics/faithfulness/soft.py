@@ -95,9 +95,8 @@ class Soft(BaseMetric):
     def title(self) -> str:
         """Title, with the parameters that define the number."""
         how = "normalised" if self.normalise else "mean change"
-        auto = self.draws == AUTO
-        draws = described(self.error, self.most) if auto else f"{self.draws} draws"
-        return f"{self.label} ({how}, {draws}, {self.occluder} occluder)"
+        draws = described(self.draws, self.error, self.most)
+        return f"{self.label} ({how}, {draws} draws, {self.occluder} occluder)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
