@@ -1,14 +1,17 @@
 """Sequential stopping of Monte Carlo metrics: as many draws as the standard error of a score needs.
 
-A metric with the number of draws "auto" looks at the score of one method on one sample after 16,
-32, 64, ... draws, and stops at the first of these rungs where its standard error is within a bound,
-or at the last one.  A standard error above the bound on the record says that the draws ran out.
+A metric with the number of draws "auto" looks at one sample after 16, 32, 64, ... draws, and stops
+at the first of these rungs where a standard error is within a bound, or at the last one.  It is the
+error of the score of one method, or of what all methods share, as each metric says.
 
 The score of a method depends on its own map alone: it takes the draws up to its own rung, and all
 methods and metrics that share an observation take these from one sequence, which is evaluated as
 far as any of them goes, each draw once and in the same calls of the model.  (A model whose outputs
 change in the last bits with the number of rows in a call may move a standard error across the
 bound, and with it the number of draws; so may another order of a sum.)
+
+Methods that are scored with the same draws share most of their Monte Carlo error, which cancels in
+their differences; those that stop at rungs of their own lose a part of that.
 
 Stopping where the error looks small prefers draws that happen to agree.  So the error that is found
 where a score stopped is too small on average, and a score whose size goes with its spread, such as
@@ -162,12 +165,12 @@ class Look:
     Attributes:
         values: (m, K) what the score consists of.
         error: (m,) standard errors.
-        bound: (m,) or one for all, in the units of the error.
+        done: (m,) boolean, whether no more draws are needed, see `stops`.
     """
 
     values: Tensor
     error: Tensor
-    bound: Tensor
+    done: Tensor
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class Stopped:
 
 
 def stops(error: Tensor, bound: Tensor) -> Tensor:
-    """Whether scores need no more draws: their standard error is within the bound, (m,) boolean.
+    """Whether no more draws are needed: the standard error is within the bound, (m,) boolean.
 
     An error of zero is within any bound, one of zero too.  An undefined one is in none, as more
     draws may define the score.
@@ -229,7 +232,7 @@ def until(
             kept["trace"] = seen.error.new_full((len(settled), len(rungs)), torch.nan)
         kept["values"][pending], kept["error"][pending] = seen.values, seen.error
         kept["trace"][pending, number] = seen.error
-        pending = pending[~(stops(seen.error, seen.bound) | settled[pending])]
+        pending = pending[~(seen.done | settled[pending])]
         if not len(pending):
             break
     return Stopped(**kept)

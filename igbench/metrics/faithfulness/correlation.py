@@ -28,6 +28,7 @@ from igbench.metrics.sequential import (
     described,
     grown,
     ladder,
+    stops,
     until,
 )
 
@@ -243,7 +244,7 @@ class SensitivityN(BaseMetric):
             pairs = list(zip(sums.unbind(dim=1), changes, strict=True))
             r = torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs], dim=1)
             error = error_of(pairs).where(r.isfinite().all(dim=1), math.nan)
-            return Look(r, error, error.new_tensor(self.error))
+            return Look(r, error, stops(error, error.new_tensor(self.error)))
 
         whole = self._sizes(features.count)[-1] == features.count
         return until(ladder(self.most), drawn, look, flat(maps) | whole)

@@ -25,6 +25,7 @@ from igbench.metrics.sequential import (
     check_bound,
     described,
     ladder,
+    stops,
     until,
 )
 from igbench.schema import Direction
@@ -226,7 +227,8 @@ class Soft(BaseMetric):
         def look(out: Tensor, _: Tensor) -> Look:
             values = self._values(clean, out, span)
             error = values.std(dim=1) / math.sqrt(values.shape[1])
-            return Look(values.mean(dim=1)[:, None], error, error.new_tensor(self.error) * unit)
+            bound = error.new_tensor(self.error) * unit
+            return Look(values.mean(dim=1)[:, None], error, stops(error, bound))
 
         nothing = span.isnan()[None] if self.normalise else torch.zeros_like(span[None]).bool()
         return until(ladder(self.most), drawn, look, nothing)
