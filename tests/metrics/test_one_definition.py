@@ -42,7 +42,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "classes": {"classes": 1},
     "draws": {"draws": 5},
     "dummy.draws": {"draws": 1, "mode": "detect"},
-    "infidelity.error": {"error": 0.01, "draws": "auto", "most": 64},
+    "infidelity.error": {"error": 10.0, "draws": "auto", "most": 64},
     "infidelity.most": {"most": 20, "draws": "auto", "error": 0.01},
     **{
         f"{name}.{parameter}": {"draws": "auto", "error": 1e-4, "most": 64, parameter: other}
