@@ -55,8 +55,9 @@ class SensitivityN(BaseMetric):
     With subsets="auto", D is the least of 16, 32, 64, ... at which the standard error of a sample's
     score is at most `error`, in units of the correlation; or `most`, and then the error on the
     record may be larger.  The score is that of this fixed D.  An undefined one goes on, as more
-    sets may tell its sums apart, unless the map is flat or n = G.  See `igbench.metrics.sequential`
-    for what stopping does to a mean.
+    sets may tell its sums apart, unless the map is flat or n = G.  Model rows are evaluated as far
+    as the method goes that needs most, so that "auto" bounds the error, and saves rows where all
+    maps are good or few are scored.  See `igbench.metrics.sequential`.
 
     This is a measure of faithfulness.  The largest change of the *attribution* when up to n
     features change is another metric, `MaxSensitivityN`.
