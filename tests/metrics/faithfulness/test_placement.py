@@ -249,6 +249,18 @@ class TestMetrics:
         two = measured(Deletion(**AUTO), b, m=phi)["m"]
         torch.testing.assert_close(one.std_error, two.std_error, rtol=0, atol=0)
 
+    def test_the_error_joins_that_of_the_orders_of_ties(self):
+        b, phi = photographs(), (cf.images(3, seed=9) * 2).round()
+        metric, maps = Deletion(**AUTO), {"m": Attribution(phi, SPEC)}
+        curves = metric.observe(b)
+        found = metric.measure(b, maps, curves)["m"]
+        areas = torch.trapezoid(curves.known["mif", "m"], torch.tensor(curves.x).double(), dim=-1)
+        placed = curves.errors["mif", "m"].mean(dim=0) / 32
+        ties = (areas[0] - areas[1]).abs() / 2
+        assert (placed > 0).any()
+        assert (ties > 0).any()
+        torch.testing.assert_close(found.std_error, torch.hypot(ties, placed), **SAME)
+
     def test_logits_count_in_units_of_the_whole_change(self):
         phi = torch.rand(1, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         x = torch.linspace(0.1, 2, 60, dtype=torch.float64)[None]
