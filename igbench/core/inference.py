@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from igbench.core import compiling
+from igbench.core.outputs import logits
 
 log = logging.getLogger(__name__)
 
@@ -26,46 +31,92 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 class Compiled:
     """A module behind `torch.compile`; where that does not work it is the module itself.
 
-    Compilation happens at the first call.  If a call fails and the module by itself does not, the
-    reason is logged once and the module is called from then on.
+    Compilation happens at the first call of each size, of which there are two: any number of rows
+    is cut into calls of these sizes, and the last call is filled up.  Inductor takes the weights as
+    they are then, see `igbench.core.compiling.settings`.  If a call fails and the module by itself
+    does not, or the weights have changed, the reason is logged once and the module is called from
+    then on.
 
     Args:
         module: What to compile; it is not changed.
         backend: Name of a backend of `torch.compile`.
+
+    Attributes:
+        broken: Why the module is called as it is; "" where it is not.
+        seconds: What compilation has taken, the first call of each size included.
     """
 
     def __init__(self, module: nn.Module, backend: str) -> None:
         self.module = module
         self.backend = backend
         self.broken = ""
-        self._call: Callable[[Tensor], Tensor] | None = None
+        self.seconds = 0.0
+        self._call: Callable[[Tensor], Any] | None = None
+        self._ready: set[tuple[object, ...]] = set()
+        self._weights: list[tuple[Tensor, int]] = []
 
     def __repr__(self) -> str:
         return f"compiled by {self.backend}"
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Outputs of the module."""
+    def __call__(self, x: Tensor, most: int | None = None) -> Tensor:
+        """Outputs of the module, without gradient.
+
+        Args:
+            x: (N, *F).
+            most: Rows of a full call; N by default.
+        """
+        self._look_at_weights()
         if self.broken:
             return self._plain(x)
         try:
-            if self._call is None:
-                self._call = torch.compile(self.module, backend=self.backend)
-            return self._call(x)
+            return self._in_calls(x, most or len(x))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             found = self._plain(x)  # raises again what is not the compiler's fault
             lines = str(error).strip().splitlines()
-            self.broken = f"{type(error).__name__}: {lines[0][:120] if lines else ''}"
-            log.warning(
-                "compile=%s does not work here (%s); the model is used as it is",
-                self.backend,
-                self.broken,
-            )
+            self._give_up(f"{type(error).__name__}: {lines[0][:120] if lines else ''}")
             return found
 
+    def _give_up(self, reason: str) -> None:
+        self.broken = reason
+        log.warning(
+            "compile=%s does not work here (%s); the model is used as it is", self.backend, reason
+        )
+
+    def _look_at_weights(self) -> None:
+        """Give up where weights, which inductor holds as constants, were changed in place."""
+        if not self.broken and any(w._version != version for w, version in self._weights):
+            self._give_up("its weights were changed after it was compiled")
+            self._weights = []
+
+    @torch.no_grad()
     def _plain(self, x: Tensor) -> Tensor:
-        found: Tensor = self.module(x)
+        return logits(self.module(x), len(x))
+
+    @torch.no_grad()  # inductor freezes weights without gradients alone
+    def _in_calls(self, x: Tensor, most: int) -> Tensor:
+        size = compiling.call_size(len(x), most)
+        parts = [self._outputs(part, size) for part in x.split(size)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _outputs(self, x: Tensor, size: int) -> Tensor:
+        """Outputs of up to `size` rows; a copy, as the next replay of a CUDA graph writes anew."""
+        return logits(self._compiled(compiling.filled(x, size)), size)[: len(x)].clone()
+
+    def _compiled(self, x: Tensor) -> Any:
+        key = (x.shape, x.stride(), x.dtype, x.device, *compiling.surroundings(x.device))
+        if self._call is not None and key in self._ready:
+            return self._call(x)
+        start = time.perf_counter()
+        with compiling.settings(self.backend, x.device):
+            if self._call is None:
+                held = (*self.module.parameters(), *self.module.buffers())
+                self._weights = [(w, w._version) for w in held if not w.is_inference()]
+                self._call = torch.compile(self.module, backend=self.backend, dynamic=False)
+            found = self._call(x)
+        self.seconds += time.perf_counter() - start
+        self._ready.add(key)
         return found
 
 
@@ -91,6 +142,15 @@ class InferenceOptions:
     def changes(self) -> bool:
         """Whether anything differs from other forwards."""
         return self.precision != "float32" or self.compiled is not None
+
+    def model(self, module: Callable[[Tensor], Any], most: int) -> Callable[[Tensor], Any]:
+        """What is called with perturbed inputs: a module, or the compiled model in its place.
+
+        Args:
+            module: The model.
+            most: Rows of a full call.
+        """
+        return module if self.compiled is None else partial(self.compiled, most=most)
 
     def uncompiled(self) -> InferenceOptions:
         """The same precision, for functions around the model."""

@@ -251,7 +251,7 @@ class Score(nn.Module):
             full: Tensor = self(x, target)
             return full
         with self.quick.arithmetic(x.device):
-            out = self._through(self.quick.compiled or self.function, x, target)
+            out = self._through(self.quick.model(self.function, self.batch_size), x, target)
         return out.to(x.dtype) if x.is_floating_point() else out
 
     @torch.no_grad()  # not inference_mode: a table that a model keeps must stay trainable
@@ -269,12 +269,12 @@ class Score(nn.Module):
     ) -> Tensor:
         """Call with a power of two of rows, where each new number of rows costs a preparation.
 
-        cuDNN looks for the kernels of every layer anew, and a compiled model is compiled anew: for
-        a network of fifty convolutions that took as long as some thousand rows.  The rows that are
-        added repeat the last one, and are neither counted nor returned.
+        cuDNN looks for the kernels of every layer anew: for a network of fifty convolutions that
+        took as long as some thousand rows.  The rows that are added repeat the last one, and are
+        neither counted nor returned.
         """
         size = padded_size(len(x), self.batch_size)
-        if size == len(x) or not (x.device.type in PREPARED or self.quick.compiled):
+        if size == len(x) or x.device.type not in PREPARED:
             return call(x, target)
         more = size - len(x)
         wide = target

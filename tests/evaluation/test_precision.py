@@ -172,7 +172,7 @@ def test_compiled_models_give_the_same():
 def test_what_looks_inside_uses_the_model_itself(monkeypatch):
     calls: list[int] = []
 
-    def compile_(module: nn.Module, backend: str):
+    def compile_(module: nn.Module, **how: object):
         return lambda x: calls.append(len(x)) or module(x)
 
     monkeypatch.setattr(torch, "compile", compile_)
@@ -186,16 +186,16 @@ def test_what_looks_inside_uses_the_model_itself(monkeypatch):
     quick.score.evaluate(quick.x, quick.target)
     assert calls == []
     measured(Infidelity("subset", draws=8, normalize=False), quick, maps_for(quick))
-    assert calls == [8] * len(quick)
+    assert calls == [16] * len(quick), "8 rows, filled up to a quarter of 64"
     quick.score.evaluate(quick.x, quick.target)
-    assert calls == [8] * len(quick), "and afterwards all is as before"
+    assert calls == [16] * len(quick), "and afterwards all is as before"
 
 
 def test_where_compilation_fails_the_model_is_used_as_it_is(monkeypatch, caplog):
     def fails(x: Tensor) -> Tensor:
         raise RuntimeError("no C++ compiler\nlong story")
 
-    monkeypatch.setattr(torch, "compile", lambda module, backend: fails)
+    monkeypatch.setattr(torch, "compile", lambda module, **how: fails)
     compiled = Compiled(scale(), "inductor")
     score = Score(compiled.module, quick=InferenceOptions(compiled=compiled))
     with caplog.at_level(logging.WARNING):
@@ -211,7 +211,7 @@ def test_where_compilation_fails_the_model_is_used_as_it_is(monkeypatch, caplog)
 
 
 def test_errors_of_the_model_are_not_the_compilers(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda module, backend: module)
+    monkeypatch.setattr(torch, "compile", lambda module, **how: module)
     compiled = Compiled(scale(), "inductor")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         compiled(torch.ones(1, 2))
@@ -224,7 +224,7 @@ def test_running_out_of_memory_halves_the_rows(monkeypatch):
             raise torch.OutOfMemoryError("too large")
         return x[:, 0]
 
-    monkeypatch.setattr(torch, "compile", lambda module, backend: fits)
+    monkeypatch.setattr(torch, "compile", lambda module, **how: fits)
     compiled = Compiled(scale(), "inductor")
     score = Score(compiled.module, batch_size=8, quick=InferenceOptions(compiled=compiled))
     assert draws(score, torch.ones(5, 1)).tolist() == [1.0] * 5
