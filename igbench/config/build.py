@@ -26,7 +26,7 @@ from igbench.core.model import Model
 from igbench.core.probe import Outputs
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, one_line, suggestion, typed_line
-from igbench.evaluation import isolation, loading
+from igbench.evaluation import compilation, isolation, loading
 from igbench.evaluation.batch_size import best_rows
 from igbench.evaluation.definitions import check_data, check_methods, check_metrics
 from igbench.evaluation.experiment import Experiment
@@ -95,7 +95,9 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         quick=_quick(config, model, device),
         outputs=outputs,
     )
-    return built if config.get("precision") == EXACT else with_folding(built)
+    if config.get("precision") != EXACT:
+        built = with_folding(built)
+    return compilation.chosen(built) if config.get("compile") == compilation.AUTO else built
 
 
 def model_and_data(config: Mapping[str, Any], device: torch.device) -> tuple[Model, Data]:
@@ -372,9 +374,10 @@ def _quick(config: Mapping[str, Any], model: Model, device: torch.device) -> Inf
         )
     if not backend:
         return InferenceOptions(precision)
-    name = "inductor" if backend is True else str(backend)
-    known = sorted({"eager", "aot_eager", *torch.compiler.list_backends()})
-    check_choice("backend for compile", name, known)
+    name = compilation.BACKEND if backend in (True, compilation.AUTO) else str(backend)
+    if name != compilation.BACKEND:
+        known = sorted({"eager", "aot_eager", *torch.compiler.list_backends()})
+        check_choice("backend for compile", name, [compilation.AUTO, *known])
     return InferenceOptions(precision, Compiled(model.module, name))
 
 

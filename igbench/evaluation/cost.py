@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from igbench.core.batch import Batch, Method, Metric
+from igbench.core.inference import Compiled, InferenceOptions
 from igbench.core.score import Cost, Score, frozen
 from igbench.evaluation import isolation, kept, loading, loop
 from igbench.evaluation.experiment import CURVES, LOADING, REPORT, Experiment
@@ -209,7 +210,42 @@ def estimate(experiment: Experiment) -> Estimate:
     return replace(whole, seconds=whole.seconds_of(work))
 
 
-def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[str, float]]:
+class Tally(Compiled):
+    """A compiled model that counts the rows it is called with, and is the model itself."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module, "")
+        self.rows = 0
+
+    def __call__(self, x: Tensor, most: int | None = None) -> Tensor:
+        """Outputs of the module."""
+        self.rows += len(x)
+        found: Tensor = self.module(x)
+        return found
+
+
+def perturbed(experiment: Experiment) -> tuple[int, float]:
+    """Perturbed inputs of a run that may be compiled, and seconds of one as it is now.
+
+    The rows are those of one sample in a dry run, times the samples.
+    """
+    loadable = loading.first(experiment.data, experiment.loading)
+    if loadable is None:
+        return 0, 0.0
+    tally = Tally(nn.Identity())
+    _dry_run(experiment, *loadable, tally)
+    return tally.rows * len(experiment.data), _time(experiment, loadable[1])[0]
+
+
+def perturbed_seconds(experiment: Experiment) -> float:
+    """Seconds of one perturbed input; 0 if no sample can be loaded."""
+    loadable = loading.first(experiment.data, experiment.loading)
+    return 0.0 if loadable is None else _time(experiment, loadable[1])[0]
+
+
+def _dry_run(
+    experiment: Experiment, index: int, x: Tensor, tally: Tally | None = None
+) -> dict[str, dict[str, float]]:
     """Rows and seconds by stage of one sample on the stand-in, on the CPU."""
     data = experiment.data
     model = experiment.model
@@ -235,7 +271,13 @@ def _dry_run(experiment: Experiment, index: int, x: Tensor) -> dict[str, dict[st
         loading=Loading(),
         folding=None,
     )
-    return loop.run(dry, score=Score(stand_in, batch_size=experiment.batch_size)).stages
+    quick = InferenceOptions()
+    if tally is not None:
+        tally.module = stand_in
+        quick = InferenceOptions(compiled=tally)
+    return loop.run(
+        dry, score=Score(stand_in, batch_size=experiment.batch_size, quick=quick)
+    ).stages
 
 
 def _at_most(metric: Metric) -> Metric:

@@ -295,8 +295,9 @@ def _work(
     if not left:
         return
     e = job.experiment
-    # Pass the resolved batch size and device on, so that all workers split batches identically.
+    # Pass what `auto` came to on, so that all workers split batches and compile identically.
     config = {**job.config, "batch_size": e.batch_size, "device": e.device.type}
+    config["compile"] = e.quick.backend or False
     executor.run(Work(e, make, config, left, job.shard_dir), advance)
 
 
