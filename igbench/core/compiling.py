@@ -94,16 +94,13 @@ def surroundings(device: torch.device) -> tuple[object, ...]:
 def call_size(rows: int, most: int) -> int:
     """Rows of each call for a number of rows: `most`, or a quarter where at most two such will do.
 
-    So there are two sizes, and less than half of the rows of a call are filled up beyond a quarter
-    of `most`.
-
     >>> [call_size(n, 64) for n in (1, 16, 17, 32, 33, 64)]
     [16, 16, 16, 16, 64, 64]
-    >>> [call_size(1, most) for most in (1, 2, 8)]
-    [1, 1, 2]
+    >>> [call_size(1, most) for most in (1, 2, 3, 8)]
+    [1, 2, 1, 2]
     """
     small = max(1, most // SMALL)
-    return small if rows <= 2 * small else most
+    return small if rows <= 2 * small < most else most
 
 
 def filled(x: Tensor, size: int) -> Tensor:
