@@ -145,12 +145,15 @@ def drawn(
 
 
 def ranks(count: int, draws: int, seed: int, purpose: str, sample_id: str) -> Tensor:
-    """D random orders of G features, as the rank 0..G-1 of every feature, (D, G).
+    """D random orders of G features, as the rank 0..G-1 of every feature, (D, G) int32.
 
     `ranks < n` is a uniformly random subset of size n, and the subsets of one draw are nested.
     """
     g = rng.generator(seed, purpose, sample_id)
-    return torch.stack([torch.randperm(count, generator=g) for _ in range(draws)])
+    found = torch.empty(draws, count, dtype=torch.int32)  # half the time of int64, same orders
+    for order in found:
+        torch.randperm(count, generator=g, out=order)
+    return found
 
 
 def all_subsets(count: int, size: int | None = None, limit: int = 20_000) -> Tensor:

@@ -212,7 +212,8 @@ class SensitivityN(BaseMetric):
         for i in range(len(batch)):
             masks = self._masks(batch, i, features)
             pairs = [
-                (grouped[:, i] @ m.to(grouped).T, change[i])
+                # Moved as bytes: a change of dtype on the way would be the host's work.
+                (grouped[:, i] @ m.to(grouped.device).to(grouped.dtype).T, change[i])
                 for m, change in zip(masks, observation, strict=True)
             ]
             found.append(torch.stack([pearson(a, b, batch.x.dtype) for a, b in pairs]))
