@@ -13,6 +13,7 @@ import torch
 from igbench.config import compose
 from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Metric
+from igbench.core.inference import Compiled, InferenceOptions
 from igbench.evaluation import loop
 from igbench.integration.integrate import integrated_gradients
 from igbench.run import runner
@@ -218,6 +219,8 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUD
         # differences that metrics are made of turn into 1e-3 at most.
         ([], 1e-3),
         (["compile=eager"], 1e-3),
+        (["compile=cudagraphs"], 1e-3),
+        pytest.param(["compile=true"], 1e-3, marks=pytest.mark.slow),
         # 10 bits of mantissa, and differences of outputs: a few percent.
         (["precision=tf32"], 5e-2),
         (["precision=bf16"], 5e-1),
@@ -284,15 +287,48 @@ def test_loops_never_synchronise_the_cuda_device(config, name):
     assert synchronisations(many, rows=3) == synchronisations(few, rows=64)
 
 
-def synchronisations(m: Metric, rows: int) -> int:
+COMPILED = [
+    "eager",
+    "cudagraphs",
+    pytest.param("inductor", marks=pytest.mark.slow),  # with CUDA graphs
+]
+
+
+@cuda
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("name", ["infidelity", "sensitivity_n", "srg"])
+def test_compiled_loops_never_synchronise_the_cuda_device(config, name, backend):
+    few = many = metric(config, name)
+    for argument, (small, large) in LOOPS[name].items():
+        few, many = (replace(m, **{argument: v}) for m, v in ((few, small), (many, large)))
+    expected = synchronisations(few, rows=64, backend=backend)
+    assert synchronisations(many, rows=3, backend=backend) == expected
+
+
+@cuda
+@pytest.mark.parametrize("backend", COMPILED)
+def test_outputs_of_replayed_graphs_stay(backend):
+    """A later replay writes into its own outputs, not into those that are still held."""
+    module = torch.nn.Linear(4, 3).cuda().eval()
+    compiled, x = Compiled(module, backend), torch.randn(40, 4, device="cuda")
+    with torch.no_grad():
+        found = [compiled(part, most=8) for _ in range(3) for part in x.split(5)]
+        torch.testing.assert_close(torch.cat(found), module(x).repeat(3, 1), rtol=1e-5, atol=1e-5)
+    assert not compiled.broken
+
+
+def synchronisations(m: Metric, rows: int, backend: str = "") -> int:
     """Warnings of CUDA's debug mode while a metric observes and measures two maps."""
     near = batch()
     near.score.batch_size = rows
     there = on_cuda(near)
+    compiled = Compiled(there.score.model, backend) if backend else None
+    there.score.quick = InferenceOptions(compiled=compiled)
     g = torch.Generator().manual_seed(0)
     values = torch.randn(2, *near.x.shape, generator=g, dtype=near.x.dtype).cuda()
     maps = {str(i): Attribution(v, GLOBAL, Simple(1)) for i, v in enumerate(values)}
-    measured(m, there, maps)  # what is allocated and planned once is done here
+    for _ in range(3):  # what is allocated, compiled and recorded once is done here
+        measured(m, there, maps)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -300,4 +336,5 @@ def synchronisations(m: Metric, rows: int) -> int:
             measured(m, there, maps)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert compiled is None or not compiled.broken
     return sum("synchroniz" in str(w.message) for w in caught)

@@ -32,10 +32,8 @@ class Compiled:
     """A module behind `torch.compile`; where that does not work it is the module itself.
 
     Compilation happens at the first call of each size, of which there are two: any number of rows
-    is cut into calls of these sizes, and the last call is filled up.  Inductor takes the weights as
-    they are then, see `igbench.core.compiling.settings`.  If a call fails and the module by itself
-    does not, or the weights have changed, the reason is logged once and the module is called from
-    then on.
+    is cut into calls of these sizes, and the last call is filled up.  If a call fails and the
+    module by itself does not, the reason is logged once and the module is called from then on.
 
     Args:
         module: What to compile; it is not changed.
@@ -53,7 +51,6 @@ class Compiled:
         self.seconds = 0.0
         self._call: Callable[[Tensor], Any] | None = None
         self._ready: set[tuple[object, ...]] = set()
-        self._weights: list[tuple[Tensor, int]] = []
 
     def __repr__(self) -> str:
         return f"compiled by {self.backend}"
@@ -65,7 +62,6 @@ class Compiled:
             x: (N, *F).
             most: Rows of a full call; N by default.
         """
-        self._look_at_weights()
         if self.broken:
             return self._plain(x)
         try:
@@ -75,26 +71,19 @@ class Compiled:
         except Exception as error:
             found = self._plain(x)  # raises again what is not the compiler's fault
             lines = str(error).strip().splitlines()
-            self._give_up(f"{type(error).__name__}: {lines[0][:120] if lines else ''}")
+            self.broken = f"{type(error).__name__}: {lines[0][:120] if lines else ''}"
+            log.warning(
+                "compile=%s does not work here (%s); the model is used as it is",
+                self.backend,
+                self.broken,
+            )
             return found
-
-    def _give_up(self, reason: str) -> None:
-        self.broken = reason
-        log.warning(
-            "compile=%s does not work here (%s); the model is used as it is", self.backend, reason
-        )
-
-    def _look_at_weights(self) -> None:
-        """Give up where weights, which inductor holds as constants, were changed in place."""
-        if not self.broken and any(w._version != version for w, version in self._weights):
-            self._give_up("its weights were changed after it was compiled")
-            self._weights = []
 
     @torch.no_grad()
     def _plain(self, x: Tensor) -> Tensor:
         return logits(self.module(x), len(x))
 
-    @torch.no_grad()  # inductor freezes weights without gradients alone
+    @torch.no_grad()
     def _in_calls(self, x: Tensor, most: int) -> Tensor:
         size = compiling.call_size(len(x), most)
         parts = [self._outputs(part, size) for part in x.split(size)]
@@ -111,8 +100,6 @@ class Compiled:
         start = time.perf_counter()
         with compiling.settings(self.backend, x.device):
             if self._call is None:
-                held = (*self.module.parameters(), *self.module.buffers())
-                self._weights = [(w, w._version) for w in held if not w.is_inference()]
                 self._call = torch.compile(self.module, backend=self.backend, dynamic=False)
             found = self._call(x)
         self.seconds += time.perf_counter() - start

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ import torch
 from igbench.config import build, compose
 from igbench.core import compiling
 from igbench.core.inference import Compiled
-from igbench.evaluation import compilation, cost
+from igbench.evaluation import compilation, cost, loop
 from igbench.evaluation.compilation import Gain, pays
 from igbench.run import runner
 
@@ -69,6 +70,10 @@ def with_costs(monkeypatch, rows: int, plain: float, compiled: float) -> list[st
     return asked
 
 
+def said(caplog) -> list[str]:
+    return [m for m in caplog.messages if m.startswith("compile=")]
+
+
 def test_long_runs_compile_and_measure_what_it_brings_once(monkeypatch, memory, caplog):
     asked = with_costs(monkeypatch, 10_000, 0.02, 0.015)
     with caplog.at_level(logging.INFO):
@@ -78,12 +83,12 @@ def test_long_runs_compile_and_measure_what_it_brings_once(monkeypatch, memory, 
         "compile=auto: compiled; 10,000 perturbed inputs take 200 s, of which 25 % or 50 s are "
         "saved for 20 s (measured)"
     )
-    assert [r.getMessage() for r in caplog.records] == [line]
+    assert said(caplog) == [line]
     with_costs(monkeypatch, 10_000, 0.0, 1.0)  # whatever is measured now
     caplog.clear()
     with caplog.at_level(logging.INFO):
         assert built().quick.backend == "inductor", "a run that goes on decides as before"
-    assert [r.getMessage() for r in caplog.records] == [f"{line} (as before)"]
+    assert said(caplog) == [f"{line} (as before)"]
     asked = with_costs(monkeypatch, 3_000, 0.02, 9.9)
     assert built("limit=3").quick.backend == "", "15 s for 20 s, by what was measured"
     assert asked == ["rows"]
@@ -102,7 +107,7 @@ def test_without_a_compiler_auto_means_no(monkeypatch, memory, caplog):
     monkeypatch.setattr(compiling, "lacking", lambda device: "there is no C++ compiler (g++)")
     with caplog.at_level(logging.INFO):
         assert built().quick.backend == ""
-    assert caplog.messages == ["compile=auto: not compiled; there is no C++ compiler (g++)"]
+    assert said(caplog) == ["compile=auto: not compiled; there is no C++ compiler (g++)"]
 
 
 def test_strange_memories_are_asked_nothing(memory):
@@ -124,12 +129,8 @@ def test_rows_that_may_be_compiled_are_counted(memory):
             seen.append(len(x))
             return self.module(x)
 
-    quick = compilation.replace(
-        experiment.quick, compiled=Counted(experiment.model.module, "eager")
-    )
-    from igbench.evaluation import loop
-
-    loop.run(compilation.replace(experiment, quick=quick))
+    quick = replace(experiment.quick, compiled=Counted(experiment.model.module, "eager"))
+    loop.run(replace(experiment, quick=quick))
     assert rows == sum(seen)
 
 
