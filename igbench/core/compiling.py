@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,9 @@ together, and would silently stop to compile at 8."""
 FOLDERS = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables of the environment that inductor reads and sets."""
 
+DEFAULT = str(Path(tempfile.gettempdir()) / "torchinductor_")
+"""How inductor's own folder begins, which it writes into these variables when it is imported."""
+
 _LOCK = threading.RLock()
 
 
@@ -45,18 +49,16 @@ def settings(backend: str, device: torch.device) -> Iterator[None]:
         backend: Name of a backend of `torch.compile`.
         device: Where the model runs.
     """
-    from torch._dynamo import config as dynamo
-
-    limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
-    most = max(MOST_VERSIONS, getattr(dynamo, limit))
     with _LOCK, ExitStack() as stack:
-        stack.enter_context(dynamo.patch({limit: most}))
-        if backend == "inductor":
+        stack.enter_context(_folder(cache_folder(None) / "compiled"))
+        from torch._dynamo import config as dynamo  # which may write into the environment
+
+        limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
+        stack.enter_context(dynamo.patch({limit: max(MOST_VERSIONS, getattr(dynamo, limit))}))
+        if backend == "inductor" and device.type == "cuda":
             from torch._inductor import config as inductor
 
-            stack.enter_context(_folder(cache_folder(None) / "compiled"))
-            if device.type == "cuda":
-                stack.enter_context(inductor.patch({"triton.cudagraphs": True}))
+            stack.enter_context(inductor.patch({"triton.cudagraphs": True}))
         yield
 
 
@@ -64,8 +66,11 @@ def settings(backend: str, device: torch.device) -> Iterator[None]:
 def _folder(folder: Path) -> Iterator[None]:
     """Let inductor keep its code in a folder, if that can be written and no other one is set."""
     before = {name: os.environ.get(name) for name in FOLDERS}
+    for name, value in before.items():
+        if value is not None and value.startswith(DEFAULT):
+            del os.environ[name]
     try:
-        if before[FOLDERS[0]] is None:
+        if FOLDERS[0] not in os.environ:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 os.environ[FOLDERS[0]] = str(folder.absolute())

@@ -163,6 +163,17 @@ def test_settings_of_the_process_are_restored(monkeypatch, tmp_path, fails, devi
     assert changed - limit == {*graphs, *compiling.FOLDERS}
 
 
+def test_the_folder_that_inductor_names_by_itself_is_not_the_users(monkeypatch, tmp_path):
+    own = f"{compiling.DEFAULT}somebody"
+    for name in compiling.FOLDERS:
+        monkeypatch.setenv(name, own)
+    monkeypatch.setenv("IGBENCH_CACHE", str(tmp_path))
+    with compiling.settings("inductor", CPU):
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+        assert "TRITON_CACHE_DIR" not in os.environ
+    assert [os.environ[name] for name in compiling.FOLDERS] == [own, own]
+
+
 def test_a_folder_of_the_user_and_one_that_cannot_be_written_stay(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
     with compiling.settings("inductor", CPU):
