@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,7 @@ def quick_rows(
             return m.measure(batch, subject.maps, m.observe(batch))
 
         row = known | {"quantity": quantity, "maps": len(subject.maps), "library": ALONE}
-        yield "gpu_metrics", guarded(deadline, row, lambda w=ours: figures(w, place, len(batch)))
+        yield "gpu_metrics", guarded(deadline, row, partial(figures, ours, place, len(batch)))
 
 
 def own_metrics(subject: Subject) -> dict[str, Metric]:
@@ -402,12 +403,12 @@ def beside(subject: Subject, place: Place, deadline: Deadline) -> Iterator[dict[
             "quantity": quantity,
             "maps": 1 if quantity == "ig_50" else len(subject.maps),
         }
-        yield guarded(deadline, known, lambda m=make: compared(m(), subject, place))
+        yield guarded(deadline, known, partial(compared, make, subject, place))
 
 
-def compared(case: Case, subject: Subject, place: Place) -> dict[str, Any]:
+def compared(make: Callable[[], Case], subject: Subject, place: Place) -> dict[str, Any]:
     """Figures of ours, and the library's best setting, in turn with ours."""
-    library, ours, theirs = case
+    library, ours, theirs = make()
     found = figures(ours, place, len(subject.batch))
     if not theirs:
         return found | {"library": "neither Captum nor Quantus has it"}
