@@ -123,10 +123,11 @@ def filled(x: Tensor, size: int) -> Tensor:
 
 def lacking(device: torch.device) -> str:
     """What inductor needs on a device and does not find; "" where nothing is missing."""
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            return "the package triton is not installed"
+        known = (os.environ.get("CC", "cc"), "gcc", "clang")
+        return "" if any(map(shutil.which, known)) else "there is no C compiler (cc)"
     defaults = {"darwin": "clang++", "win32": "cl"}
     compiler = os.environ.get("CXX") or defaults.get(sys.platform, "g++")
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
-    if shutil.which(compiler) is None:
-        return f"there is no C++ compiler ({compiler})"
-    return ""
+    return "" if shutil.which(compiler) else f"there is no C++ compiler ({compiler})"
