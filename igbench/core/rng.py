@@ -76,7 +76,7 @@ def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[Callable[[
     """
     value = key(seed, purpose, sample_id)
     with _ONE_AT_A_TIME, untouched():
-        torch.manual_seed(value)
+        _seed_torch(value)
         np.random.seed(value % 2**32)  # noqa: NPY002  foreign code uses the legacy generator
         random.seed(value)
         start, dtype = _states(), torch.get_default_dtype()
@@ -88,6 +88,17 @@ def global_state(seed: int, purpose: str, sample_id: str) -> Iterator[Callable[[
 
 
 _ONE_AT_A_TIME = threading.RLock()
+
+
+def _seed_torch(value: int) -> None:
+    """`torch.manual_seed`, without its long way where there is no accelerator.
+
+    For each kind of device that is not in use yet it formats the stack of calls.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(value)
+    else:
+        torch.default_generator.manual_seed(value)
 
 
 @contextmanager
@@ -108,7 +119,8 @@ def untouched() -> Iterator[None]:
     True
     """
     legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng():
+    devices = None if torch.accelerator.is_available() else []  # None: looks for all of them
+    with torch.random.fork_rng(devices):
         try:
             yield
         finally:

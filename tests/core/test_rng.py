@@ -41,6 +41,26 @@ def test_global_state_is_seeded_and_restored():
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
 
+def test_seeds_are_those_of_torch_and_no_stack_is_formatted_for_absent_devices(monkeypatch):
+    value = rng.key(3, "shap", "cat")
+    with rng.untouched():
+        torch.manual_seed(value)
+        expected = torch.rand(2)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr("traceback.format_stack", None)
+    with rng.global_state(3, "shap", "cat"):
+        assert torch.equal(torch.rand(2), expected)
+
+
+def test_devices_that_are_there_are_seeded(monkeypatch):
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    with rng.global_state(3, "shap", "cat"):
+        pass
+    assert seeds == [rng.key(3, "shap", "cat")]
+
+
 def test_features_of_images():
     pixel = features.resolve("pixel", (3, 4, 5))
     assert (pixel.count, pixel.index.shape) == (20, (3, 4, 5))
