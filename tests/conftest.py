@@ -9,6 +9,9 @@ import pytest
 
 from tests.helpers import pictures
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores run already; threads that wait for a core spin meanwhile.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start background jobs so; tests of Ctrl-C send themselves the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)

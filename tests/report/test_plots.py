@@ -213,7 +213,9 @@ def test_one_sample_and_odd_names(tmp_path: Path) -> None:
     odd = Records(run, whole.scores.replace({"method": names}), whole.curves)
     made = plots.figures(odd, summary_of(odd))
     assert "metrics" in made
-    assert len(plots.write(made, tmp_path)) == 3 * len(made)
+    assert len(plots.write(made, tmp_path, ("svg",))) == len(made)
+    named = {"metrics": made["metrics"]}
+    assert len(plots.write(named, tmp_path, ("png", "pdf"))) == 2, "fonts of all formats"
 
 
 def test_two_models_get_figures_of_their_own(records: Records) -> None:
