@@ -48,6 +48,13 @@ def test_a_wrong_metric_is_on_record(monkeypatch, caplog):
     assert {line[-1].text for line in [*made.cells, *ordering.cells]} == {"no"}
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Pages without figures, which take most of the time of a report."""
+    monkeypatch.setattr("igbench.report.plots.figures", lambda *_: {})
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_tables_and_page(record, tmp_path):
     records = replace(with_certificates(record), folder=str(tmp_path))
     (table, _) = certificates.tables(records.run)
@@ -61,6 +68,7 @@ def test_tables_and_page(record, tmp_path):
     assert (tmp_path / "tables" / "ordering.tex").is_file()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_runs_without_certificates_say_nothing(tmp_path):
     records = replace(make_records(), folder=str(tmp_path))
     assert certificates.tables(records.run) == []

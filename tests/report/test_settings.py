@@ -262,7 +262,12 @@ def test_a_large_png_of_many_colours_keeps_them(tmp_path, monkeypatch):
     made = styles.canvas(1, 1)
     made.figimage(photograph)
     monkeypatch.setattr(styles, "LARGEST_PNG", 1_000)
+    tried, with_palette = [], styles._with_palette
+    monkeypatch.setattr(
+        styles, "_with_palette", lambda one: tried.append(one.size) or with_palette(one)
+    )
     (written,) = styles.save(made, tmp_path / "whole", ("png",))
+    assert tried == [(38, 38)], "a part says so"
     with Image.open(written) as opened:
         kept = np.asarray(opened.convert("RGB"), float) / 255
     assert np.abs(kept - photograph).max() < 1 / 255
