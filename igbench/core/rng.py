@@ -119,7 +119,9 @@ def untouched() -> Iterator[None]:
     True
     """
     legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
-    devices = None if torch.accelerator.is_available() else []  # None: looks for all of them
+    devices: list[int] | None = None  # looks for all of them
+    if not torch.accelerator.is_available():
+        devices = []
     with torch.random.fork_rng(devices):
         try:
             yield
