@@ -27,7 +27,7 @@ from igbench.core.probe import Outputs
 from igbench.core.score import Score
 from igbench.errors import InputError, check_choice, one_line, suggestion, typed_line
 from igbench.evaluation import compilation, isolation, loading
-from igbench.evaluation.batch_size import best_rows
+from igbench.evaluation.batch_size import Question, best_rows
 from igbench.evaluation.definitions import check_data, check_methods, check_metrics
 from igbench.evaluation.experiment import Experiment
 from igbench.evaluation.folding import with_folding
@@ -332,12 +332,8 @@ def _batch_size(
         return _whole(config, "batch_size", least=1) or 1
     if not samples:
         return 1
-    x = samples[0][None].to(device, DTYPES[config["dtype"]])
-    score = Score(model.module, config["output"], channels_last=model.channels_last)
-    target = torch.zeros(1, dtype=torch.int64, device=device)
-    memory = cache_folder(None) / "rows.json"
     try:
-        return best_rows(score, x, target, memory=memory, weights=model.weights_hash)
+        return best_rows(rows_question(config, model, samples[0], device))
     except InputError:
         raise
     except isolation.CAUGHT as error:  # the run records which samples fail
@@ -346,6 +342,19 @@ def _batch_size(
             isolation.describe(error),
         )
         return 1
+
+
+def rows_question(
+    config: Mapping[str, Any], model: Model, sample: Tensor, device: torch.device
+) -> Question:
+    """How many rows in a call are fastest for a model and a sample, with the file of answers."""
+    return Question(
+        Score(model.module, config["output"], channels_last=model.channels_last),
+        sample[None].to(device, DTYPES[config["dtype"]]),
+        torch.zeros(1, dtype=torch.int64, device=device),
+        cache_folder(None) / "rows.json",
+        model.weights_hash,
+    )
 
 
 def _loading(config: Mapping[str, Any]) -> Loading:

@@ -19,6 +19,7 @@ from igbench.errors import InputError
 from igbench.records import store
 from igbench.records.integrity import open_run
 from igbench.run import checkpoint
+from igbench.run.checkpoint import MANIFEST
 from igbench.run.shards import Shard, foundation
 from igbench.schema import COSTS, Run
 
@@ -40,6 +41,13 @@ def available_metrics(home: Path, shards: Sequence[Shard]) -> tuple[str, ...]:
     for run in _finished(home, foundation(shards)):
         names.update(run.matching(wanted))
     return tuple(name for name in wanted if name in names)
+
+
+def any_rows(home: Path, shards: Sequence[Shard]) -> bool:
+    """Whether runs of an experiment, finished or not, have rows under the keys of these shards."""
+    saved = (path.name.partition("-")[0] for path in home.glob(f".*.partial/shards/*{MANIFEST}"))
+    keys = {shard.key for shard in shards}
+    return any(key in keys for key in saved) or any(_finished(home, foundation(shards)))
 
 
 def import_from(home: Path, folder: Path, key: str, shards: Sequence[Shard]) -> None:

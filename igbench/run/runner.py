@@ -29,7 +29,7 @@ from igbench.evaluation import isolation, precision
 from igbench.evaluation.experiment import REPORT, Advance, Experiment
 from igbench.files import refuse_link, refuse_links
 from igbench.records import store
-from igbench.run import checkpoint, lock, provenance, reuse
+from igbench.run import checkpoint, lock, provenance, reuse, rows
 from igbench.run.executors.base import Executor, Work
 from igbench.run.executors.serial import Serial
 from igbench.run.shards import Shard, foundation, identity, shards
@@ -117,9 +117,16 @@ def job(config: Mapping[str, Any]) -> Job:
         InputError: A value of the configuration cannot be used.
     """
     executor_of(config)
+    remembered = rows.remembered()
     experiment = build.experiment(config)
     settings = {name: config[name] for name in SETTINGS}
     home = Path(config["results_dir"]) / experiment.name
+
+    def used(batch_size: int) -> bool:
+        return reuse.any_rows(home, shards(replace(experiment, batch_size=batch_size), settings))
+
+    most = rows.settled(config, experiment, remembered, used)
+    experiment = replace(experiment, batch_size=most)
     return Job(config, experiment, shards(experiment, settings), home)
 
 
@@ -200,6 +207,8 @@ def finish(
             folder = store.write(
                 job.home / run_id, run, whole.rows, whole.points, whole.maps, under=job.partial
             )
+            if len(left) == len(job.shards) and executor == Serial():  # all of it here and now
+                rows.note_speed(job.config, job.experiment, whole.stages)
             del whole  # it is on disk; the report needs the room
             pa.default_memory_pool().release_unused()
             lock.empty(job.partial)

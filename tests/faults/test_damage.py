@@ -102,9 +102,9 @@ def test_damaged_memory_of_batch_sizes(tmp_path, out, whole, monkeypatch, caplog
     else:
         memory.write_bytes(content)
     monkeypatch.setenv("IGBENCH_CACHE", str(folder))
-    monkeypatch.setattr(batch_size, "_search", lambda *args: 16)
+    monkeypatch.setattr(batch_size, "_search", lambda *args: {16: ((1.0, 1.0),)})
     words = [*RUN, "batch_size=auto", f"results_dir={out}"]
     stopped(words, monkeypatch)
     goes_on(words, out, whole, found=2)
     if content is not None:
-        assert list(json.loads(memory.read_text()).values()) == [16]
+        assert [kept["rows"] for kept in json.loads(memory.read_text()).values()] == [16]

@@ -139,7 +139,7 @@ def test_results_that_become_read_only(out, whole, capsys, monkeypatch, at_shard
 def test_read_only_cache(out, whole, monkeypatch, caplog):
     trained = digits_resnet.digits_resnet().module
     monkeypatch.setattr(digits_resnet, "train", lambda data, recipe: trained)
-    monkeypatch.setattr(batch_size, "_search", lambda *args: 16)
+    monkeypatch.setattr(batch_size, "_search", lambda *args: {16: ((1.0, 1.0),)})
     monkeypatch.setenv("IGBENCH_CACHE", "/proc/igbench")
     words = [*RUN, "batch_size=auto", f"results_dir={out}"]
     with caplog.at_level(logging.WARNING):

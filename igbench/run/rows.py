@@ -1,0 +1,78 @@
+"""Settle the batch size of a run: one that its results on disk have, or a better measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from igbench.config import build
+from igbench.evaluation import batch_size, loading, rows_memory
+from igbench.evaluation.batch_size import Question
+from igbench.evaluation.experiment import Experiment
+from igbench.files import cache_folder
+
+
+def remembered() -> frozenset[str]:
+    """Names of the answers that are remembered."""
+    return frozenset(rows_memory.recall(cache_folder(None) / "rows.json"))
+
+
+def settled(
+    config: Mapping[str, Any],
+    experiment: Experiment,
+    before: Collection[str],
+    used: Callable[[int], bool],
+) -> int:
+    """The rows of a call: those of results that are there, or else of a measurement that is sure.
+
+    Results on disk, of this configuration or for other metrics of it, are found by the batch size
+    that they were made with, so that it stays theirs.  Without any, an answer that is in doubt is
+    measured again.
+
+    Args:
+        config: The resolved configuration.
+        experiment: What it describes.
+        before: Names of the answers that were remembered before it was built.
+        used: Whether results with a batch size are on disk.
+    """
+    question = _question(config, experiment)
+    answer = question.known() if question else None
+    if question is None or answer is None or question.name not in before:
+        return experiment.batch_size
+    if not answer.due and not answer.earlier:
+        return answer.rows
+    there = [rows for rows in (answer.rows, *answer.earlier) if used(rows)]
+    if there:
+        return there[0]
+    return batch_size.measured(question).rows if answer.due else answer.rows
+
+
+def note_speed(
+    config: Mapping[str, Any], experiment: Experiment, stages: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Have the answer measured again if a run in this process had another speed than remembered.
+
+    The run keeps its rows: the next new one may get others.
+    """
+    question = _question(config, experiment)
+    answer = question.known() if question else None
+    if question is None or answer is None or experiment.quick.changes:
+        return
+    if answer.rows != experiment.batch_size:
+        return
+    busy = [cost for cost in stages.values() if cost.get("forward", 0) > 0]
+    forward, backward, seconds = (
+        sum(cost[kind] for cost in busy) for kind in ("forward", "backward", "seconds")
+    )
+    if batch_size.another_speed(answer, forward, backward, seconds):
+        rows_memory.mark(question.memory, question.name)
+
+
+def _question(config: Mapping[str, Any], experiment: Experiment) -> Question | None:
+    """What was measured for an experiment; None where the configuration has the number."""
+    if config["batch_size"] != "auto":
+        return None
+    found = loading.first(experiment.data, experiment.loading)
+    if found is None:
+        return None
+    return build.rows_question(config, experiment.model, found[1], experiment.device)
