@@ -53,6 +53,18 @@ def test_numbers_that_make_no_sense():
         Serial(threads=0)
 
 
+def test_workers_without_a_shard_are_reported():
+    assert ray_engine._idle(2, 2) == ""
+    assert "3 shards keep 3 of 8 workers busy" in ray_engine._idle(8, 3)
+
+
+def test_what_draws_is_imported_ahead(monkeypatch):
+    seen = []
+    monkeypatch.setattr(ray_engine.importlib, "import_module", seen.append)
+    ray_engine._import_ahead().join()
+    assert tuple(seen) == ray_engine.DRAWING
+
+
 def test_room():
     assert ray_engine._room({"CPU": 8.0}, 2, 0) == 4
     assert ray_engine._room({"CPU": 8.0, "GPU": 2.0}, 1, 0.5) == 4

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,13 @@ from igbench.run.executors.base import Make, Work
 from igbench.run.shards import Shard
 
 log = logging.getLogger(__name__)
+
+DRAWING = (
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+)
+"""Modules that the report imports when it draws, which takes a second or two."""
 
 MISSING = "executor=ray needs Ray: pip install 'igbench[ray]', or use executor=serial."
 
@@ -123,6 +132,9 @@ class Ray(Checked):
                 self.threads,
                 [entry for entry in sys.path if entry],
             )
+            if message := _idle(workers, len(work.shards)):
+                log.warning(message)
+            _import_ahead()
             pool = _Pool(ray, lambda: make.remote(*arguments), min(workers, len(work.shards)))
             for shard in pool.run(work.shards):
                 for stage, samples in shard.progress_steps(work.experiment).items():
@@ -160,6 +172,29 @@ class Ray(Checked):
         finally:
             if mine:
                 ray.shutdown()
+
+
+def _idle(workers: int, shards: int) -> str:
+    """What to say of workers that get no shard; empty if all get one."""
+    if workers <= shards:
+        return ""
+    return (
+        f"{shards} shards keep {shards} of {workers} workers busy; a smaller shard_size makes more "
+        "of them, and executor=serial needs no time to start."
+    )
+
+
+def _import_ahead() -> threading.Thread:
+    """Import what the report draws with while workers compute and this process waits for them."""
+
+    def work() -> None:
+        with suppress(Exception):  # the report says what is wrong with it
+            for name in DRAWING:
+                importlib.import_module(name)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
 
 
 def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
