@@ -3,8 +3,8 @@
 One size at a time is doubled: samples, methods, steps of Integrated Gradients, draws of infidelity,
 pixels, and workers (Ray, where it is installed).  The exponent is the slope of log seconds over log
 size by least squares, with its standard error; model rows are counted and not timed.  Sizes are
-timed in turn, and the least seconds of all turns count.  Writes growth.csv, growth.md and growth.png
-beside this file.
+timed in turn, and the least seconds of all turns count.  Writes growth.csv, growth.md and
+growth.png beside this file.
 
     python experiments/speed/growth.py [--turns 2] [--samples 16] [--sizes 5] [--out FOLDER]
 """
@@ -204,6 +204,9 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             )  # fmt: skip
         axes.plot([1, widest], [1, widest], color="0.5", linestyle=":", label="proportional")
         axes.set(xscale="log", yscale="log")
+        ticks = [2**k for k in range(round(np.log2(widest)) + 1)]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xticks([], minor=True)
         axes.set_xlabel("Size, relative to the smallest")
         axes.set_ylabel("Seconds, relative to the first")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
