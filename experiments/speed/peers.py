@@ -171,7 +171,8 @@ def main() -> None:
                 lines.append(line(pair, module, options.repeats))
                 table = pd.DataFrame([*lines, *absent])
                 table.to_csv(options.out / "peers.csv", index=False)
-                text = table.to_markdown(index=False, floatfmt=".3g")
+                cells = table.astype(object).where(table.notna(), None)
+                text = cells.to_markdown(index=False, floatfmt=".3g", missingval="")
                 (options.out / "peers.md").write_text(f"{head}\n\n{text}\n", encoding="utf-8")
 
 
