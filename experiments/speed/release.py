@@ -32,16 +32,15 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 METHODS = "ig,ig_captum,saliency,input_x_gradient,occlusion,random,edges"
 METRICS = "completeness,infidelity,sensitivity_n,deletion,insertion,srg"
-AUTO = [
-    *(f"metric.{name}.step=auto" for name in ("deletion", "insertion", "srg")),
-    *(f"metric.{name}.draws=auto" for name in ("infidelity", "sensitivity_n")),
-]
+STEP = [f"metric.{name}.step=auto" for name in ("deletion", "insertion", "srg")]
+DRAWS = ["metric.infidelity.draws=auto", "metric.sensitivity_n.subsets=auto"]
 SIDES: dict[str, list[str]] = {
     "exact grid": [],
     "exact grid, precision=exact": ["precision=exact"],
     "compile=true": ["compile=true"],
-    "step=auto draws=auto": AUTO,
-    "step=auto draws=auto compile=true": [*AUTO, "compile=true"],
+    "step=auto": STEP,
+    "step=auto compile=true": [*STEP, "compile=true"],
+    "step=auto draws=auto": [*STEP, *DRAWS],
 }
 
 
@@ -105,9 +104,8 @@ def main() -> None:
     seconds: dict[str, list[float]] = {}
     last: dict[str, Path] = {}
     with checked_out(options.base) as tree, tempfile.TemporaryDirectory() as results:
-        sides = {f"revision {options.base}": (tree, [])} | {
-            name: (ROOT, SIDES[name]) for name in options.sides
-        }
+        sides: dict[str, tuple[Path, list[str]]] = {f"revision {options.base}": (tree, [])}
+        sides |= {name: (ROOT, SIDES[name]) for name in options.sides}
         for turn in range(options.turns):
             for i, (name, (where, more)) in enumerate(sides.items()):
                 place = Path(results) / f"{turn}-{i}"
