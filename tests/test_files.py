@@ -13,7 +13,7 @@ import torch
 import igbench
 from igbench import files
 from igbench.errors import InputError, printable
-from igbench.evaluation import batch_size
+from igbench.evaluation import rows_memory
 from igbench.records import store
 from igbench.run import checkpoint
 from tests.helpers import strange
@@ -152,8 +152,8 @@ def test_the_memory_of_batch_sizes_is_replaced_whole(tmp_path):
     memory.parent.mkdir()
     for name in (f"rows.{os.getpid()}.tmp", f"rows.json.{os.getpid()}.tmp"):
         (memory.parent / name).symlink_to(outside)  # what could be foreseen before
-    batch_size.remember(memory, "a", 4)
-    assert batch_size.recall(memory) == {"a": 4}
+    rows_memory.remember(memory, "a", rows_memory.Answer(4))
+    assert rows_memory.recall(memory)["a"].rows == 4
     assert outside.read_text() == "mine"
 
 

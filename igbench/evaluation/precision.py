@@ -10,8 +10,7 @@ from torch import Tensor
 
 from igbench.core import rng
 from igbench.core.score import Score
-from igbench.errors import InputError, SampleError
-from igbench.evaluation import loading
+from igbench.evaluation import isolation, loading
 from igbench.evaluation.experiment import Experiment
 
 SAMPLES = 4
@@ -112,10 +111,10 @@ def _versions(experiment: Experiment, score: Score) -> Iterator[tuple[Tensor, Te
             try:
                 x = data.load(i)[None].to(e.device, e.dtype)
                 baseline = e.baseline(x, [e.data.sample_ids[i]], e.data, e.seed)
-            except (SampleError, InputError):  # the run itself says why
+                with torch.no_grad():
+                    outputs = score.outputs(x).reshape(1, -1)
+            except isolation.CAUGHT:  # the run itself says why
                 continue
-            with torch.no_grad():
-                outputs = score.outputs(x).reshape(1, -1)
             if not bool(torch.isfinite(outputs).all()):
                 continue
             rows = torch.cat([x, baseline, _halves(x, baseline, e.seed, e.data.sample_ids[i])])

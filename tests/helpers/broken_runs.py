@@ -69,11 +69,18 @@ def stopped(words: list[str], monkeypatch, shards: int = 2) -> None:
         assert main(words) == 130
 
 
-def surviving(found: store.Records, whole: store.Records, lost: set[tuple[str, str, str]]):
+def surviving(
+    found: store.Records,
+    whole: store.Records,
+    lost: set[tuple[str, str, str]],
+    *,
+    alone: bool = True,
+):
     """Check that exactly the cells `lost` failed, and that all others are as they were.
 
     To the last bit, where their batch is the same; the others, neighbours of what was lost, to the
-    1e-9 to which numbers may depend on the size of a batch.
+    1e-9 to which numbers may depend on the size of a batch.  So may all where another method takes
+    part, not `alone`: removal curves of all methods share calls of the model.
 
     Returns the reasons of those that failed.
     """
@@ -84,7 +91,7 @@ def surviving(found: store.Records, whole: store.Records, lost: set[tuple[str, s
     assert set(failed.index) == lost, "every failure is said, and no other"
     ids = [s["sample_id"] for s in whole.run.samples]
     gone = {s for s in ids if {c for c in other.index if c[2] == s} <= lost}
-    near = {s for i, s in enumerate(ids) if {ids[i], ids[i ^ 1]} & gone}
+    near = {s for i, s in enumerate(ids) if not alone or {ids[i], ids[i ^ 1]} & gone}
     columns = ["value", "status", "reason", "std_error"]
     _compare(mine[columns], other[columns].drop(index=lost & set(other.index)), near)
     key = ["method", "curve", "sample_id", "x"]

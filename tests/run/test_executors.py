@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -58,11 +60,16 @@ def test_workers_without_a_shard_are_reported():
     assert "3 shards keep 3 of 8 workers busy" in ray_engine._idle(8, 3)
 
 
-def test_what_draws_is_imported_ahead(monkeypatch):
-    seen = []
-    monkeypatch.setattr(ray_engine.importlib, "import_module", seen.append)
-    ray_engine._import_ahead().join()
-    assert tuple(seen) == ray_engine.DRAWING
+def test_what_draws_is_imported_ahead():
+    script = (
+        "import sys; from igbench.run.executors import ray; "
+        "before = 'matplotlib.figure' in sys.modules; ray._import_ahead().join(); "
+        "print(before, 'matplotlib.figure' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_room():

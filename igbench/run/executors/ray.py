@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -24,13 +23,6 @@ from igbench.run.executors.base import Make, Work
 from igbench.run.shards import Shard
 
 log = logging.getLogger(__name__)
-
-DRAWING = (
-    "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-)
-"""Modules that the report imports when it draws, which takes a second or two."""
 
 MISSING = "executor=ray needs Ray: pip install 'igbench[ray]', or use executor=serial."
 
@@ -189,8 +181,7 @@ def _import_ahead() -> threading.Thread:
 
     def work() -> None:
         with suppress(Exception):  # the report says what is wrong with it
-            for name in DRAWING:
-                importlib.import_module(name)
+            from igbench.report import plots  # noqa: F401  with what it draws with
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
