@@ -51,10 +51,12 @@ class Folding:
 
 
 class _Tracer(fx.Tracer):
-    """Follows modules down to those of torch, and to batch norms of whatever library."""
+    """Follows modules down to those of torch, and to such layers of whatever library."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, NORMS) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*NORMS, *CONVOLUTIONS)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def folded(model: nn.Module) -> tuple[nn.Module, int]:
@@ -119,7 +121,7 @@ def _pairs_of(root: nn.Module, graph: fx.Graph) -> Iterator[Pair]:
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     return (
-        type(layer) in CONVOLUTIONS
+        (type(layer) in CONVOLUTIONS or _pads(layer))
         and isinstance(norm, NORMS)
         and (type(norm) in NORMS or _acts(norm))
         and not norm.training
@@ -127,6 +129,11 @@ def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
         and not _hooked(layer)
         and not _hooked(norm)
     )
+
+
+def _pads(layer: nn.Module) -> bool:
+    """Whether a layer is timm's convolution that pads by the size of its input."""
+    return isinstance(layer, nn.Conv2d) and type(layer).__name__ == "Conv2dSame"
 
 
 def _acts(norm: nn.Module) -> bool:

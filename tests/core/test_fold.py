@@ -173,8 +173,10 @@ def test_a_layout_in_memory_is_kept():
     assert own[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_norms_of_timm_leave_their_activation():
-    net = timm.create_model("efficientnet_lite0", num_classes=5).eval()
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "tf_efficientnet_lite0"])
+def test_the_layers_of_timm(name):
+    """Norms leave their activation, and convolutions of the second pad by the size of the input."""
+    net = timm.create_model(name, num_classes=5).eval()
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     assert any(type(m).__name__ == "BatchNormAct2d" for m in norms)
     own, count = folded(net)
