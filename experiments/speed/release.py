@@ -2,9 +2,9 @@
 
 Sides: the earlier revision, this one on the exact grid, and this one with other settings.  All
 have the methods that both revisions define, and the same rows in a call.  A side's seconds are
-those of the whole command, start and report included.  For each setting that asks the model less,
-every mean is compared with that of the exact grid.  Writes release.md and release.csv beside this
-file.
+those of the whole command, and those of loading, methods and metrics alone, without start,
+compilation and report.  For each setting that asks the model less, every mean is compared with that
+of the exact grid.  Writes release.md and release.csv beside this file.
 
     python experiments/speed/release.py [--base 83fb347] [--limit 16] [--turns 2] [--rows 8]
 """
@@ -74,6 +74,12 @@ def rows_of(folder: Path) -> float:
     return sum(float(stage["forward"]) for stage in stages.values())
 
 
+def in_stages(folder: Path) -> float:
+    """Seconds of loading, methods and metrics."""
+    stages = store.read(folder).run.totals["stages"]
+    return sum(float(stage["seconds"]) for stage in stages.values())
+
+
 def within(folder: Path, exact: Path) -> str:
     """How many means of a run lie within one standard error of those of the exact one."""
     one, two = (store.read(f).scores for f in (folder, exact))
@@ -86,6 +92,10 @@ def within(folder: Path, exact: Path) -> str:
         count += 1
         inside += abs(own[key] - group["value"].mean()) <= error
     return f"{inside} of {count}"
+
+
+def _faster(base: list[float], own: list[float]) -> float:
+    return statistics.median(b / t for b, t in zip(base, own, strict=True))
 
 
 def main() -> None:
@@ -102,6 +112,7 @@ def main() -> None:
         f"limit={options.limit}", f"batch_size={options.rows}", "convergence=0",
     ]  # fmt: skip
     seconds: dict[str, list[float]] = {}
+    stages: dict[str, list[float]] = {}
     last: dict[str, Path] = {}
     with checked_out(options.base) as tree, tempfile.TemporaryDirectory() as results:
         sides: dict[str, tuple[Path, list[str]]] = {f"revision {options.base}": (tree, [])}
@@ -111,26 +122,33 @@ def main() -> None:
                 place = Path(results) / f"{turn}-{i}"
                 took, last[name] = timed(where, [*words, *more], place)
                 seconds.setdefault(name, []).append(took)
+                stages.setdefault(name, []).append(in_stages(last[name]))
                 if turn == options.turns - 1:
-                    write(options, seconds, last)
+                    write(options, seconds, stages, last)
 
 
-def write(options: Any, seconds: dict[str, list[float]], last: dict[str, Path]) -> None:
-    """Write the table."""
-    base = seconds[next(iter(seconds))]
-    exact = last.get("exact grid")
+def write(
+    options: Any,
+    seconds: dict[str, list[float]],
+    stages: dict[str, list[float]],
+    last: dict[str, Path],
+) -> None:
+    """Write the table of the sides that have had every turn."""
+    done = [name for name, took in seconds.items() if len(took) == options.turns]
+    base, exact = done[0], last.get("exact grid")
     lines = [
         {
             "side": name,
-            "median, s": statistics.median(took),
-            "all, s": ", ".join(f"{t:.0f}" for t in took),
-            "model rows": rows_of(last[name]) if where else math.nan,
-            "times as fast": statistics.median(b / t for b, t in zip(base, took, strict=False)),
+            "whole command, s": statistics.median(seconds[name]),
+            "times as fast": _faster(seconds[base], seconds[name]),
+            "stages, s": statistics.median(stages[name]),
+            "stages, times as fast": _faster(stages[base], stages[name]),
+            "model rows": rows_of(last[name]),
             "means within one standard error of the exact grid": within(last[name], exact)
             if exact and "auto" in name
             else "",
         }
-        for where, (name, took) in enumerate(seconds.items())
+        for name in done
     ]
     frame = pd.DataFrame(lines)
     frame.to_csv(HERE / "release.csv", index=False, float_format="%.5g")

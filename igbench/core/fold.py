@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+LAYERS = (*CONVOLUTIONS, *NORMS)
 
 Pair = tuple[str, str]
 """Dotted names of a convolution, and of the batch norm that alone reads its output."""
@@ -54,9 +55,7 @@ class _Tracer(fx.Tracer):
     """Follows modules down to those of torch, and to such layers of whatever library."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*NORMS, *CONVOLUTIONS)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        return isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
 
 
 def folded(model: nn.Module) -> tuple[nn.Module, int]:
