@@ -37,7 +37,7 @@ from igbench.evaluation import loading, loop
 from igbench.evaluation import precision as forwards
 from igbench.evaluation.definitions import check_methods
 from igbench.evaluation.experiment import Experiment
-from igbench.evaluation.folding import with_folding
+from igbench.evaluation.folding import EXACT, with_folding
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
 from igbench.evaluation.results import Results
@@ -337,7 +337,7 @@ def _experiment(
     """The experiment that the arguments of `evaluate` describe; the model has been looked at."""
     check_whole("seed", seed)
     check_whole("batch_size", batch_size, least=1)
-    check_choice("precision", precision, ("float32", "exact"))
+    check_choice("precision", precision, ("float32", EXACT))
     check_folder(name)
     for group, chosen_by_name in (("method", methods), ("metric", metrics)):
         for own in chosen_by_name if isinstance(chosen_by_name, Mapping) else ():
@@ -400,7 +400,7 @@ def _experiment(
         outputs=outputs,
         keep_maps=KEPT_ROWS if source.kind == "table" else Experiment.keep_maps,
     )
-    return with_folding(built) if precision == "float32" else built
+    return built if precision == EXACT else with_folding(built)
 
 
 def _why(data: Data) -> str:

@@ -30,15 +30,12 @@ from igbench.evaluation import compilation, isolation, loading
 from igbench.evaluation.batch_size import Question, best_rows
 from igbench.evaluation.definitions import check_data, check_methods, check_metrics
 from igbench.evaluation.experiment import Experiment
-from igbench.evaluation.folding import with_folding
+from igbench.evaluation.folding import EXACT, with_folding
 from igbench.evaluation.loading import Loading
 from igbench.evaluation.look import look
 from igbench.files import cache_folder
 
 log = logging.getLogger(__name__)
-
-EXACT = "exact"
-"""The precision at which nothing is folded."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

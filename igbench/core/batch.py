@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -281,14 +282,24 @@ class Method(Protocol):
         ...
 
 
-def attribute(method: Method, batch: Batch) -> Tensor:
-    """The map of a method, (N, *F), with the folded copy of the model where that may stand in.
+def folding(part: Method | Metric, batch: Batch) -> AbstractContextManager[None]:
+    """A context in which a folded copy of the model stands in, where a method or metric allows it.
 
     Args:
-        method: The method; it may, if it has a true attribute `foldable`.
+        part: It does if it has a true attribute `foldable`.
         batch: The samples.
     """
-    with batch.score.folding(getattr(method, "foldable", False)):
+    return batch.score.folding(getattr(part, "foldable", False))
+
+
+def attribute(method: Method, batch: Batch) -> Tensor:
+    """The map of a method, (N, *F), within `folding`.
+
+    Args:
+        method: The method.
+        batch: The samples.
+    """
+    with folding(method, batch):
         return method(batch)
 
 

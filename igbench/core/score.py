@@ -178,7 +178,7 @@ class Score(nn.Module):
 
     def outputs(self, x: Tensor) -> Tensor:
         """All outputs of the model, (N, K) or as the model has them, which are not counted."""
-        return logits(self.model(self.inputs(x)), len(x))
+        return logits(self.function(self.inputs(x)), len(x))
 
     def probability(self, outputs: Tensor, target: int) -> float:
         """Probability of one class among outputs of one row, (1, K), in float64."""

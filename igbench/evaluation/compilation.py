@@ -145,9 +145,8 @@ def described(rows: int, per_forward: float, gain: Gain) -> str:
 def _place(experiment: Experiment) -> str:
     """What decides how fast a model is, compiled or not."""
     e = experiment
-    folds = e.folding is not None and e.folding.module is not None
     return _hashed(
-        *("gain", folds),
+        *("gain", bool(e.folded)),
         *(e.model.weights_hash, e.model.channels_last, str(e.device), str(e.dtype)),
         *(e.quick.precision, tuple(e.data.shape), e.batch_size),
         *(torch.get_num_threads(), torch.__version__),

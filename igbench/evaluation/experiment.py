@@ -126,6 +126,11 @@ class Experiment:
         ) as data:
             yield replace(self, data=data)
 
+    @property
+    def folded(self) -> int:
+        """Number of batch norms that are folded."""
+        return 0 if self.folding is None else self.folding.used
+
     def score(self) -> Score:
         """The scalar that is explained, with counters of its own."""
         return Score(

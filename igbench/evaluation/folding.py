@@ -6,12 +6,15 @@ import logging
 from dataclasses import replace
 
 from igbench.core.fold import NORMS, Folding, folded
-from igbench.core.inference import Compiled, InferenceOptions, full_precision
-from igbench.core.score import frozen
+from igbench.core.inference import Compiled, full_precision
+from igbench.core.score import Score, frozen
 from igbench.evaluation import isolation, precision
 from igbench.evaluation.experiment import Experiment
 
 log = logging.getLogger(__name__)
+
+EXACT = "exact"
+"""The precision at which nothing is folded."""
 
 LARGEST = 1e-4
 """Relative error beyond which a folded copy is not used: ten times what float32 gives."""
@@ -33,12 +36,11 @@ def with_folding(experiment: Experiment) -> Experiment:
     copied, norms = folded(module)
     if not norms:
         return experiment
-    trial = replace(
-        experiment, folding=Folding(copied, norms, 0.0, 0.0, 0), quick=InferenceOptions()
-    )
+    e = experiment
+    trial = Score(module, e.output, e.batch_size, e.model.channels_last, folded=copied)
     try:
-        with frozen(module), full_precision(experiment.device):
-            errors = precision.errors_of(trial)
+        with frozen(module), full_precision(e.device):
+            errors = precision.errors_of(e, trial)
     except isolation.CAUGHT as error:
         log.debug("the model is not folded: %s", error)
         return experiment

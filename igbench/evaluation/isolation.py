@@ -183,14 +183,14 @@ def measure(
 
 
 def _observe(metric: Metric, batch: Batch) -> Any:
-    with batch.score.folding(getattr(metric, "foldable", False)):
+    with batches.folding(metric, batch):
         return metric.observe(batch)
 
 
 def _measure(
     metric: Metric, batch: Batch, attributions: Mapping[str, Attribution], observation: Any
 ) -> dict[str, Measurement]:
-    with batch.score.folding(getattr(metric, "foldable", False)):
+    with batches.folding(metric, batch):
         return metric.measure(batch, attributions, observation)
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.inference import full_precision
-from igbench.core.outputs import logits
 from igbench.core.score import Score, frozen
 from igbench.errors import SampleError, check_baseline_differs
 from igbench.evaluation import isolation, kept
@@ -211,8 +210,7 @@ class _Loop:
     def _folded(self, x: Tensor, target: int) -> float:
         """The output of the folded copy for a sample (1, *F), beside that of the model."""
         with self.score.folding(True), torch.no_grad():
-            outputs = logits(self.score.function(self.score.inputs(x)), 1)
-        return float(outputs.reshape(1, -1)[0, target])
+            return float(self.score.outputs(x).reshape(-1)[target])
 
     def _target(self, i: int, outputs: Tensor) -> int:
         """The class that is explained of one sample, for its outputs (1, K)."""

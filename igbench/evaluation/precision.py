@@ -47,7 +47,7 @@ def report(experiment: Experiment) -> dict[str, Any]:
         }
     if not quick.changes:
         return known
-    errors = errors_of(experiment)
+    errors = errors_of(experiment, experiment.score())
     fallback = "" if quick.compiled is None else quick.compiled.broken
     return known | {
         "largest": float(errors.max()) if len(errors) else 0.0,
@@ -94,9 +94,8 @@ def _quick(report: Mapping[str, Any]) -> str:
     )
 
 
-def errors_of(experiment: Experiment) -> Tensor:
-    """Errors of perturbed inputs as an experiment evaluates them, (V,) float64 on the CPU."""
-    score = experiment.score()
+def errors_of(experiment: Experiment, score: Score) -> Tensor:
+    """Errors of perturbed inputs of an experiment as a scalar has them, (V,) float64 on the CPU."""
     found = [_errors(score, *versions) for versions in _versions(experiment, score)]
     return torch.cat(found).cpu() if found else torch.zeros(0)
 

@@ -25,8 +25,6 @@ MANY = 2000
 class Coalitional(PlayersMethod):
     """Base of Shapley methods; a subclass is a frozen dataclass that defines `plan`."""
 
-    foldable = True
-
     def plan(self, count: int) -> tuple[int, str]:
         """Number of evaluations and estimator for n players."""
         raise NotImplementedError

@@ -86,7 +86,7 @@ def make_run(
             "dtype": str(experiment.dtype).removeprefix("torch."),
             "precision": experiment.quick.precision,
             "compile": experiment.quick.backend,
-            "folded": 0 if experiment.folding is None else experiment.folding.used,
+            "folded": experiment.folded,
             "batch_size": experiment.batch_size,
             "shard_size": experiment.shard_size,
         },

@@ -126,7 +126,8 @@ def job(config: Mapping[str, Any]) -> Job:
         return reuse.any_rows(home, shards(replace(experiment, batch_size=batch_size), settings))
 
     most = rows.settled(config, experiment, remembered, used)
-    experiment = replace(experiment, batch_size=most)
+    if most != experiment.batch_size:
+        experiment = replace(experiment, batch_size=most)
     return Job(config, experiment, shards(experiment, settings), home)
 
 

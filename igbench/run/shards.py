@@ -162,11 +162,7 @@ def ingredients(experiment: Experiment, settings: Mapping[str, Any]) -> dict[str
         "output": experiment.output,
         "target": experiment.target,
         "dtype": str(experiment.dtype),
-        "precision": [
-            experiment.quick.precision,
-            experiment.quick.backend,
-            experiment.folding is not None and experiment.folding.used,
-        ],
+        "precision": [experiment.quick.precision, experiment.quick.backend, experiment.folded],
         "batch_size": experiment.batch_size,
         "shard_size": experiment.shard_size,
         "device": provenance.describe_device(experiment.device),
