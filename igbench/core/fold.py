@@ -22,9 +22,28 @@ log = logging.getLogger(__name__)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LAYERS = (*CONVOLUTIONS, *NORMS)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
+"""Activations that may write over what they read, whose gradient their result tells."""
 
-Pair = tuple[str, str]
-"""Dotted names of a convolution, and of the batch norm that alone reads its output."""
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers of which each alone reads the output of the one before, by their dotted names.
+
+    Attributes:
+        convolution: The first.
+        norm: The batch norm behind it.
+        activation: What comes next, if it may write over what it reads.
+    """
+
+    convolution: str
+    norm: str
+    activation: str | None = None
+
+    def within(self, prefix: str) -> Chain:
+        """The chain of a part, as one of the whole."""
+        activation = None if self.activation is None else prefix + self.activation
+        return Chain(prefix + self.convolution, prefix + self.norm, activation)
 
 
 @dataclass(frozen=True)
@@ -65,8 +84,9 @@ def folded(model: nn.Module) -> tuple[nn.Module, int]:
     become s W and the bias s (b - mean) + beta, computed in float64.  A batch norm is folded if it
     is in evaluation mode with running statistics, alone reads what a convolution returns, and
     neither of them has hooks or is called twice.  Where the whole model cannot be traced by
-    `torch.fx`, its parts are; what cannot be traced stays as it is.  The copy shares all other
-    parameters with the model, which is not touched.
+    `torch.fx`, its parts are; what cannot be traced stays as it is.  An activation that alone reads
+    what is folded (ReLU, ReLU6, Hardtanh) writes over it: one tensor less in memory, and the same
+    bits.  The copy shares all other parameters with the model, which is not touched.
 
     Args:
         model: In evaluation mode.
@@ -78,44 +98,62 @@ def folded(model: nn.Module) -> tuple[nn.Module, int]:
     """
     try:
         own = copy.deepcopy(model, {id(p): p for p in model.parameters()})
-        pairs = list(_pairs(own, ""))
+        chains = list(_chains(own, ""))
     except Exception as error:  # a module may do anything while it is copied or traced
         log.debug("%s is not folded: %s", type(model).__name__, error)
         return model, 0
-    for convolution, norm in pairs:
-        layer, after = own.get_submodule(convolution), own.get_submodule(norm)
+    for chain in chains:
+        layer, after = own.get_submodule(chain.convolution), own.get_submodule(chain.norm)
         assert isinstance(layer, CONVOLUTIONS)
         assert isinstance(after, NORMS)
-        _replace(own, convolution, _fused(layer, after))
-        _replace(own, norm, _what_is_left(after))
-    return own, len(pairs)
+        _replace(own, chain.convolution, _fused(layer, after))
+        _replace(own, chain.norm, _what_is_left(after))
+        if chain.activation is not None:
+            _replace(own, chain.activation, _in_place(own.get_submodule(chain.activation)))
+    return own, len(chains)
 
 
-def _pairs(root: nn.Module, prefix: str) -> Iterator[Pair]:
-    """Pairs of a module that can be traced, otherwise those of its parts."""
+def _chains(root: nn.Module, prefix: str) -> Iterator[Chain]:
+    """Chains of a module that can be traced, otherwise those of its parts."""
     try:
         graph = _Tracer().trace(root)
     except Exception:  # control flow by values, and whatever else the code of a model may do
         for name, child in root.named_children():
-            yield from _pairs(child, f"{prefix}{name}.")
+            yield from _chains(child, f"{prefix}{name}.")
         return
-    for convolution, norm in _pairs_of(root, graph):
-        yield prefix + convolution, prefix + norm
+    for chain in _chains_of(root, graph):
+        yield chain.within(prefix)
 
 
-def _pairs_of(root: nn.Module, graph: fx.Graph) -> Iterator[Pair]:
-    """Pairs in the graph of a module."""
+def _chains_of(root: nn.Module, graph: fx.Graph) -> Iterator[Chain]:
+    """Chains in the graph of a module."""
     modules = dict(root.named_modules(remove_duplicate=False))
     nodes = [node for node in graph.nodes if node.op == "call_module"]
     calls = Counter(id(modules[str(node.target)]) for node in nodes)
+
+    def called(node: fx.Node | None) -> str | None:
+        """The name of a module that is called here and nowhere else."""
+        if node is None or node.op != "call_module":
+            return None
+        name = str(node.target)
+        return name if calls[id(modules[name])] == 1 else None
+
     for node in nodes:
-        before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
-            continue
-        layer, norm = modules[str(before.target)], modules[str(node.target)]
-        once = calls[id(layer)] == calls[id(norm)] == 1
-        if once and _foldable(layer, norm):
-            yield str(before.target), str(node.target)
+        before, norm, after = called(_read_by(node)), called(node), called(_reader_of(node))
+        if before and norm and _foldable(modules[before], modules[norm]):
+            writes = after is not None and _overwrites(modules[after])
+            yield Chain(before, norm, after if writes else None)
+
+
+def _read_by(node: fx.Node) -> fx.Node | None:
+    """What a node reads, if it reads nothing else and nothing else reads that."""
+    before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
+    return before if isinstance(before, fx.Node) and len(before.users) == 1 else None
+
+
+def _reader_of(node: fx.Node) -> fx.Node | None:
+    """What alone reads the output of a node."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
@@ -161,7 +199,22 @@ def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
 
 def _what_is_left(norm: nn.Module) -> nn.Module:
     """What a batch norm does besides: nothing, or timm's activation."""
-    return norm.get_submodule("act") if _acts(norm) else nn.Identity()
+    return _in_place(norm.get_submodule("act")) if _acts(norm) else nn.Identity()
+
+
+def _overwrites(module: nn.Module) -> bool:
+    """Whether a module may write over what it reads."""
+    return type(module) in ACTIVATIONS and not _hooked(module)
+
+
+def _in_place(module: nn.Module) -> nn.Module:
+    """An activation that writes over what it reads; another module as it is."""
+    if not _overwrites(module):
+        return module
+    own: Any = copy.copy(module)
+    own.inplace = True
+    found: nn.Module = own
+    return found
 
 
 def _replace(root: nn.Module, name: str, module: nn.Module) -> None:

@@ -86,6 +86,22 @@ def weight_norm() -> nn.Module:
     return nn.Sequential(conv, nn.BatchNorm2d(2))
 
 
+class Activated(nn.Module):
+    """A norm whose output an activation alone reads, or another layer too."""
+
+    def __init__(self, *, twice: bool = False, again: bool = False) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2), nn.ReLU6()
+        self.twice, self.again = twice, again
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.norm(self.conv(x))
+        active = self.act(found)
+        if self.twice:
+            return active + found
+        return active + self.act(x) if self.again else active
+
+
 X = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
@@ -185,3 +201,50 @@ def test_the_layers_of_timm(name):
     with torch.no_grad():
         a, b = net(x), own(x)
     torch.testing.assert_close(b, a, rtol=0, atol=1e-5 * float(a.abs().max()))
+
+
+def test_an_activation_writes_over_what_it_alone_reads():
+    net = shaken(Activated())
+    own, _ = folded(net)
+    assert own.act.inplace
+    assert not net.act.inplace
+    x, y = (X.clone().requires_grad_() for _ in range(2))
+    a, b = own(x), folded_elsewhere(own)(y)
+    assert torch.equal(a, b)
+    for found in (a, b):
+        found.square().sum().backward()
+    assert torch.equal(x.grad, y.grad)
+
+
+def folded_elsewhere(own: Activated) -> Activated:
+    """The same folded copy, whose activation makes a tensor of its own."""
+    other = copy.deepcopy(own)
+    other.act.inplace = False
+    return other
+
+
+def hook_on_activation() -> nn.Module:
+    net = Activated()
+    net.act.register_forward_hook(lambda module, given, found: found + given[0])
+    return net
+
+
+@pytest.mark.parametrize(
+    "model", [lambda: Activated(twice=True), lambda: Activated(again=True), hook_on_activation]
+)
+def test_an_activation_keeps_what_others_read(model):
+    net = shaken(model())
+    given = X.clone()
+    own, count = folded(net)
+    assert count == 1
+    assert not own.act.inplace
+    torch.testing.assert_close(own(given), net(X), rtol=0, atol=ROUNDING * 10)
+    assert torch.equal(given, X)
+
+
+def test_the_activations_of_timm_write_over_what_is_folded():
+    net = timm.create_model("efficientnet_lite0", num_classes=5).eval()
+    own, _ = folded(net)
+    active = [m for m in own.modules() if isinstance(m, nn.ReLU6)]
+    assert len(active) == 33
+    assert all(m.inplace for m in active)
