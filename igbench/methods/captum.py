@@ -32,6 +32,9 @@ WITHOUT_GRADIENT = frozenset(
 )
 """Classes of `captum.attr` that evaluate the model alone."""
 
+BY_GRADIENT = frozenset({"GradientShap", "InputXGradient", "IntegratedGradients", "Saliency"})
+"""Classes of `captum.attr` that take values and gradients of the model, and touch no layer."""
+
 LOCAL = {"Saliency": False, "GuidedBackprop": True, "Deconvolution": True, "GuidedGradCam": True}
 """Classes of `captum.attr` whose maps are sensitivities, and whether these are signed."""
 
@@ -142,6 +145,11 @@ class Captum(BaseMethod):
                     f"captum.attr.{self.attribution}.attribute has no argument {name!r}; known: "
                     f"{', '.join(k for k in known if k != 'self')}.{suggestion(name, known)}"
                 )
+
+    @property
+    def foldable(self) -> bool:  # type: ignore[override]
+        """Whether the class takes values and gradients alone, and touches no layer."""
+        return self.attribution in WITHOUT_GRADIENT | BY_GRADIENT
 
     @property
     def spec(self) -> MethodSpec:

@@ -18,6 +18,7 @@ from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.evaluation import folding, precision
 from igbench.methods.base import BaseMethod
+from igbench.methods.captum import BY_MODULE, Captum
 from igbench.metrics.base import BaseMetric
 from igbench.records import store
 from tests.core.test_fold import shaken
@@ -89,8 +90,19 @@ def test_a_method_asks_the_copy_or_the_model_and_never_both(name):
         torch.testing.assert_close(maps, plain, rtol=0, atol=1e-4 * size)
     else:
         assert asked == {"model"}
-        own = isinstance(method, BaseMethod) and type(method).__module__ != "igbench.methods.captum"
-        assert not own or name in INSIDE
+        assert not isinstance(method, BaseMethod) or name in INSIDE
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks:UserWarning")
+@pytest.mark.filterwarnings("ignore:Setting forward:UserWarning")
+@pytest.mark.parametrize(
+    "attribution", ["Saliency", "FeatureAblation", "GuidedBackprop", "Deconvolution", "DeepLift"]
+)
+def test_a_class_of_captum_gets_the_copy_unless_it_touches_layers(attribution):
+    score, calls = pair()
+    attribute(Captum(attribution), batch(score))
+    layers = attribution in BY_MODULE
+    assert {n for n, count in calls.items() if count} == {"model" if layers else "copy"}
 
 
 @pytest.mark.parametrize("name", ["deletion", "infidelity", "sensitivity_n", "completeness", "srg"])
