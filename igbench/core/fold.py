@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from igbench.core.same_padding import SameConv2d
+
 log = logging.getLogger(__name__)
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -86,7 +88,8 @@ def folded(model: nn.Module) -> tuple[nn.Module, int]:
     neither of them has hooks or is called twice.  Where the whole model cannot be traced by
     `torch.fx`, its parts are; what cannot be traced stays as it is.  An activation that alone reads
     what is folded (ReLU, ReLU6, Hardtanh) writes over it: one tensor less in memory, and the same
-    bits.  The copy shares all other parameters with the model, which is not touched.
+    bits.  timm's convolutions that pad by the size of their input do so without a copy of it.  The
+    copy shares all other parameters with the model, which is not touched.
 
     Args:
         model: In evaluation mode.
@@ -194,7 +197,7 @@ def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
     if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
         fused.to(memory_format=torch.channels_last)
     found: nn.Module = fused.requires_grad_(False).eval()
-    return found
+    return SameConv2d.like(fused) if _pads(layer) else found
 
 
 def _what_is_left(norm: nn.Module) -> nn.Module:
