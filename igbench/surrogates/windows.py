@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from igbench.core import rng
 from igbench.errors import InputError, NotDefinedError, check_whole
 
 F64 = torch.float64
@@ -17,31 +19,37 @@ F64 = torch.float64
 class Axis:
     """Windows along one axis of a sample.
 
-    The first and the last ones overhang, so that wherever `stride` divides `window` each element
-    lies in the same number of windows.
+    Those that overhang at both ends cover each element equally often wherever `stride` divides
+    `window`, and no two of them hide the same elements.  The others start at the first element and
+    end with the first window that reaches the last one, where it is cut.
 
     Attributes:
         size: Elements along the axis.
         window: Elements along a window, 1 to `size`.
         stride: Step from one window to the next, 1 to `window`.
+        overhang: Whether the first and the last ones overhang.
 
     >>> Axis(size=4, window=2, stride=1).starts.tolist()
     [-1, 0, 1, 2, 3]
+    >>> Axis(size=4, window=2, stride=1, overhang=False).starts.tolist()
+    [0, 1, 2]
     """
 
     size: int
     window: int
     stride: int
+    overhang: bool = True
 
     @property
     def first(self) -> int:
         """First element of the first window, below zero where it overhangs."""
-        return -self.stride * ((self.window - 1) // self.stride)
+        return -self.stride * ((self.window - 1) // self.stride) if self.overhang else 0
 
     @property
     def starts(self) -> Tensor:
         """First element of every window, (T,)."""
-        return torch.arange(self.first, self.size, self.stride)
+        last = self.size - 1 if self.overhang else self.size - self.window + self.stride - 1
+        return torch.arange(self.first, last + 1, self.stride)
 
     def inside(self, starts: Tensor) -> Tensor:
         """Which elements lie in windows with these starts, (rows,) to (rows, size)."""
@@ -64,8 +72,8 @@ class Axis:
         total, count = torch.zeros((), dtype=values.dtype), torch.zeros(self.size)
         for back in range(-(-self.window // self.stride)):
             number = newest - back
-            known = number.clamp(min=0)
-            covers = (number >= 0) & (self.starts[known] + self.window > at)
+            known = number.clamp(0, len(self.starts) - 1)
+            covers = (number == known) & (self.starts[known] + self.window > at)
             total = total + torch.where(
                 covers.view(shape), values.index_select(axis, known), torch.zeros_like(total)
             )
@@ -101,23 +109,66 @@ class Windows:
 
     def counts(self, marked: Tensor) -> Tensor:
         """Number of marked elements in each window, (*F) booleans to (T,)."""
-        found = marked.long()
+        return self._sums(marked.long())
+
+    def distinct(self, marked: Tensor) -> tuple[Tensor, Tensor]:
+        """The first windows that hide each set of marked elements, and which window hides which.
+
+        Sets are taken as one where sums of random whole numbers of 64 bits, one for each element,
+        are equal, as `igbench.core.perturb.distinct_sets` takes them.
+
+        Args:
+            marked: (*F) booleans.
+
+        Returns:
+            Numbers of U windows, rising, of which no two hide the same marked elements and none
+            hides none, (U,); and for every window the place among these, -1 for those that hide
+            none, (T,).
+
+        >>> windows_of((5,), 2, 1).distinct(torch.tensor([False, True, False, False, True]))
+        (tensor([1, 4]), tensor([-1,  0,  0, -1,  1,  1]))
+        """
+        g = rng.generator(0, "distinct windows", "")
+        codes = torch.randint(-(2**63), 2**63 - 1, marked.shape, generator=g)
+        hides = self.counts(marked) > 0
+        numbers = hides.nonzero()[:, 0]
+        sums, same = self._sums(codes * marked)[hides].unique(return_inverse=True)
+        first = numbers.new_full((len(sums),), len(hides))
+        first = first.scatter_reduce(0, same, numbers, "amin")
+        order = first.argsort()
+        place = torch.full((len(hides),), -1)
+        place[hides] = order.argsort()[same]
+        return first[order], place
+
+    def _sums(self, values: Tensor) -> Tensor:
+        """Sums of values (*F) over the elements of each window, (T,)."""
         for k, axis in enumerate(self.axes):
-            found = axis.sums(found, k)
-        return found.flatten()
+            values = axis.sums(values, k)
+        return values.flatten()
+
+    @property
+    def sizes(self) -> Tensor:
+        """Elements by which the contribution of each window is divided, (T,).
+
+        Those that it has; those of a whole one where windows do not overhang.
+        """
+        if all(axis.overhang for axis in self.axes):
+            return self._sums(torch.ones([axis.size for axis in self.axes], dtype=torch.long))
+        whole = math.prod(axis.window for axis in self.axes)
+        return torch.full((math.prod(self.grid),), whole)
 
     def share(self, contributions: Tensor) -> Tensor:
         """What each element gets of the contributions of windows, (T,) to (*F) in float64.
 
         The mean, over the windows that cover it, of the contribution of a window divided by its
-        number of elements.  Where every stride divides its window, elements lie in equally many
-        windows, and of a linear function the shares sum to its change.
+        number of elements.  Where windows overhang and every stride divides its window, elements
+        lie in equally many windows, and of a linear function the shares sum to its change.  Where
+        they do not overhang, contributions are divided by the elements of a whole window.
 
         Args:
             contributions: (T,).
         """
-        sizes = self.counts(torch.ones([axis.size for axis in self.axes], dtype=torch.bool))
-        found = (contributions.to("cpu", F64) / sizes).view(self.grid)
+        found = (contributions.to("cpu", F64) / self.sizes).view(self.grid)
         for k, axis in enumerate(self.axes):
             found = axis.means(found, k)
         return found
@@ -127,6 +178,8 @@ def windows_of(
     shape: Sequence[int],
     window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
+    *,
+    overhang: bool = True,
 ) -> Windows:
     """The windows over samples of one shape.
 
@@ -136,6 +189,7 @@ def windows_of(
             the channels, of which a window has all; a vector has no channels.  None for
             `default_window`.
         stride: Steps in the same form.  None for half a window, one element at least.
+        overhang: Whether windows overhang the border, see `Axis`.
 
     Raises:
         InputError: Numbers that do not fit, steps that leave elements out, or a window as large as
@@ -143,6 +197,8 @@ def windows_of(
 
     >>> windows_of((3, 224, 224)).grid, windows_of((3, 224, 224), 32, 32).grid
     ((1, 15, 15), (1, 7, 7))
+    >>> windows_of((3, 224, 224), overhang=False).grid
+    (1, 13, 13)
     """
     sides = default_window(shape) if window is None else _sizes("window", window, shape)
     steps = _half(sides, shape) if stride is None else _sizes("stride", stride, shape)
@@ -158,7 +214,7 @@ def windows_of(
             f"occlusion: a window of {list(sides)} hides all of a sample of shape {tuple(shape)}, "
             "so no part of it can be told from another; set method.occlusion.window to less."
         )
-    return Windows(tuple(Axis(*a) for a in zip(shape, sides, steps, strict=True)))
+    return Windows(tuple(Axis(*a, overhang) for a in zip(shape, sides, steps, strict=True)))
 
 
 def default_window(shape: Sequence[int]) -> tuple[int, ...]:

@@ -117,6 +117,90 @@ def test_elements_in_whole_windows_alone_are_captums_divided_by_the_size(window,
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "window", "stride"),
+    [
+        ((9,), 3, 3), ((9,), 4, 2), ((9,), 4, 3), ((10,), 4, 4), ((3, 10), 4, 3),
+        ((1, 9, 9), 4, 2), ((3, 10, 7), 4, 3), ((3, 10, 7), (1, 5, 3), (1, 2, 3)),
+        ((3, 8, 9), (2, 3, 4), (1, 3, 2)), ((2, 3, 5, 4), 2, 1), ((3, 16, 16), None, None),
+    ],
+)  # fmt: skip
+def test_windows_that_do_not_overhang_are_captums_and_so_is_the_map(shape, window, stride):
+    """Captum's map is ours times the elements of a whole window, also where the border cuts one."""
+    w, x, start = weights(*shape), weights(2, *shape) + 1, weights(2, *shape) / 2
+    windows = windows_of(shape, window, stride, overhang=False)
+    sides = tuple(axis.window for axis in windows.axes)
+    seen = []
+
+    def f(z):
+        seen.append(z)
+        return torch.tanh(scalar(w)(z) / 10)
+
+    explainer = CaptumOcclusion(f)
+    theirs = explainer.attribute(
+        x, sides, tuple(axis.stride for axis in windows.axes), baselines=start
+    )
+    rows = len(torch.cat(seen))
+    score = Score(f)
+    batch = Batch(score, x, start, None, ("a", "b"))
+    found = Occlusion(window, stride, overhang=False)(batch)
+    assert score.cost.forward == rows == 2 * (1 + math.prod(windows.grid))
+    torch.testing.assert_close(math.prod(sides) * found, theirs.double(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_windows_that_do_not_overhang_lose_is_the_sum():
+    f, x = cf.linear(1, 2, 3, 4), cf.row(1, 1, 1, 1)
+    found = explain(Occlusion(2, 1, overhang=False), f, x)
+    assert found.tolist()[0] == pytest.approx([1.5, 2, 3, 3.5], abs=1e-12)
+    assert float(explain(Occlusion(2, 1), f, x).sum()) == pytest.approx(10, abs=1e-12)
+    # Where windows do not overlap and the border cuts none, both are the same.
+    both = [explain(Occlusion(2, 2, overhang=own), f, x) for own in (True, False)]
+    assert torch.equal(*both)
+    assert float(both[0].sum()) == pytest.approx(10, abs=1e-12)
+
+
+def test_spans_of_features_that_do_not_overhang():
+    x, numbers = torch.ones(1, 5, dtype=F64), torch.tensor([[0, 1, 1, 2, 3]])
+    batch = Batch(Score(cf.linear(1, 2, 3, 4, 5)), x, 0 * x, None, ("a",), numbers)
+    found = Occlusion(2, 1, overhang=False)(batch)
+    # Spans {0, 1}, {1, 2}, {2, 3} change the output by 6, 9, 9, half of it for each feature.
+    assert found.tolist()[0] == pytest.approx([3, 1.875, 1.875, 4.5, 4.5], abs=1e-12)
+
+
+def test_windows_that_hide_the_same_differing_elements_are_evaluated_once():
+    """Two of 16 elements differ; windows of four by one hide none, one of them, or both."""
+    w, x = weights(16), torch.zeros(1, 16, dtype=F64)
+    x[0, [6, 8]] = 1
+
+    def f(z):
+        return torch.tanh(scalar(w)(z))
+
+    score = Score(f)
+    found = Occlusion(4, 1)(Batch(score, x, 0 * x, None, ("a",)))
+    assert score.cost.forward == 1 + 3
+    start = x + 1e-9  # every element differs, by next to nothing
+    start[0, [6, 8]] = 0
+    every = Score(f)
+    expected = Occlusion(4, 1)(Batch(every, x, start, None, ("a",)))
+    assert every.cost.forward == 1 + 19
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+def test_distinct_windows_by_enumeration():
+    marked = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)) < 0.1
+    for overhang in (True, False):
+        windows = windows_of((2, 7, 9), (1, 4, 3), (1, 2, 1), overhang=overhang)
+        count = math.prod(windows.grid)
+        hidden = (windows.inside(torch.arange(count)) & marked).flatten(1)
+        sets = [tuple(row.nonzero()[:, 0].tolist()) for row in hidden]
+        first, place = windows.distinct(marked)
+        known = list(dict.fromkeys(s for s in sets if s))
+        assert [sets[t] for t in first] == known
+        assert [sets.index(s) for s in known] == first.tolist()
+        assert place.tolist() == [known.index(s) if s else -1 for s in sets]
+        assert len(known) < count
+
+
 def test_parts_that_do_not_differ_from_the_baseline_cost_nothing_and_get_nothing():
     x = torch.zeros(1, 1, 8, 8, dtype=F64)
     x[..., 2:4, 2:4] = 1
