@@ -25,7 +25,7 @@ from igbench.config import build, compose
 from igbench.core.batch import Attribution, Batch
 from igbench.core.score import Score, frozen
 from igbench.integration.integrate import integrated_gradients
-from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
+from igbench.metrics.faithfulness.areas import SymmetricRelevanceGain
 from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent

@@ -23,8 +23,8 @@ from igbench.config import build, compose
 from igbench.core import memory
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score, frozen
+from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
 from igbench.metrics.faithfulness.placement import TOLERANCE
-from igbench.metrics.faithfulness.removal import Deletion, Insertion, SymmetricRelevanceGain
 
 HERE = Path(__file__).parent
 METRICS = {"deletion": Deletion(), "srg": SymmetricRelevanceGain(), "insertion": Insertion()}

@@ -25,8 +25,9 @@ from scipy.stats import kendalltau
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import frozen
 from igbench.metrics.base import BaseMetric
-from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, SensitivityN
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 
 HERE = Path(__file__).parent
 BOUNDS = {

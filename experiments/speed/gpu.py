@@ -37,9 +37,9 @@ from igbench.core.inference import Compiled, InferenceOptions, Precision, full_p
 from igbench.core.score import Score, frozen
 from igbench.integration.integrate import integrated_gradients
 from igbench.methods import InputXGradient, Occlusion, Random, Saliency
-from igbench.metrics.faithfulness.correlation import SensitivityN
+from igbench.metrics.faithfulness.areas import SymmetricRelevanceGain
 from igbench.metrics.faithfulness.infidelity import Infidelity
-from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.schema import MethodSpec
 
 HERE = Path(__file__).parent

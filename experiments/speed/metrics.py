@@ -30,7 +30,7 @@ from igbench.core.batch import Attribution, Batch, Measurement, Method, Metric
 from igbench.core.score import Score, frozen
 from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness.infidelity import Infidelity
-from igbench.metrics.faithfulness.removal import PixelFlipping
+from igbench.metrics.faithfulness.means import PixelFlipping
 from igbench.metrics.quantus import metric_class, quiet
 from igbench.metrics.robustness.sensitivity import MaxSensitivity
 from igbench.schema import MethodSpec

@@ -16,27 +16,19 @@ from igbench.metrics.axiomatic.invariance import ImplementationInvariance, Input
 from igbench.metrics.axiomatic.linearity import Linearity
 from igbench.metrics.base import BaseMetric, as_function
 from igbench.metrics.coefficients import PairwiseRankAgreement, RankCorrelation
-from igbench.metrics.faithfulness.correlation import (
-    FaithfulnessCorrelation,
-    FaithfulnessEstimate,
-    SensitivityN,
-)
+from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
 from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.faithfulness.information import Aic, Sic
+from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
 from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
 from igbench.metrics.faithfulness.prediction_gap import (
     PredictionGapImportant,
     PredictionGapUnimportant,
 )
-from igbench.metrics.faithfulness.removal import (
-    Aopc,
-    Deletion,
-    Insertion,
-    PixelFlipping,
-    SymmetricRelevanceGain,
-)
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.metrics.faithfulness.soft import (
     SoftComprehensiveness,
     SoftSufficiency,

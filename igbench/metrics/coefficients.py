@@ -22,7 +22,7 @@ from igbench.core.content import content
 from igbench.errors import InputError, NotDefinedError, check_finite
 from igbench.integration.integrate import input_gradient, take
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
-from igbench.metrics.faithfulness.removal import ranks_something
+from igbench.metrics.ranking import ranks_something
 
 NOT_LINEAR = (
     "the model is not linear between the baseline and the sample, so it has no coefficients; "

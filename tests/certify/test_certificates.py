@@ -16,7 +16,7 @@ from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.integration.integrate import integrated_gradients
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.removal import Curves
+from igbench.metrics.faithfulness.curves import Curves
 
 METRICS = compose.choices("metric")
 

@@ -18,7 +18,7 @@ from igbench.methods.captum import Captum
 from igbench.methods.given import as_method
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.areas import Deletion, SymmetricRelevanceGain
 from igbench.metrics.robustness.sensitivity import MaxSensitivity
 from igbench.schema import COSTS, MethodSpec
 from tests.helpers import closed_form as cf

@@ -18,8 +18,8 @@ from igbench.methods.captum import Captum
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.axiomatic.invariance import ImplementationInvariance
+from igbench.metrics.faithfulness.areas import SymmetricRelevanceGain
 from igbench.metrics.faithfulness.infidelity import Infidelity
-from igbench.metrics.faithfulness.removal import SymmetricRelevanceGain
 from igbench.metrics.randomisation.mprt import Mprt
 from igbench.metrics.robustness.sensitivity import MaxSensitivity
 from igbench.schema import COSTS, MethodSpec

@@ -18,7 +18,7 @@ from igbench import report
 from igbench.__main__ import main
 from igbench.config import compose
 from igbench.evaluation import loop
-from igbench.metrics.faithfulness.removal import Deletion
+from igbench.metrics.faithfulness.areas import Deletion
 from igbench.records import store
 from igbench.run import fingerprint, lock, runner
 from tests.helpers import faults

@@ -12,8 +12,8 @@ from igbench.evaluation.experiment import Experiment
 from igbench.methods.controls import Random
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.correlation import SensitivityN
-from igbench.metrics.faithfulness.removal import Deletion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.areas import Deletion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.schema import COSTS
 from tests.helpers import closed_form as cf
 

@@ -21,7 +21,7 @@ from igbench.core.model import Model, Preprocess
 from igbench.data import digits as digits_data
 from igbench.data.digits import digit_id, load_split
 from igbench.errors import InputError, SampleError
-from igbench.metrics.faithfulness.removal import Deletion
+from igbench.metrics.faithfulness.areas import Deletion
 from igbench.models import digits_resnet
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf

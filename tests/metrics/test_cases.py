@@ -23,22 +23,14 @@ from igbench.integration.integrate import integrated_gradients
 from igbench.methods.cam import GradCamSigned
 from igbench.methods.captum import Captum
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.correlation import (
-    FaithfulnessCorrelation,
-    FaithfulnessEstimate,
-    SensitivityN,
-)
+from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
 from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
 from igbench.metrics.faithfulness.infidelity import Infidelity
+from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
 from igbench.metrics.faithfulness.pearson import pearson
-from igbench.metrics.faithfulness.removal import (
-    Aopc,
-    Deletion,
-    Insertion,
-    PixelFlipping,
-    SymmetricRelevanceGain,
-)
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.metrics.robustness.budget import MaxSensitivityN
 from igbench.metrics.robustness.sensitivity import AvgSensitivity, LocalLipschitz, MaxSensitivity
 from igbench.metrics.sparsity import Complexity, EffectiveComplexity, Sparseness

@@ -21,23 +21,15 @@ from igbench.core.score import Score
 from igbench.data.digits import digits
 from igbench.metrics.agreement import Difference
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.correlation import (
-    FaithfulnessCorrelation,
-    FaithfulnessEstimate,
-    SensitivityN,
-)
+from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
 from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.faithfulness.information import Aic, Sic
+from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
 from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
-from igbench.metrics.faithfulness.removal import (
-    Aopc,
-    Deletion,
-    Insertion,
-    PixelFlipping,
-    SymmetricRelevanceGain,
-)
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.metrics.localisation import PointingGame, RelevanceMass, RelevanceRank
 from igbench.metrics.randomisation.logit import RandomLogit
 from igbench.metrics.randomisation.mprt import EfficientMprt, Mprt, SmoothMprt

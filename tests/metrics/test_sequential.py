@@ -16,12 +16,10 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.errors import InputError
 from igbench.evaluation import cost, loop
 from igbench.metrics import infidelity
-from igbench.metrics.faithfulness.correlation import (
-    FaithfulnessCorrelation,
-    SensitivityN,
-)
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.faithfulness.pearson import flat, pearson
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.metrics.faithfulness.soft import SoftComprehensiveness, SoftSufficiency
 from igbench.metrics.sequential import Look, grown, in_blocks, ladder, stops, until
 from tests.evaluation.test_loop import experiment

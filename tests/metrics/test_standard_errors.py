@@ -18,23 +18,15 @@ from igbench.integration.integrate import input_gradient
 from igbench.metrics.axiomatic.completeness import Completeness
 from igbench.metrics.axiomatic.dummy import Dummy
 from igbench.metrics.axiomatic.linearity import Linearity
-from igbench.metrics.faithfulness.correlation import (
-    FaithfulnessCorrelation,
-    FaithfulnessEstimate,
-    SensitivityN,
-)
+from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
 from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
 from igbench.metrics.faithfulness.infidelity import Infidelity
 from igbench.metrics.faithfulness.information import Sic
+from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
 from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
-from igbench.metrics.faithfulness.removal import (
-    Aopc,
-    Deletion,
-    Insertion,
-    PixelFlipping,
-    SymmetricRelevanceGain,
-)
 from igbench.metrics.faithfulness.road import Road
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.metrics.monte_carlo import averaged, maxima_without_each, maximum, mean_of, repeated
 from igbench.metrics.quantus import Quantus
 from igbench.metrics.randomisation.logit import RandomLogit

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from igbench import certify, report
-from igbench.metrics.faithfulness.removal import Deletion
+from igbench.metrics.faithfulness.areas import Deletion
 from igbench.report import certificates, render
 from igbench.schema import Records
 from tests.helpers.synthetic import make_records

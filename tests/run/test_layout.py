@@ -22,7 +22,7 @@ from igbench.config import build, compose
 from igbench.errors import InputError
 from igbench.methods.captum import Captum
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.correlation import SensitivityN
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.models.digits_resnet import digits_resnet
 from igbench.run import fingerprint, provenance, sources
 from igbench.run.executors.ray import Ray

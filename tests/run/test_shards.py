@@ -10,7 +10,7 @@ from igbench import baselines
 from igbench.methods.controls import Random
 from igbench.methods.integrated_gradients import IntegratedGradients
 from igbench.metrics.axiomatic.completeness import Completeness
-from igbench.metrics.faithfulness.removal import Deletion
+from igbench.metrics.faithfulness.areas import Deletion
 from igbench.run.parameters import described
 from igbench.run.shards import foundation, identity, shards
 from tests.helpers.experiments import data, experiment, model

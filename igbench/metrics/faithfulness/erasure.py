@@ -21,8 +21,8 @@ from igbench.core.features import Features
 from igbench.core.score import Score
 from igbench.errors import check_positive
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
-from igbench.metrics.faithfulness.removal import ranks_something
 from igbench.metrics.monte_carlo import averaged
+from igbench.metrics.ranking import ranks_something
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 Ends = Literal["top", "bottom"]

@@ -19,7 +19,7 @@ from igbench.core.score import Score
 from igbench.errors import check_positive
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.column_noise import noisy
-from igbench.metrics.faithfulness.removal import ranks_something
+from igbench.metrics.ranking import ranks_something
 
 AXES = ("fraction of features called important", "mean |f(x) - f(noisy x)| (`scalar` in `metrics`)")
 

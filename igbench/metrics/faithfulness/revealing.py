@@ -16,7 +16,7 @@ from igbench.core.batch import Attribution, Batch
 from igbench.core.outputs import logits
 from igbench.core.score import Score
 from igbench.metrics.faithfulness.images import Levels, filled, size
-from igbench.metrics.faithfulness.removal import ranks_something
+from igbench.metrics.ranking import ranks_something
 
 SIZE, PROBABILITY, ACCURACY = range(3)
 """Columns of what is known of a partly revealed image."""

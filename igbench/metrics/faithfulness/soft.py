@@ -16,7 +16,7 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
 from igbench.errors import InputError
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
-from igbench.metrics.faithfulness.removal import ranks_something
+from igbench.metrics.ranking import ranks_something
 from igbench.metrics.sequential import (
     AUTO,
     DRAWS_AXES,

@@ -16,7 +16,7 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
 from igbench.errors import InputError, NotDefinedError, check_choice, check_whole
 from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
-from igbench.metrics.faithfulness.removal import ranks_something
+from igbench.metrics.ranking import ranks_something
 from igbench.metrics.similarity import on_grid, rank_correlation
 from igbench.schema import Direction
 from igbench.shapley.exact import coalitions, exact_values

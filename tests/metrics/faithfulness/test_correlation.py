@@ -14,12 +14,9 @@ from igbench.core.batch import Attribution, Batch, Measurement, Metric
 from igbench.core.features import resolve
 from igbench.core.score import Score
 from igbench.errors import InputError
-from igbench.metrics.faithfulness.correlation import (
-    FaithfulnessCorrelation,
-    FaithfulnessEstimate,
-    SensitivityN,
-)
+from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
 from igbench.metrics.faithfulness.monotonicity import MonotonicityCorrelation
+from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
 

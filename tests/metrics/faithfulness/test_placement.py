@@ -16,14 +16,9 @@ from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.evaluation.cost import StandIn
 from igbench.metrics.faithfulness import placement
-from igbench.metrics.faithfulness.removal import (
-    Aopc,
-    Deletion,
-    Insertion,
-    PixelFlipping,
-    Removal,
-    SymmetricRelevanceGain,
-)
+from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
+from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
+from igbench.metrics.faithfulness.removal import Removal
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
 

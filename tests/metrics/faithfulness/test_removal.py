@@ -13,8 +13,9 @@ from igbench.core.batch import Attribution, Batch, Measurement, Metric
 from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.metrics.faithfulness import imputation
+from igbench.metrics.faithfulness.areas import Deletion
 from igbench.metrics.faithfulness.erasure import Comprehensiveness, Sufficiency
-from igbench.metrics.faithfulness.removal import Aopc, Deletion, PixelFlipping
+from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
 from igbench.metrics.faithfulness.road import Road
 from igbench.schema import MethodSpec
 from tests.helpers import closed_form as cf
