@@ -206,7 +206,7 @@ def stops(error: Tensor, bound: Tensor) -> Tensor:
 
 def until(
     rungs: Sequence[int],
-    drawn: Callable[[slice], tuple[Tensor, Tensor]],
+    drawn: Callable[[slice, Tensor], tuple[Tensor, Tensor]],
     look: Callable[[Tensor, Tensor], Look],
     settled: Tensor,
 ) -> Stopped:
@@ -214,7 +214,8 @@ def until(
 
     Args:
         rungs: Numbers of draws, rising.
-        drawn: Predictions of all maps (M, ..., D) and outputs (..., D) of some draws.
+        drawn: Predictions (m, ..., D) of the maps with these numbers (m,), and outputs (..., D), of
+            some draws.
         look: Scores m maps by their predictions (m, ..., D) and the outputs (..., D) so far.
         settled: (M,) boolean, true for maps that no draw can tell more of, such as flat ones; they
             stop at the first rung.
@@ -223,16 +224,17 @@ def until(
     parts: list[tuple[Tensor, Tensor]] = []
     kept: dict[str, Any] = {}
     for number, (start, stop) in enumerate(zip([0, *rungs[:-1]], rungs, strict=True)):
-        parts.append(drawn(slice(start, stop)))
+        parts.append(drawn(slice(start, stop), pending))
         predictions, outputs = (torch.cat(own, dim=-1) for own in zip(*parts, strict=True))
-        seen = look(predictions[pending], outputs)
+        seen = look(predictions, outputs)
         if not kept:
             kept["values"] = torch.empty_like(seen.values)
             kept["error"] = torch.empty_like(seen.error)
             kept["trace"] = seen.error.new_full((len(settled), len(rungs)), torch.nan)
         kept["values"][pending], kept["error"][pending] = seen.values, seen.error
         kept["trace"][pending, number] = seen.error
-        pending = pending[~(seen.done | settled[pending])]
+        further = ~(seen.done | settled[pending])
+        pending, parts = pending[further], [(predictions[further], outputs)]
         if not len(pending):
             break
     return Stopped(**kept)

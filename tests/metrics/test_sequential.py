@@ -13,6 +13,7 @@ from torch import Tensor
 import igbench
 from igbench.core import perturb, rng
 from igbench.core.batch import Attribution, Batch, Measurement
+from igbench.core.score import Score
 from igbench.errors import InputError
 from igbench.evaluation import cost, loop
 from igbench.metrics import infidelity
@@ -119,11 +120,15 @@ def test_each_map_has_the_draws_up_to_its_own_rung():
         errors = predictions.new_full((len(predictions),), count**-0.5)
         return Look(values, errors, stops(errors, bounds))
 
-    def drawn(part: slice) -> tuple[Tensor, Tensor]:
-        count = part.stop - part.start
-        return torch.arange(4.0)[:, None].expand(4, count), torch.arange(part.start, part.stop)
+    asked = []
+
+    def drawn(part: slice, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append((part.start, part.stop, numbers.tolist()))
+        each = numbers[:, None].float().expand(len(numbers), part.stop - part.start)
+        return each, torch.arange(part.start, part.stop)
 
     found = until([16, 32, 40], drawn, look, torch.tensor([False, False, False, True]))
+    assert asked == [(0, 16, [0, 1, 2, 3]), (16, 32, [1, 2]), (32, 40, [2])]
     assert looked == [(16, [0, 1, 2, 3]), (32, [1, 2]), (40, [2])]
     assert found.values[:, 0].tolist() == [16, 32, 40, 16]
     assert found.error.tolist() == pytest.approx([16**-0.5, 32**-0.5, 40**-0.5, 16**-0.5])
@@ -366,6 +371,30 @@ def test_soft_metrics_pay_for_each_map_its_own_draws():
     lost = at(lambda x: -x.square().sum(1), X)  # removing everything raises the output
     share = SoftComprehensiveness("auto", occluder="baseline", most=48)
     assert rows(lost, "", {"noise": maps["noise"]}, share) == 3 * (2 + 16)
+
+
+def test_soft_metrics_draw_for_all_maps_at_once(monkeypatch):
+    """Each number of draws is a call for all maps that go on, and its dice are thrown once."""
+    thrown, calls = [], []
+    own = SoftSufficiency._dice
+    monkeypatch.setattr(
+        SoftSufficiency, "_dice", lambda self, b, i, d: thrown.append((i, d)) or own(self, b, i, d)
+    )
+    batch, maps = problem("soft")
+    model = batch.score.model
+    counted = Score(lambda x: calls.append(len(x)) or model(x), batch_size=1000)
+    batch, metric = replace(batch, score=counted), replace(METRICS["soft"], error=0.06)
+    observed = metric.observe(batch)
+    calls.clear()
+    found = metric.measure(batch, maps, observed)
+    furthest = [max(draws(m)[i] for m in found.values()) for i in range(3)]
+    assert thrown == [(i, d) for i in range(3) for d in range(furthest[i])]
+    going = [
+        [sum(draws(m)[i] >= rung for m in found.values()) for rung in (16, 32, 48)]
+        for i in range(3)
+    ]
+    assert calls == [16 * maps_left for sample in going for maps_left in sample if maps_left]
+    assert going[2] == [4, 1, 0], "a map goes on alone"
 
 
 def test_outputs_are_kept():

@@ -268,8 +268,10 @@ class Infidelity(BaseMetric):
         for i in range(len(batch)):
             weights = self._weights(batch, i, maps)
 
-            def drawn(part: slice, i: int = i, weights: Tensor = weights) -> tuple[Tensor, Tensor]:
-                return self._dots(batch, i, weights, part), growing.outputs(i, part)
+            def drawn(
+                part: slice, maps: Tensor, i: int = i, weights: Tensor = weights
+            ) -> tuple[Tensor, Tensor]:
+                return self._dots(batch, i, weights[maps], part), growing.outputs(i, part)
 
             nothing = torch.zeros(len(maps), dtype=torch.bool, device=weights.device)
             found.append(until(rungs, drawn, self._look, nothing))

@@ -234,10 +234,10 @@ class SensitivityN(BaseMetric):
         """Correlations of maps (M, G) of one sample over as many sets as their errors need."""
         features = self.features_of(batch)
 
-        def drawn(part: slice) -> tuple[Tensor, Tensor]:
+        def drawn(part: slice, numbers: Tensor) -> tuple[Tensor, Tensor]:
             masks = self._masks(batch, i, features, part)
             return (
-                torch.stack([maps @ m.to(maps).T for m in masks], dim=1),
+                torch.stack([maps[numbers] @ m.to(maps).T for m in masks], dim=1),
                 growing.outputs(i, part),
             )  # (M, n, D) and (n, D)
 

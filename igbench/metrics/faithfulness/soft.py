@@ -167,16 +167,18 @@ class Soft(BaseMetric):
     def _outputs(self, batch: Batch, attributions: Mapping[str, Attribution]) -> dict[str, Tensor]:
         """f(x~) for every draw, (N, D) float64 each; NaN for flat maps, which cost nothing."""
         assert not isinstance(self.draws, str)
-        features = self.features_of(batch)
-        values = torch.stack(
-            [feature_units.total(a.values, features) for a in attributions.values()]
-        )  # (M, N, G)
+        values = self._totals(batch, attributions)
         found = values.new_full((*values.shape[:2], self.draws), math.nan)
         for i in range(len(batch)):
             ranked = [m for m in range(len(values)) if ranks_something(values[m, i])]
             if ranked:
                 found[ranked, i] = self._drawn(batch, i, values[ranked, i], slice(0, self.draws))
         return {name: found[m] for m, name in enumerate(attributions)}
+
+    def _totals(self, batch: Batch, attributions: Mapping[str, Attribution]) -> Tensor:
+        """Maps summed over each feature, (M, N, G)."""
+        features = self.features_of(batch)
+        return torch.stack([feature_units.total(a.values, features) for a in attributions.values()])
 
     def _drawn(self, batch: Batch, i: int, values: Tensor, part: slice) -> Tensor:
         """f(x~) of one sample for maps (m, G) and some draws, (m, D) float64."""
@@ -185,43 +187,43 @@ class Soft(BaseMetric):
         features = feature_units.on(self.features_of(batch), batch.x.device)
         odds = scaled(values)
         odds = feature_units.spread(odds if self.keeps else 1 - odds, features)
-        count = part.stop - part.start
+        maps, count = len(values), part.stop - part.start
 
-        def build(draw: Tensor) -> Tensor:
-            numbers = part.start + draw % count
-            dice = torch.stack([self._dice(batch, i, int(d)) for d in numbers])
-            kept = dice.to(odds.device) < odds[(draw // count).to(odds.device)]
+        def build(row: Tensor) -> Tensor:  # all maps with the same dice, one after the other
+            draws, which = (part.start + row // maps).unique(return_inverse=True)
+            dice = torch.stack([self._dice(batch, i, int(d)) for d in draws])[which]
+            kept = dice.to(odds.device) < odds[(row % maps).to(odds.device)]
             return torch.where(kept, batch.x[i], fill[i])
 
-        out = score.evaluate_draws(len(values) * count, batch.target_of(i), build)
-        return out.double().view(len(values), count)
+        out = score.evaluate_draws(maps * count, batch.target_of(i), build)
+        return out.double().view(count, maps).T
 
     def _sequential(
         self, batch: Batch, attributions: Mapping[str, Attribution], clean: Tensor, empty: Tensor
     ) -> dict[str, Measurement]:
         """The score of every attribution over as many draws as its error needs."""
-        features, rungs = self.features_of(batch), ladder(self.most)
-        result = {}
-        for name, a in attributions.items():
-            maps = feature_units.total(a.values, features)
-            value, error = torch.full_like(clean, math.nan), torch.full_like(clean, math.nan)
-            trace = clean.new_full((len(batch), len(rungs)), math.nan)
-            for i in range(len(batch)):
-                if ranks_something(maps[i]):
-                    found = self._until(batch, i, maps[i : i + 1], clean[i], empty[i])
-                    value[i], error[i] = found.values[0, 0], found.error[0]
-                    trace[i] = found.trace[0]
-            curves = {f"{self.name}_draws": (rungs, trace)}
-            result[name] = Measurement(value, error, self.undefined, curves)
-        return result
+        totals, rungs = self._totals(batch, attributions), ladder(self.most)
+        values, errors = (clean.new_full(totals.shape[:2], math.nan) for _ in range(2))
+        traces = clean.new_full((*totals.shape[:2], len(rungs)), math.nan)
+        for i in range(len(batch)):
+            ranked = [m for m in range(len(totals)) if ranks_something(totals[m, i])]
+            if ranked:
+                found = self._until(batch, i, totals[ranked, i], clean[i], empty[i])
+                values[ranked, i], errors[ranked, i] = found.values[:, 0], found.error
+                traces[ranked, i] = found.trace
+        curve = f"{self.name}_draws"
+        return {
+            name: Measurement(values[m], errors[m], self.undefined, {curve: (rungs, traces[m])})
+            for m, name in enumerate(attributions)
+        }
 
-    def _until(self, batch: Batch, i: int, phi: Tensor, clean: Tensor, empty: Tensor) -> Stopped:
-        """The score of a map (1, G) of one sample over as many draws as its error needs."""
+    def _until(self, batch: Batch, i: int, maps: Tensor, clean: Tensor, empty: Tensor) -> Stopped:
+        """Scores of maps (m, G) of one sample over as many draws as the error of each needs."""
         span = self._span(clean, empty, batch.x.dtype)
         unit = 1.0 if self.normalise else (clean - empty).abs()
 
-        def drawn(part: slice) -> tuple[Tensor, Tensor]:
-            out = self._drawn(batch, i, phi, part)
+        def drawn(part: slice, numbers: Tensor) -> tuple[Tensor, Tensor]:
+            out = self._drawn(batch, i, maps[numbers], part)
             return out, out[0]
 
         def look(out: Tensor, _: Tensor) -> Look:
@@ -230,8 +232,8 @@ class Soft(BaseMetric):
             bound = error.new_tensor(self.error) * unit
             return Look(values.mean(dim=1)[:, None], error, stops(error, bound))
 
-        nothing = span.isnan()[None] if self.normalise else torch.zeros_like(span[None]).bool()
-        return until(ladder(self.most), drawn, look, nothing)
+        nothing = span.isnan() if self.normalise else torch.zeros_like(span).bool()
+        return until(ladder(self.most), drawn, look, nothing.expand(len(maps)))
 
     def _dice(self, batch: Batch, i: int, draw: int) -> Tensor:
         """Numbers in [0, 1) for every element of a sample, (*F) float64."""
