@@ -42,6 +42,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "classes": {"classes": 1},
     "draws": {"draws": 5},
     "dummy.draws": {"draws": 1, "mode": "detect"},
+    "error": {"error": 1e-9, "step": "auto"},
     "infidelity.error": {"error": 10.0, "draws": "auto", "most": 64},
     "infidelity.most": {"most": 20, "draws": "auto", "error": 0.01},
     **{

@@ -43,8 +43,8 @@ class Deletion(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
-            needs, see `igbench.metrics.faithfulness.placement`.
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as `error` needs,
+            see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -52,10 +52,12 @@ class Deletion(Removal):
         features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
         tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        error: Bound of the estimated error of an area with "auto", for probabilities; otherwise as
+            a share of |f(x) - f(empty)|.
 
     Raises:
         InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
-            scalar; fewer than one order of ties.
+            scalar; fewer than one order of ties; `error` is not above zero.
 
     Example:
         With f = 6, 3, 1, 0 after each step, the area is (3 + 3 + 1 + 0) / 3.
@@ -114,8 +116,7 @@ class Insertion(Removal):
 
     Args:
         step: Features revealed at a time: a whole number, or a fraction of G below 1; or "auto", as
-            many points of 1/28 as an error of 0.002 needs, see
-            `igbench.metrics.faithfulness.placement`.
+            many points of 1/28 as `error` needs, see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of hidden features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "blur" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -123,10 +124,12 @@ class Insertion(Removal):
         features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
         tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        error: Bound of the estimated error of an area with "auto", for probabilities; otherwise as
+            a share of |f(x) - f(empty)|.
 
     Raises:
         InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
-            scalar; fewer than one order of ties.
+            scalar; fewer than one order of ties; `error` is not above zero.
 
     Example:
         With f = 0, 3, 5, 6 after each step, the area is (1.5 + 4 + 5.5) / 3.
@@ -185,8 +188,8 @@ class SymmetricRelevanceGain(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
-            needs, see `igbench.metrics.faithfulness.placement`.
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as `error` needs,
+            see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -194,10 +197,12 @@ class SymmetricRelevanceGain(Removal):
         features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
         tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        error: Bound of the estimated error of an area with "auto", for probabilities; otherwise as
+            a share of |f(x) - f(empty)|.
 
     Raises:
         InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
-            scalar; fewer than one order of ties.
+            scalar; fewer than one order of ties; `error` is not above zero.
 
     Example:
         The areas are 11/3 and 7/3.

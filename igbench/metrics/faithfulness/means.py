@@ -34,8 +34,8 @@ class PixelFlipping(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
-            needs, see `igbench.metrics.faithfulness.placement`.
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as `error` needs,
+            see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -43,10 +43,12 @@ class PixelFlipping(Removal):
         features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
         tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        error: Bound of the estimated error of an area with "auto", for probabilities; otherwise as
+            a share of |f(x) - f(empty)|.
 
     Raises:
         InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
-            scalar; fewer than one order of ties.
+            scalar; fewer than one order of ties; `error` is not above zero.
 
     Example:
         The mean of 6, 3, 1 and 0.
@@ -123,8 +125,8 @@ class Aopc(Removal):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
-            needs, see `igbench.metrics.faithfulness.placement`.
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as `error` needs,
+            see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -132,12 +134,14 @@ class Aopc(Removal):
         features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
         tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        error: Bound of the estimated error of an area with "auto", for probabilities; otherwise as
+            a share of |f(x) - f(empty)|.
         order: "morf", "lerf" or "difference" (implied by `abpc`).
         until: Largest fraction of the features that is removed, in (0, 1].
 
     Raises:
         InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
-            scalar; fewer than one order of ties.
+            scalar; fewer than one order of ties; `error` is not above zero.
         InputError: Unknown order; `until` outside (0, 1] or before the first step.
 
     Example:

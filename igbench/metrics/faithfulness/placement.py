@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 
 TOLERANCE = 0.002
-"""Largest estimated error of an area over the fraction of features, in units of the output."""
+"""Largest estimated error of an area over the fraction of features, in units of the output, where
+none is chosen."""
 APART = 4
 """Distance of the first points, in points of the full curve."""
 NEAR = 2

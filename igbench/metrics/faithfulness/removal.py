@@ -32,8 +32,8 @@ class Removal(BaseMetric):
     orders of ties remove the same set of features, the model sees it once.
 
     With step="auto", the points are some of those of step=1/28: every fourth, and more where the
-    curve bends, until the estimated error of the area under each curve is below 0.002, for
-    probabilities; otherwise below 0.002 |f(x) - f(empty)|, with everything removed from `empty`.
+    curve bends, until the estimated error of the area under each curve is below `error`, for
+    probabilities; otherwise below error |f(x) - f(empty)|, with everything removed from `empty`.
     What is evaluated for a sample, method and order depends on its own outputs alone.  Curves have
     all points of step=1/28, those that were not evaluated on the line between their neighbours, so
     that the value is that of the curve.  The standard error holds the estimate.  It is no bound: a
@@ -41,8 +41,8 @@ class Removal(BaseMetric):
 
     Args:
         step: Features removed at a time: a whole number, or a fraction of G below 1 (RISE: 1/28,
-            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as an error of 0.002
-            needs, see `igbench.metrics.faithfulness.placement`.
+            which is 1792 of 50176 pixels); or "auto", as many points of 1/28 as `error` needs,
+            see `igbench.metrics.faithfulness.placement`.
         occluder: Replacement of removed features: "baseline", "zero", "mean" or "blur", see
             `igbench.core.perturb.occluded`.  None: "zero" for images, "baseline" otherwise.
         scalar: Tracked output f: "score" (what the attribution explains), "logit" or "probability".
@@ -50,10 +50,12 @@ class Removal(BaseMetric):
         features: Unit that is removed, see `igbench.core.features.resolve`.  None: pixels of
             images, otherwise the unit of the data (elements by default).
         tie_orders: Number R of random orders of tied features; 1 gives no standard error.
+        error: Bound of the estimated error of an area with "auto", for probabilities; otherwise as
+            a share of |f(x) - f(empty)|.
 
     Raises:
         InputError: `step` is not above zero, or above 1 and not whole; an unknown occluder or
-            scalar; fewer than one order of ties.
+            scalar; fewer than one order of ties; `error` is not above zero.
     """
 
     foldable = True
@@ -74,6 +76,7 @@ class Removal(BaseMetric):
     scalar: Literal["score", "logit", "probability"] | None = None
     features: str | Tensor | None = None
     tie_orders: int = 2
+    error: float = placement.TOLERANCE
 
     @property
     def range(self) -> tuple[float, float]:
@@ -87,7 +90,7 @@ class Removal(BaseMetric):
         if self.step != "auto":
             return f"({self.occluder} occluder)"
         of = "" if self.scalar == "probability" else " of f(x) - f(empty)"
-        return f"({self.occluder} occluder, step auto, error < {placement.TOLERANCE}{of})"
+        return f"({self.occluder} occluder, step auto, error < {self.error:g}{of})"
 
     @property
     def tracked(self) -> str:
@@ -97,6 +100,7 @@ class Removal(BaseMetric):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("tie_orders", self.tie_orders)
+        check_positive("error", self.error)
         if self.step != "auto":
             check_positive("step", self.step)
             feature_units.check_shares((self.step,), "step")
@@ -105,7 +109,8 @@ class Removal(BaseMetric):
     @property
     def sharing_key(self) -> object:
         """Metrics with the same removal share their curves."""
-        return Removal(self.step, self.occluder, self.scalar, self.features, self.tie_orders)
+        own = (self.step, self.occluder, self.scalar, self.features, self.tie_orders)
+        return Removal(*own, error=self.error) if self.step == "auto" else Removal(*own)
 
     def observe(self, batch: Batch) -> Curves:
         """End points of all curves; the curves themselves are computed on first use.
@@ -124,5 +129,5 @@ class Removal(BaseMetric):
         tolerance = None
         if self.step == "auto":
             whole = torch.ones_like(clean) if own.scalar == "probability" else (clean - empty).abs()
-            tolerance = placement.TOLERANCE * whole
+            tolerance = self.error * whole
         return Curves(batch, score, features, fill, step, self.tie_orders, clean, empty, tolerance)

@@ -274,7 +274,33 @@ class TestMetrics:
         found = measured(Deletion(**AUTO), b, m=torch.ones_like(b.x))["m"]
         assert found.value.isnan().all()
 
+    @pytest.mark.parametrize("metric", METRICS[:3], ids=lambda m: m.name)
+    def test_a_looser_error_takes_fewer_points_within_it(self, metric):
+        b, phi = photographs(), cf.images(3, seed=9)
+        taken = []
+        for error in (1e-9, 0.0005, placement.TOLERANCE, 1.0):
+            own = replace(metric, error=error)
+            taken.append(rows(own, photographs(), m=phi))
+            stated = measured(own, b, m=phi)["m"].std_error
+            assert stated is not None
+            assert (stated <= error * (2 if metric.name == "srg" else 1)).all()
+        assert taken[2] == rows(metric, photographs(), m=phi), "the default"
+        assert taken == sorted(taken, reverse=True)
+        every, *_, fewest = taken
+        assert every == rows(replace(metric, step=1 / 28), photographs(), m=phi)
+        assert fewest < every / 2
+
+    def test_the_error_is_looked_at_with_auto_alone(self):
+        loose = replace(Deletion(**AUTO), error=0.1)
+        assert loose.sharing_key != Deletion(**AUTO).sharing_key
+        assert loose.sharing_key == replace(SymmetricRelevanceGain(**AUTO), error=0.1).sharing_key
+        assert Deletion(error=0.1).sharing_key == Deletion().sharing_key
+        with pytest.raises(InputError, match="error"):
+            Deletion(error=0.0)
+
     def test_the_definition_says_so(self):
+        loose = replace(Deletion(**AUTO), error=0.1)
+        assert loose.title == "Deletion AUC (zero occluder, step auto, error < 0.1)"
         assert Deletion(**AUTO).title == "Deletion AUC (zero occluder, step auto, error < 0.002)"
         assert "error < 0.002 of f(x) - f(empty)" in Insertion(step="auto", scalar="logit").title
         assert (
