@@ -65,7 +65,11 @@ def test_preset_wins_over_the_experiment(name, experiment):
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_fixes_every_free_choice(name):
     for metric, values in said(name)["metric"].items():
-        assert set(values) == FREE[metric]
+        stops = "auto" in values.values()
+        bounds = set(values) & {"error", "most"}
+        assert set(values) - bounds == FREE[metric]
+        assert ("error" in bounds) == stops, "the bound of what stops by itself, and no other"
+        assert ("most" in bounds) == (stops and "step" not in values)
 
 
 @pytest.mark.parametrize("metric", FREE)
@@ -77,6 +81,22 @@ def test_free_choices_are_all_there_are(metric):
     if "auto" in str(inspect.signature(target)):  # the bound of draws, which fixed ones do not have
         unused |= {"error", "most"}
     assert set(inspect.signature(target).parameters) - unused == FREE[metric]
+
+
+def test_what_is_quick_asks_for_less_of_the_metrics_of_a_run():
+    """Every metric of the preset is one of the default run, with another number of rows alone."""
+    quick, default = (compose.compose(words)["metric"] for words in (["preset=quick"], []))
+    assert set(quick) < set(default)
+    for name, node in quick.items():
+        target = build.locate(node["_target_"], name)
+        plain, own = target(), build.construct(node, name)
+        changed = {
+            f.name
+            for f in dataclasses.fields(own)
+            if getattr(own, f.name) != getattr(plain, f.name)
+        }
+        assert changed
+        assert changed <= {"step", "draws", "subsets", "error", "most"}
 
 
 def test_the_default_fixes_nothing():
