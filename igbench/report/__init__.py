@@ -52,18 +52,7 @@ def write_report(
 
 def _write(records: Records, folder: Path, options: TableOptions | None, paper: bool) -> Path:
     from igbench.records.stats import summarise
-    from igbench.report import (
-        browser,
-        heatmaps,
-        html,
-        model_statistics,
-        pictures,
-        plots,
-        render,
-        studies,
-        styles,
-        tables,
-    )
+    from igbench.report import drawing, html, model_statistics, workers
 
     refuse_links(folder)
     report = folder / "report.html"
@@ -72,34 +61,20 @@ def _write(records: Records, folder: Path, options: TableOptions | None, paper: 
     for name, suffixes in _MADE.items():
         _clear(folder / name, suffixes)
     summary = summarise(records.scores, records.run.metrics, methods=records.run.methods)
-
     statistics = model_statistics.by_model(records.run, summary, records.scores)
-    of_maps, others = (("png", "pdf"), styles.FORMATS) if paper else (("png",), ("png", "svg"))
 
-    made = tables.tables(records, summary, *([options] if options else []))
-    for table in made:
-        render.write(table, folder / "tables")
-    figures = plots.figures(records, summary, statistics)
-    written = plots.write(figures, folder / "plots", others)
-    if paper:
-        plots.write(plots.columns(records, summary), folder / "plots", ("pdf",))
-    grid, maps = heatmaps.grid(records), None
-    if grid is not None:
-        picture, *_ = styles.save(grid, folder / "plots" / "heatmaps", of_maps)
-        maps = heatmaps.webp(picture)
-
-    shown = pictures.pictures(records)
-    written += plots.write(shown.figures, folder / "plots", others)
-    for name, document in shown.latex.items():
-        content = document.encode(errors="backslashreplace")
-        write_whole(folder / "tables" / f"{name}.tex", content)
-
-    drawn = {path.stem: html.embedded(path) for path in written if path.suffix == ".svg"}
-    for name, figure in studies.of_images(records, summary).items():
-        picture, *_ = styles.save(figure, folder / "plots" / name, of_maps)
-        drawn[name] = heatmaps.webp(picture)
-    of_samples = browser.browser(records, summary)
-    page = html.page(records, summary, made, drawn, maps, shown.texts, of_samples, statistics)
+    pieces = drawing.pieces(records, summary, statistics, folder, options, paper=paper)
+    made = dict(zip(pieces, workers.shared(list(pieces.values())), strict=True))
+    page = html.page(
+        records,
+        summary,
+        made["tables"],
+        drawing.drawn(made),
+        made["heatmaps"],
+        made["texts"],
+        made["browser"],
+        statistics,
+    )
     write_whole(report, page.encode(errors="backslashreplace"))
     _LOG.info("report: %s", report)
     return report

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from igbench.records.stats.agreement import taus as rank_taus
 from igbench.report import styles
 from igbench.schema import Run
 
@@ -31,20 +34,21 @@ def metric_agreement(
     figure = styles.canvas(size + 1.1, size)
     axes = figure.subplots()
     names = [str(m) for m in taus]
-    shown = taus.rename(index=styles.label, columns=styles.label)
     above = np.triu(np.ones_like(taus, dtype=bool))
     texts = _texts(taus, intervals)
     label = "Kendall's τ" if intervals is None else "Kendall's τ, with its 95 % interval"
-    sns.heatmap(shown.iloc[1:, :-1], mask=above[1:, :-1], vmin=-1, vmax=1, cmap="RdBu",
-                annot=texts.iloc[1:, :-1].to_numpy(), fmt="", square=True, linewidths=1,
-                annot_kws={"fontsize": 7 if intervals is None else 6.2},
-                cbar_kws={"label": label, "shrink": 0.7}, ax=axes)  # fmt: skip
-    axes.set(xlabel="", ylabel="")
+    values = np.ma.masked_invalid(np.where(above, math.nan, taus.to_numpy())[1:, :-1])
+    shown = axes.pcolormesh(values, cmap="RdBu", norm=Normalize(-1, 1), edgecolors="white",
+                            linewidth=1)  # fmt: skip
+    _write_cells(axes, values, texts.to_numpy()[1:, :-1], 7 if intervals is None else 6.2)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, label=label)
+    cast(Any, bar.outline).set_visible(False)
+    places = np.arange(len(values)) + 0.5
+    axes.set(aspect="equal", xlim=(0, len(values)), ylim=(len(values), 0))
+    axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xticks(
-        axes.get_xticks(), [styles.label(m) for m in names[:-1]], rotation=35, ha="right"
-    )
-    axes.tick_params(axis="y", rotation=0)
+    axes.set_xticks(places, [styles.label(m) for m in names[:-1]], rotation=35, ha="right")
+    axes.set_yticks(places, [styles.label(m) for m in names[1:]])
     used = counts.to_numpy()[above.T & ~np.eye(len(taus), dtype=bool)]
     span = f"{used.min()}" if used.min() == used.max() else f"{used.min()} to {used.max()}"
     styles.panel_title(axes, f"Rank agreement ({span} methods)")
@@ -52,6 +56,15 @@ def metric_agreement(
         text = "fewer than three methods have a value of: " + ", ".join(map(styles.label, left_out))
         figure.supxlabel(textwrap.fill(text, 60), fontsize=6.5, color="#707070")
     return figure
+
+
+def _write_cells(axes: Axes, values: np.ma.MaskedArray, texts: np.ndarray, size: float) -> None:
+    """The text of every cell that has a value, light on dark colours."""
+    for (i, j), text in np.ndenumerate(texts):
+        if not np.ma.getmaskarray(values)[i, j]:
+            dark = abs(values[i, j]) > 0.65
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=size,
+                      color="white" if dark else "#262626")  # fmt: skip
 
 
 def _texts(taus: pd.DataFrame, intervals: pd.DataFrame | None) -> pd.DataFrame:
@@ -87,4 +100,5 @@ def rank_correlations(run: Run, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     present = means.notna().to_numpy().astype(int)
     counts = pd.DataFrame(present.T @ present, index=means.columns, columns=means.columns)
     oriented = means * pd.Series(signs, dtype=float)
-    return oriented.corr(method="kendall", min_periods=3), counts
+    taus = rank_taus(oriented.to_numpy(dtype=float).T)
+    return pd.DataFrame(taus, index=means.columns, columns=means.columns), counts

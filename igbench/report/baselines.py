@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -202,6 +201,8 @@ def _scores(
 
 def _matrix(axes: Axes, names: Sequence[str], alike: np.ndarray, counts: np.ndarray) -> None:
     """Mean rank correlations of maps below the diagonal."""
+    import seaborn as sns  # for this alone
+
     hidden = np.triu(np.ones(alike.shape, dtype=bool), 1)
     texts = [styles.plain(n) for n in names]
     frame = pd.DataFrame(alike.round(2) + 0.0, index=texts, columns=texts)

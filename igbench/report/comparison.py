@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
 from matplotlib.figure import Figure
 
 from igbench.records import stats
@@ -18,16 +22,30 @@ def figures(own: ModelStatistics, *, metric: str = "") -> dict[str, Figure | Non
         metric: Metric of the critical-difference diagram and of the matrix of methods; by default
             the headline of the report.
     """
+    return {name: make() for name, make in makers(own, metric=metric).items()}
+
+
+def makers(own: ModelStatistics, *, metric: str = "") -> dict[str, Callable[[], Figure | None]]:
+    """What draws each figure of `figures`, by file name; statistics are computed here.
+
+    Args:
+        own: The model.
+        metric: See `figures`.
+    """
     run, values = own.run, own.values
     metric = metric or own.metric
-    found: dict[str, Figure | None] = {}
+    found: dict[str, Callable[[], Figure | None]] = {}
     if metric in values:
-        headline = metric == own.metric
-        tested = own.pairs if headline else stats.pairwise(own.scores, run.metrics, metric)
-        found["critical_difference"] = diagrams.critical_difference(
-            run, metric, values[metric], tested
-        )
-        found["comparison_matrix"] = matrices.comparison_matrix(run, metric, values[metric], tested)
-    found["rank_heatmap"] = matrices.rank_heatmap(run, values, metric)
-    found["score_strips"] = strips.score_strips(run, values, own.lines)
+        of_metric = (run, metric, values[metric], _tested(own, metric))
+        found["critical_difference"] = partial(diagrams.critical_difference, *of_metric)
+        found["comparison_matrix"] = partial(matrices.comparison_matrix, *of_metric)
+    found["rank_heatmap"] = partial(matrices.rank_heatmap, run, values, metric)
+    found["score_strips"] = partial(strips.score_strips, run, values, own.lines)
     return found
+
+
+def _tested(own: ModelStatistics, metric: str) -> pd.DataFrame:
+    """Tests of all pairs of methods on a metric."""
+    if metric == own.metric:
+        return own.pairs
+    return stats.pairwise(own.scores, own.run.metrics, metric)

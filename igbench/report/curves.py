@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from igbench.report import multiples, styles
 from igbench.schema import Run, curve_parts
@@ -226,7 +226,7 @@ def mean_curve(points: pd.DataFrame) -> pd.DataFrame:
 def _mean_by(points: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     groups = points[np.isfinite(points["y"])].groupby(keys)["y"]
     line = groups.agg(["mean", "std", "count"])
-    half = line["std"] / np.sqrt(line["count"]) * student.ppf(0.975, (line["count"] - 1).clip(1))
+    half = line["std"] / np.sqrt(line["count"]) * stdtrit((line["count"] - 1).clip(1), 0.975)
     half = half.where(line["count"] > 1, 0.0)
     return pd.DataFrame(
         {

@@ -342,5 +342,5 @@ def webp(picture: Path, *, quality: int = 85) -> bytes:
         shown = opened.convert("RGB")
         if shown.width > WEB:
             shown = shown.resize((WEB, round(shown.height * WEB / shown.width)))
-        shown.save(packed, format="WEBP", quality=quality)
+        shown.save(packed, format="WEBP", quality=quality, method=2)
     return packed.getvalue()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
 
 def correlations(maps: Sequence[np.ndarray]) -> np.ndarray:
@@ -37,7 +37,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     flat = np.abs(values.astype(float)).ravel()
     if not np.isfinite(flat).all():
         return np.full(flat.shape, math.nan)
-    centred = rankdata(flat) - (flat.size + 1) / 2
+    centred = pd.Series(flat).rank().to_numpy() - (flat.size + 1) / 2
     size = float(np.linalg.norm(centred))
     return centred / size if size > 0 else np.full(flat.shape, math.nan)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ _TITLE = {1: 36, 2: 36, 3: 26, 4: 20}
 """Letters of a line of a title, by the number of panels side by side."""
 Ends = tuple[tuple[str, float], tuple[str, float]] | None
 """Name and mean of the floor and of the ceiling of a metric, see `igbench.report.table.ends`."""
+Maker = Callable[[], Figure | None]
+"""Draws a figure; None where there is no data for it."""
+OfModel = Callable[[str, pd.DataFrame, pd.DataFrame], dict[str, Maker]]
+"""Makers of figures by file name, from a model, its summary and its curves."""
 
 
 @styles.style()
@@ -45,53 +50,84 @@ def figures(
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
         models: What is known of each model; computed here if None.
     """
+    return drawn(makers(records, summary, models))
+
+
+def drawn(made: Mapping[str, Maker]) -> dict[str, Figure]:
+    """The figures for which there is data, by file name."""
+    found = {name: make() for name, make in made.items()}
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def makers(
+    records: Records,
+    summary: pd.DataFrame,
+    models: Mapping[str, ModelStatistics] | None = None,
+) -> dict[str, Maker]:
+    """What draws each figure of `figures`, by file name; statistics are computed here.
+
+    Args:
+        records: A run.
+        summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
+        models: What is known of each model; computed here if None.
+    """
     known = by_model(records.run, summary, records.scores) if models is None else models
 
-    def make(model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:
+    def of_model(model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Maker]:
         none = records.scores.iloc[:0]
         own = known.get(model) or ModelStatistics(records.run, lines, none)
         return {
             **_of_model(own, points),
-            **comparison.figures(own),
+            **comparison.makers(own),
             **studies.of_model(records, summary, model),
         }
 
-    return _by_model(records, summary, make, "")
+    return _by_model(records, summary, of_model, "")
 
 
-@styles.style()
 def columns(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
     """The main figures one column wide, by file name with the suffix `_column`, as `figures`.
 
     Bars of the headline metric, its curves, and quality against cost.
     """
 
-    def make(_model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Figure | None]:
+    return drawn(column_makers(records, summary))
+
+
+def column_makers(records: Records, summary: pd.DataFrame) -> dict[str, Maker]:
+    """What draws each figure of `columns`, by file name."""
+
+    def of_model(_model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Maker]:
         return _columns_of_model(records.run, lines, points)
 
-    return _by_model(records, summary, make, "_column")
-
-
-Maker = Callable[[str, pd.DataFrame, pd.DataFrame], Mapping[str, Figure | None]]
+    return _by_model(records, summary, of_model, "_column")
 
 
 def _by_model(
-    records: Records, summary: pd.DataFrame, make: Maker, suffix: str
-) -> dict[str, Figure]:
+    records: Records, summary: pd.DataFrame, of_model: OfModel, suffix: str
+) -> dict[str, Maker]:
     models = list(dict.fromkeys([*summary["model"], *records.curves["model"]]))
-    made: dict[str, Figure] = {}
+    made: dict[str, Maker] = {}
     for i, model in enumerate(models):
         number = str(i + 1) if len(models) > 1 else ""
-        of_model = records.curves[records.curves["model"] == model]
+        points = records.curves[records.curves["model"] == model]
         lines = summary[summary["model"] == model]
-        for name, figure in make(str(model), lines, of_model).items():
-            if figure is not None:
-                if len(models) > 1 or records.run.random_weights:
-                    _set_head(figure, _head(records.run, str(model)))
-                stem, _, page = name.partition(PAGE)
-                mark = f"{number}p{page}" if page else number
-                made[stem + (f"_{mark}" if mark else "") + suffix] = figure
+        headed = len(models) > 1 or records.run.random_weights
+        head = _head(records.run, str(model)) if headed else ""
+        for name, make in of_model(str(model), lines, points).items():
+            stem, _, page = name.partition(PAGE)
+            mark = f"{number}p{page}" if page else number
+            made[stem + (f"_{mark}" if mark else "") + suffix] = partial(_headed, make, head)
     return made
+
+
+@styles.style()
+def _headed(make: Maker, head: str) -> Figure | None:
+    """Draw a figure, with the name of its model where there is something to say."""
+    figure = make()
+    if figure is not None and head:
+        _set_head(figure, head)
+    return figure
 
 
 def _set_head(figure: Figure, text: str) -> None:
@@ -108,31 +144,30 @@ def _head(run: Run, model: str) -> str:
     return styles.plain(model if says else f"{model} ({RANDOM_WEIGHTS})")
 
 
-def _of_model(own: ModelStatistics, points: pd.DataFrame) -> dict[str, Figure | None]:
+def _of_model(own: ModelStatistics, points: pd.DataFrame) -> dict[str, Maker]:
     run, lines = own.run, own.lines
     chosen: Any = _chosen(run, lines, points)
     bars = {
-        f"metrics{PAGE}{i + 1}" if i else "metrics": metric_bars(run, lines, page)
+        f"metrics{PAGE}{i + 1}" if i else "metrics": partial(metric_bars, run, lines, page)
         for i, page in enumerate(bar_pages(run, lines))
     }
     return {
         **bars,
-        "cost_quality": cost_quality(run, lines),
-        "removal_curves": curves.removal(run, points, **chosen),
-        "sensitivity_n": curves.sensitivity_n(run, points, **chosen),
-        "convergence": curves.convergence(points),
-        "metric_agreement": agreement.metric_agreement(run, lines, own.agreement),
+        "cost_quality": partial(cost_quality, run, lines),
+        "removal_curves": partial(curves.removal, run, points, **chosen),
+        "sensitivity_n": partial(curves.sensitivity_n, run, points, **chosen),
+        "convergence": partial(curves.convergence, points),
+        "metric_agreement": partial(agreement.metric_agreement, run, lines, own.agreement),
     }
 
 
-def _columns_of_model(
-    run: Run, lines: pd.DataFrame, points: pd.DataFrame
-) -> dict[str, Figure | None]:
+def _columns_of_model(run: Run, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Maker]:
     metric, chosen = styles.headline(run, lines), _chosen(run, lines, points)
+    bars = [metric] if metric else []
     return {
-        "metrics": metric_bars(run, lines, [metric], width=styles.COLUMN) if metric else None,
-        "cost_quality": cost_quality(run, lines, width=styles.COLUMN),
-        "removal_curves": curves.removal_column(run, points, **chosen),
+        "metrics": partial(metric_bars, run, lines, bars, width=styles.COLUMN),
+        "cost_quality": partial(cost_quality, run, lines, width=styles.COLUMN),
+        "removal_curves": partial(curves.removal_column, run, points, **chosen),
     }
 
 

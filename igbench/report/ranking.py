@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from igbench.records import stats
 from igbench.report import styles
@@ -80,7 +78,8 @@ def mean_ranks(values: pd.DataFrame, spec: MetricSpec) -> Ranks:
     left_out = tuple(str(m) for m in values if m not in kept)
     if not complete.size:
         return Ranks(pd.Series(dtype=float), 0, len(values), left_out, math.nan)
-    ranks = scipy_stats.rankdata(-complete if spec.direction == "higher" else complete, axis=1)
+    oriented = pd.DataFrame(-complete if spec.direction == "higher" else complete)
+    ranks = oriented.rank(axis=1).to_numpy()
     mean = pd.Series(ranks.mean(axis=0), index=kept).sort_values(kind="stable")
     return Ranks(mean, len(complete), len(values), left_out, stats.friedman_test(complete)[1])
 
@@ -103,6 +102,8 @@ def groups(order: Sequence[str], tested: pd.DataFrame) -> list[list[int]]:
     >>> groups(["a", "b", "c"], pd.DataFrame(lines, columns=["a", "b", "p_holm"]))
     [[0, 1], [1, 2]]
     """
+    import networkx as nx  # for this alone; the page needs no diagram
+
     place = {m: i for i, m in enumerate(order)}
     same = tested[~(tested["p_holm"] <= stats.LEVEL)]
     graph = nx.Graph(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
@@ -127,6 +126,8 @@ def _points(axes: Axes, columns: Sequence[np.ndarray], colours: Sequence[Any]) -
 
 
 def _letter_values(axes: Axes, columns: Sequence[np.ndarray], colours: Sequence[Any]) -> None:
+    import seaborn as sns  # for this alone
+
     for y, (column, colour) in enumerate(zip(columns, colours, strict=True)):
         if len(column):
             sns.boxenplot(x=column, y=np.full(len(column), y), orient="h", native_scale=True,

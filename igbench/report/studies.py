@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -9,8 +12,10 @@ from igbench.report import baselines, cascade, disagreement
 from igbench.schema import RANDOM_WEIGHTS, Records
 
 
-def of_model(records: Records, summary: pd.DataFrame, model: str) -> dict[str, Figure | None]:
-    """Figures of one model by file name, None where the records have no data for one.
+def of_model(
+    records: Records, summary: pd.DataFrame, model: str
+) -> dict[str, Callable[[], Figure | None]]:
+    """What draws each figure of one model, by file name; None where there is no data for one.
 
     Args:
         records: A run.
@@ -22,25 +27,22 @@ def of_model(records: Records, summary: pd.DataFrame, model: str) -> dict[str, F
     alone = records.scores["model"].nunique() == 1
     images = disagreement.has_images(records)
     return {
-        "mprt_cascade": cascade.cascade(records.run, points),
-        "ig_baselines": baselines.figure([(records, lines)]) if alone else None,
-        "disagreement": None if images else disagreement.figure(records, lines, model),
+        "mprt_cascade": partial(cascade.cascade, records.run, points),
+        "ig_baselines": lambda: baselines.figure([(records, lines)]) if alone else None,
+        "disagreement": lambda: None if images else disagreement.figure(records, lines, model),
     }
 
 
-def of_images(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
-    """Figures with maps of images by file name, which are pictures of many pixels.
+def of_images(records: Records, summary: pd.DataFrame) -> Figure | None:
+    """The figure of disagreement with maps of images, a picture of many pixels; None without maps.
 
     Args:
         records: A run.
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
     """
     if not disagreement.has_images(records) or summary.empty:
-        return {}
-    model = str(summary["model"].iloc[0])
-    made = disagreement.figure(records, summary, model)
-    if made is None:
-        return {}
-    if records.run.random_weights:
+        return None
+    made = disagreement.figure(records, summary, str(summary["model"].iloc[0]))
+    if made is not None and records.run.random_weights:
         made.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9)
-    return {"disagreement": made}
+    return made

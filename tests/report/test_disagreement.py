@@ -95,7 +95,7 @@ def with_maps() -> Records:
 
 
 def test_maps_stand_from_best_to_worst_with_their_scores() -> None:
-    made = studies.of_images(with_maps(), summary())["disagreement"]
+    made = studies.of_images(with_maps(), summary())
     titles = [a.get_title() for a in made.axes if a.get_title()]
     assert titles == [
         "Input", "Saliency\n0.9", "IG\n0.1", "SRG ↑", "Input", "IG\n0.5", "Saliency\n0.5", "SRG ↑",
@@ -105,7 +105,7 @@ def test_maps_stand_from_best_to_worst_with_their_scores() -> None:
         "photo-001: class 1 f = 8.14; disagreement 2.17 (place 1 of 4)",
         "photo-000: class 0 f = 8; disagreement 0.00 (place 3 of 4)",
     ]
-    assert studies.of_model(with_maps(), summary(), "net")["disagreement"] is None
+    assert studies.of_model(with_maps(), summary(), "net")["disagreement"]() is None
     table = disagreement.table(with_maps(), summary())
     assert table is not None
     assert [row[-1].text for row in table.cells] == ["1.00", "–", "1.00"], "magnitudes are equal"

@@ -88,7 +88,7 @@ def _of_model(
             values[places, i, j] = sign * column
             there = column[~np.isnan(column)]
             means[i, j] = sign * there.mean() if len(there) else math.nan
-    point = _taus(_signs(means[None], 0.0))[0]
+    point = taus(means)
     draws = (
         _resampled(values, resamples) if len(samples) > 1 else np.full((1, *point.shape), math.nan)
     )
@@ -103,6 +103,18 @@ def _of_model(
         }
         for i, j in itertools.combinations(range(len(names)), 2)
     ]  # fmt: skip
+
+
+def taus(means: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of every pair of rows, (R, M) to (R, R).
+
+    Over the columns where both have a value; NaN with fewer than three of them, or where a row has
+    the same value in all of them.
+
+    >>> taus(np.array([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]])).round(2).tolist()
+    [[1.0, -0.33], [-0.33, 1.0]]
+    """
+    return _taus(_signs(means[None], 0.0))[0]  # type: ignore[no-any-return]
 
 
 def _ends(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
