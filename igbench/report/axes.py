@@ -73,7 +73,7 @@ def cost(run: Run, lines: pd.DataFrame) -> Axes:
 
 
 def maps(records: Records) -> list[Axes]:
-    """The axes of the maps that a run has kept, as pictures of its kind of samples.
+    """The axes of the maps that a run has kept; all images are on the first.
 
     Raises:
         InputError: It has kept none.

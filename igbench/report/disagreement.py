@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from igbench.records import stats
-from igbench.report import heatmaps, map_ranks, styles
+from igbench.report import heatmaps, map_ranks, mosaic, styles
 from igbench.report.table import Cell, Table
 from igbench.schema import Records, Run
 
@@ -28,6 +28,8 @@ LISTED = 20
 """Samples in the table, at most."""
 SIDE = 3
 """Maps from either end of the order of the methods, at most."""
+ROW, SIDE_OF_MAP = 1.56, 0.8
+"""Inches of a row with maps, and of the side of a map at most."""
 COLUMNS = ("sample_id", "value", "n", "best", "best_score", "worst", "worst_score")
 
 DEFINITION = (
@@ -192,28 +194,83 @@ def figure(records: Records, summary: pd.DataFrame, model: str) -> Figure | None
         return None
     own = records.scores[(records.scores["model"] == model) & (records.scores["metric"] == metric)]
     table = stats.wide(own)
+    lines = found.head(TOP).to_dict("records")
+    orders = [_order(records.run, table.loc[x["sample_id"]], metric) for x in lines]
+    heads = []
+    for line in lines:
+        rank = f"disagreement {line['value']:.2f} (place {line['place']} of {whole})"
+        head = heatmaps.in_a_line(records.run, str(line["sample_id"]))
+        heads.append(f"{head}; {rank}" if images else f"{textwrap.shorten(head, 40)}\n{rank}")
+    ids = [str(line["sample_id"]) for line in lines]
     with styles.style():
-        lines = found.head(TOP).to_dict("records")
-        orders = [_order(records.run, table.loc[x["sample_id"]], metric) for x in lines]
         if images:
-            made = styles.canvas(styles.FULL_WIDTH, 0.4 + 1.5 * len(lines))
-            shape = (len(lines), 1)
-        else:
-            made = styles.canvas(styles.FULL_WIDTH, 0.95 + 0.13 * max(map(len, orders)))
-            shape = (1, len(lines))
-        parts = made.subfigures(*shape, squeeze=False).ravel()
-        panels, most = [], max(len(_ends(records.run, order)) for order in orders)
-        for part, line, order in zip(parts, lines, orders, strict=True):
-            head = heatmaps.in_a_line(records.run, str(line["sample_id"]))
-            rank = f"disagreement {line['value']:.2f} (place {line['place']} of {whole})"
-            title = f"{head}; {rank}" if images else f"{textwrap.shorten(head, 40)}\n{rank}"
-            part.suptitle(title, fontsize=7, x=0.01, ha="left", fontweight="bold")
-            panels.append(_row(part, records, str(line["sample_id"]), order, most if images else 0))
-            title = styles.metric_label(metric, records.run.metrics[metric])
-            panels[-1].set_title(title, fontsize=6.5, pad=2)
-        _one_axis(panels)
-        made.supxlabel(textwrap.fill(_words(metric, images), 125), fontsize=6.5, color="#4d4d4d")
+            return _with_maps(records, metric, ids, heads, orders)
+        return _of_scores(records.run, metric, heads, orders)
+
+
+def _of_scores(run: Run, metric: str, heads: Sequence[str], orders: Sequence[pd.Series]) -> Figure:
+    """The scores of each sample beside the names of their methods."""
+    made = styles.canvas(styles.FULL_WIDTH, 0.95 + 0.13 * max(map(len, orders)))
+    parts = made.subfigures(1, len(heads), squeeze=False).ravel()
+    panels = []
+    for part, head, order in zip(parts, heads, orders, strict=True):
+        part.suptitle(head, fontsize=7, x=0.01, ha="left", fontweight="bold")
+        panels.append(part.subplots())
+        _dots(panels[-1], run, order, names=True)
+    _finish(made, panels, run, metric, images=False)
     return made
+
+
+def _with_maps(
+    records: Records,
+    metric: str,
+    ids: Sequence[str],
+    heads: Sequence[str],
+    orders: Sequence[pd.Series],
+) -> Figure:
+    """The scores of each sample behind its maps, from the best to the worst method."""
+    most = max(len(_ends(records.run, order)) for order in orders)
+    unit = styles.FULL_WIDTH / (most + 2.7)
+    size = min(unit - 0.06, SIDE_OF_MAP)
+    foot = 0.62 if records.run.random_weights else 0.55
+    above = 0.25 if records.run.random_weights else 0.0
+    made, page = mosaic.page(styles.FULL_WIDTH, foot + above + ROW * len(ids))
+    panels = []
+    for i, (sample, head, order) in enumerate(zip(ids, heads, orders, strict=True)):
+        top = made.get_figheight() - above - i * ROW
+        page.text(0.05, top - 0.03, head, fontsize=7, va="top", fontweight="bold")
+        bottom = top - 0.55 - size
+        places = [mosaic.Place(0.03 + j * unit, bottom, size, size) for j in range(most + 1)]
+        _maps_in_a_row(page, places, records, sample, order)
+        right = (most + 1) * unit + 0.1
+        dots = mosaic.Place(right, bottom, styles.FULL_WIDTH - right - 0.12, size)
+        panels.append(mosaic.panel(made, dots))
+        _dots(panels[-1], records.run, order, names=False)
+    _finish(made, panels, records.run, metric, images=True)
+    return made
+
+
+def _maps_in_a_row(
+    page: Axes, places: Sequence[mosaic.Place], records: Records, sample: str, order: pd.Series
+) -> None:
+    """Draw a sample and its maps, each under its method and score."""
+    chosen, tops = _ends(records.run, order), heatmaps.limits(records, [sample])[sample]
+    heatmaps.draw_maps(page, places, records, sample, chosen, tops)
+    mosaic.name(page, places[0], "Input", 6)
+    for place, method in zip(places[1:], chosen, strict=False):
+        name = textwrap.fill(styles.short_label(method), 15)
+        shown = f"{order[method]:.3g}".replace("-", "−")
+        mosaic.name(page, place, f"{name}\n{shown}", 6)
+
+
+def _finish(made: Figure, panels: Sequence[Axes], run: Run, metric: str, *, images: bool) -> None:
+    """Titles and one axis of the scores, and what the figure shows below it."""
+    for axes in panels:
+        axes.set_title(styles.metric_label(metric, run.metrics[metric]), fontsize=6.5, pad=2)
+    _one_axis(panels)
+    place = {"y": 0.03 / made.get_figheight(), "va": "bottom"} if images else {}
+    words = textwrap.fill(_words(metric, images), 125)
+    made.supxlabel(words, fontsize=6.5, color="#4d4d4d", **place)
 
 
 def _words(metric: str, images: bool) -> str:
@@ -238,28 +295,6 @@ def _ends(run: Run, order: pd.Series) -> list[str]:
     """The best and the worst methods of a sample, from the best to the worst."""
     ranked = [str(m) for m in order.index if styles.role(run, str(m)) == "method"]
     return ranked if len(ranked) <= 2 * SIDE else [*ranked[:SIDE], *ranked[-SIDE:]]
-
-
-def _row(part: Any, records: Records, sample: str, order: pd.Series, maps: int) -> Axes:
-    """Draw the scores of a sample behind its maps, `maps` of them at most; 0 for scores alone."""
-    run = records.run
-    if not maps:
-        panel: Axes = part.subplots()
-        _dots(panel, run, order, names=True)
-        return panel
-    chosen = _ends(run, order)
-    axes = part.subplots(1, maps + 2, width_ratios=[1] * (maps + 1) + [1.7])
-    heatmaps.draw_maps(axes, records, sample, chosen, heatmaps.limits(records, [sample])[sample])
-    axes[0].set_title("Input", fontsize=6, pad=2)
-    for place, method in zip(axes[1:], chosen, strict=False):
-        name = textwrap.fill(styles.short_label(method), 15)
-        shown = f"{order[method]:.3g}".replace("-", "−")
-        place.set_title(f"{name}\n{shown}", fontsize=6, pad=2)
-    for blank in axes[1 + len(chosen) : -1]:
-        blank.set_axis_off()
-    last: Axes = axes[-1]
-    _dots(last, run, order, names=False)
-    return last
 
 
 def _dots(axes: Axes, run: Run, order: pd.Series, *, names: bool) -> None:

@@ -83,20 +83,22 @@ def _same(figure: Figure) -> Figure:
 
 def _figure(make: Maker, stem: Path, kinds: Sequence[str]) -> bytes | None:
     """Draw and write a figure; returns what the page shows, None where there is no data."""
-    figure = make()
-    if figure is None:
-        return None
-    written = styles.save(figure, stem, kinds)
+    with styles.without_collection():
+        figure = make()
+        written = [] if figure is None else styles.save(figure, stem, kinds)
     return next((html.embedded(path) for path in written if path.suffix == ".svg"), None)
 
 
 def _image(make: Maker, stem: Path, kinds: Sequence[str]) -> bytes | None:
     """Draw and write a figure with maps of images; returns it as WebP, None without maps."""
-    figure = make()
-    if figure is None:
-        return None
-    picture, *_ = styles.save(figure, stem, kinds)
-    return heatmaps.webp(picture)
+    with styles.without_collection():
+        figure = make()
+        if figure is None:
+            return None
+        picture = styles.pixels(figure)
+        write_whole(stem.with_suffix(".png"), styles.png(picture))
+        styles.save(figure, stem, [kind for kind in kinds if kind != "png"])
+        return heatmaps.webp(picture)
 
 
 def _tables(

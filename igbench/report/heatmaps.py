@@ -7,17 +7,17 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from PIL import Image
 
 from igbench.errors import check_choice
-from igbench.report import samples, styles
+from igbench.report import mosaic, samples, styles
 from igbench.schema import RANDOM_WEIGHTS, MethodSpec, Records, Run
 
 Scale = Literal["per_map", "per_row", "shared"]
@@ -38,6 +38,8 @@ FAINT = 0.35
 """Opacity of the image under a map: 0 is white, 1 the grey image."""
 HEAD = 6.5
 """Points of the names of methods above their maps."""
+MARGIN, GAP, FOOT = 0.7, 0.04, 0.7
+"""Inches left of the maps, between them, and below them."""
 
 _RULES = {
     "per_map": "Each map is scaled by itself: limit = {p}th percentile of |a|",
@@ -84,68 +86,76 @@ def grid(records: Records, *, scale: Scale = "per_map") -> Figure | None:
     if not chosen or not any(records.maps.get(m) for m in methods):
         return None
     with styles.style():
-        if len(methods) > WIDE:
-            figure, ends = _wrapped(records, chosen[:MAX_WRAPPED], methods, scale)
-        else:
-            figure, ends = _rows(records, chosen, methods, scale)
-        _legend(ends, records, chosen if len(methods) <= WIDE else chosen[:MAX_WRAPPED], scale)
+        draw = _wrapped if len(methods) > WIDE else _rows
+        figure, few = draw(records, chosen, methods, scale)
+        _legend(figure, records, few, scale)
         if records.run.random_weights:
-            figure.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9)
+            text = f"The model has {RANDOM_WEIGHTS}."
+            figure.suptitle(text, fontsize=9, y=1 - 0.04 / figure.get_figheight(), va="top")
     return figure
 
 
 def _rows(
     records: Records, chosen: Sequence[str], methods: list[str], scale: Scale
-) -> tuple[Figure, SubFigure]:
-    """Draw a row for each image, and leave a part below for the legend."""
-    margin = 0.7
-    size = min(1.15, (styles.FULL_WIDTH - margin) / (len(methods) + 1))
-    width = max(4.2, margin + size * (len(methods) + 1))
-    figure = styles.canvas(width, 0.95 + (size + 0.03) * len(chosen))
-    _tight(figure)
-    parts: Any = figure.subfigures(2, 1, height_ratios=(0.3 + size * len(chosen), 0.62))
-    axes = parts[0].subplots(len(chosen), len(methods) + 1, squeeze=False)
+) -> tuple[Figure, Sequence[str]]:
+    """Draw a row for each image; returns the figure and its samples."""
+    size = min(1.15, (styles.FULL_WIDTH - MARGIN) / (len(methods) + 1))
+    heads = [textwrap.fill(text, 12) for text in ["Input", *map(styles.label, methods)]]
+    font = HEAD if size > 0.66 else 5.5
+    above = mosaic.high(heads, font) + _warning(records.run)
+    width = max(4.2, MARGIN + size * (len(methods) + 1))
+    height = above + (size + GAP) * len(chosen) + FOOT
+    figure, page = mosaic.page(width, height)
     tops = limits(records, chosen, scale)
-    for row, sample in zip(axes, chosen, strict=True):
-        draw_maps(row, records, sample, methods, tops[sample])
-        row[0].set_ylabel(row_label(records.run, sample), rotation=0, ha="right", va="center",
-                          fontsize=HEAD, labelpad=4)  # fmt: skip
-    for column, head in zip(axes[0], ["Input", *map(styles.label, methods)], strict=True):
-        column.set_title(textwrap.fill(head, 12), fontsize=HEAD if size > 0.66 else 5.5, pad=3)
-    return figure, parts[1]
+    for i, sample in enumerate(chosen):
+        bottom = height - above - (i + 1) * (size + GAP) + GAP
+        row = [mosaic.Place(MARGIN + j * size, bottom, size - GAP, size - GAP)
+               for j in range(len(heads))]  # fmt: skip
+        draw_maps(page, row, records, sample, methods, tops[sample])
+        page.text(MARGIN - 4 * mosaic.POINT, row[0].middle[1], row_label(records.run, sample),
+                  ha="right", va="center", fontsize=HEAD)  # fmt: skip
+        for place, head in zip(row, heads, strict=True) if not i else ():
+            mosaic.name(page, place, head, font)
+    return figure, chosen
 
 
 def _wrapped(
     records: Records, chosen: Sequence[str], methods: list[str], scale: Scale
-) -> tuple[Figure, SubFigure]:
-    """Draw the maps of each image as a block of several rows, every map under its name."""
+) -> tuple[Figure, Sequence[str]]:
+    """Draw the maps of the first images as blocks of several rows, every map under its name."""
+    few = chosen[:MAX_WRAPPED]
     rows = -(-(len(methods) + 1) // ACROSS)
     across = -(-(len(methods) + 1) // rows)  # no row that is nearly empty
     size = styles.FULL_WIDTH / across
-    block = (size + 0.2) * rows + 0.25
-    figure = styles.canvas(styles.FULL_WIDTH, 0.62 + block * len(chosen))
-    _tight(figure)
-    parts: Any = figure.subfigures(len(chosen) + 1, 1, height_ratios=[*[block] * len(chosen), 0.62])
-    tops = limits(records, chosen, scale)
-    for part, sample in zip(parts, chosen, strict=False):
-        part.suptitle(in_a_line(records.run, sample), fontsize=8, x=0.005, ha="left",
-                      fontweight="bold")  # fmt: skip
-        axes = part.subplots(rows, across, squeeze=False).flatten()
-        draw_maps(axes, records, sample, methods, tops[sample])
-        for place, head in zip(axes, ["Input", *map(styles.label, methods)], strict=False):
-            place.set_title(textwrap.fill(head, 14), fontsize=6, pad=2)
-        for place in axes[len(methods) + 1 :]:
-            place.set_axis_off()
-    return figure, parts[-1]
+    heads = [textwrap.fill(text, 14) for text in ["Input", *map(styles.label, methods)]]
+    each = size + mosaic.high(heads, 6)
+    block, above = each * rows + 0.25, _warning(records.run)
+    height = above + block * len(few) + FOOT
+    figure, page = mosaic.page(styles.FULL_WIDTH, height)
+    tops = limits(records, few, scale)
+    for i, sample in enumerate(few):
+        top = height - above - i * block
+        page.text(0.035, top - 0.04, in_a_line(records.run, sample), fontsize=8, va="top",
+                  fontweight="bold")  # fmt: skip
+        places = [
+            mosaic.Place(GAP / 2 + j % across * size, top - 0.2 - (j // across + 1) * each + GAP,
+                         size - GAP, size - GAP)
+            for j in range(len(heads))
+        ]  # fmt: skip
+        draw_maps(page, places, records, sample, methods, tops[sample])
+        for place, head in zip(places, heads, strict=True):
+            mosaic.name(page, place, head, 6)
+    return figure, few
 
 
-def _tight(figure: Figure) -> None:
-    engine: Any = figure.get_layout_engine()
-    engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+def _warning(run: Run) -> float:
+    """Inches above the maps for the warning of random weights."""
+    return 0.25 if run.random_weights else 0.0
 
 
 def draw_maps(
-    row: Sequence[Axes],
+    page: Axes,
+    places: Sequence[mosaic.Place],
     records: Records,
     sample: str,
     methods: Sequence[str],
@@ -154,7 +164,8 @@ def draw_maps(
     """Draw an image and its maps side by side; a method without a map of it says so.
 
     Args:
-        row: Panels, the image first; further ones stay as they are.
+        page: From `igbench.report.mosaic.page`.
+        places: Places on it, that of the image first.
         records: A run with maps of images.
         sample: Its identifier.
         methods: Names of methods.
@@ -162,13 +173,15 @@ def draw_maps(
     """
     image = np.asarray(records.maps["inputs"][sample])
     grey = pale_grey(image)
-    _show(row[0], MapImage(image / 255.0))
-    for axes, method in zip(row[1:], methods, strict=False):
+    mosaic.show(page, places[0], image / 255.0)
+    for place, method in zip(places[1:], methods, strict=False):
         found = records.maps.get(method, {}).get(sample)
         if found is None:
-            _show(axes, MapImage(np.full((*grey.shape[:2], 3), 0.93), "no map"))
+            mosaic.show(page, place, np.full((*grey.shape[:2], 3), 0.93), "no map")
         else:
-            _show(axes, colourise(found, grey, samples.signed(records.run, method), tops[method]))
+            signed = samples.signed(records.run, method)
+            made = colourise(found, grey, signed, tops[method])
+            mosaic.show(page, place, made.rgb, made.note)
 
 
 def limits(
@@ -268,17 +281,6 @@ def _resized(grey: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))[..., None]
 
 
-def _show(axes: Axes, picture: MapImage) -> None:
-    axes.imshow(picture.rgb, interpolation="antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set(visible=True, color="#d5d5d5", linewidth=0.4)
-    if picture.note:
-        axes.text(0.5, 0.5, picture.note, transform=axes.transAxes, ha="center", va="center",
-                  fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85,
-                                    "pad": 1.5})  # fmt: skip
-
-
 def row_label(run: Run, sample: str) -> str:
     """Target with its probability or score, as far as the run recorded them."""
     known: dict[str, Any] = next((s for s in run.samples if s.get("sample_id") == sample), {})
@@ -300,28 +302,28 @@ def in_a_line(run: Run, sample: str) -> str:
     return label if label == own else f"{own}: {label}"
 
 
-def _legend(figure: SubFigure, records: Records, chosen: Sequence[str], scale: Scale) -> None:
-    """The colours, and the rule of their limits in words."""
+def _legend(figure: Figure, records: Records, chosen: Sequence[str], scale: Scale) -> None:
+    """The colours, and the rule of their limits in words, at the foot of the figure."""
     methods = styles.method_names(records.run)
     kinds = sorted({records.run.methods[m].signed for m in methods}, reverse=True)
-    axes = figure.subplots(1, 2 * len(kinds) + 1, width_ratios=[0.4, 1] * len(kinds) + [0.4])
-    for blank in axes[::2]:
-        blank.set_axis_off()
-    for place, signed in zip(axes[1::2], kinds, strict=True):
+    width = figure.get_figwidth()
+    for i, signed in enumerate(kinds):
         low, name = (-1, SIGNED) if signed else (0, UNSIGNED)
         colours = ScalarMappable(mpl.colors.Normalize(low, 1), name)
+        centre = width * (0.5 + 0.4 * (i - (len(kinds) - 1) / 2))
+        wide = min(0.31 * width, 1.7)
+        place = mosaic.panel(figure, mosaic.Place(centre - wide / 2, 0.25, wide, 0.06))
         bar = figure.colorbar(colours, cax=place, orientation="horizontal")
-        place.set_box_aspect(0.035)
         top = "limit"
         if scale == "shared":
             of_kind = next(m for m in methods if records.run.methods[m].signed == signed)
             top = f"{limits(records, chosen, scale)[chosen[0]][of_kind]:.3g}"
-        bar.outline.set(linewidth=0.4)
+        cast(Any, bar.outline).set(linewidth=0.4)
         bar.set_ticks([-1, 0, 1] if signed else [0, 1], labels=_ends(signed, top))
         place.tick_params(labelsize=6.5, length=2)
     rule = f"{_RULES[scale].format(p=PERCENTILE)}. {_kinds(kinds)}"
-    width = int(18 * figure.figure.get_size_inches()[0])
-    figure.suptitle(textwrap.fill(rule, width), fontsize=6.5, color="#333333")
+    figure.text(0.5, (FOOT - 0.05) / figure.get_figheight(), textwrap.fill(rule, int(18 * width)),
+                ha="center", va="top", fontsize=6.5, color="#333333")  # fmt: skip
 
 
 def _ends(signed: bool, top: str) -> list[str]:
@@ -335,12 +337,18 @@ def _kinds(kinds: Sequence[bool]) -> str:
     return "Colours of signed maps are symmetric around 0." if True in kinds else ""
 
 
-def webp(picture: Path, *, quality: int = 85) -> bytes:
-    """Convert a PNG file to WebP, a sixth of the size for noisy maps, at most `WEB` pixels wide."""
+def webp(picture: Path | Image.Image, *, quality: int = 85) -> bytes:
+    """Convert a picture to WebP, a sixth of the size for noisy maps, at most `WEB` pixels wide.
+
+    Args:
+        picture: An RGB picture, or a PNG file.
+        quality: Of WebP, up to 100.
+    """
+    if isinstance(picture, Path):
+        with Image.open(picture, formats=["PNG"]) as opened:
+            return webp(opened.convert("RGB"), quality=quality)
+    if picture.width > WEB:
+        picture = picture.resize((WEB, round(picture.height * WEB / picture.width)))
     packed = io.BytesIO()
-    with Image.open(picture, formats=["PNG"]) as opened:
-        shown = opened.convert("RGB")
-        if shown.width > WEB:
-            shown = shown.resize((WEB, round(shown.height * WEB / shown.width)))
-        shown.save(packed, format="WEBP", quality=quality, method=2)
+    picture.save(packed, format="WEBP", quality=quality, method=2)
     return packed.getvalue()

@@ -83,6 +83,8 @@ class Plots:
     def plot_maps(self) -> list[Axes]:
         """Draw the maps that are kept: a grid of images, or a figure for each table or series.
 
+        All images of a grid are on the first axes.
+
         Raises:
             InputError: There are none.
         """

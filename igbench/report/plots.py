@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -90,7 +91,6 @@ def columns(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
 
     Bars of the headline metric, its curves, and quality against cost.
     """
-
     return drawn(column_makers(records, summary))
 
 
@@ -291,16 +291,25 @@ def logarithmic(spec: MetricSpec, means: pd.Series) -> bool:
 def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
     looks = front.family_styles(run, [str(m) for m in values.index])
     means = values["mean"].dropna()
-    for i, (method, line) in enumerate(values.iterrows()):
-        mean = float(line["mean"])
-        if not math.isfinite(mean) or (log and mean <= 0):
+    shown = [math.isfinite(m) and not (log and m <= 0) for m in values["mean"].astype(float)]
+    for i, (mean, there) in enumerate(zip(values["mean"].astype(float), shown, strict=True)):
+        if not there:
             text = "n/a" if math.isnan(mean) else f"{mean:.3g}"
             axes.text(0.02, i, text, va="center", fontsize=7, color="#707070", zorder=5,
                       transform=axes.get_yaxis_transform(),
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
-        else:
-            hatched = styles.role(run, str(method)) == "oracle"
-            _bar(axes, i, line, looks[str(method)]["color"], log=log, hatched=hatched)
+    places, own = [i for i, there in enumerate(shown) if there], values[shown]
+    colours = [looks[str(m)]["color"] for m in own.index]
+    if log:
+        for i, colour in zip(places, colours, strict=True):
+            _errors(axes, [i], values.iloc[[i]], fmt="o", color=colour, ms=4, ecolor=colour)
+    elif len(own):
+        oracles = [styles.role(run, str(m)) == "oracle" for m in own.index]
+        fills = ["white" if o else c for o, c in zip(oracles, colours, strict=True)]
+        axes.barh(places, own["mean"].astype(float), height=0.72, color=fills, edgecolor=colours,
+                  hatch=["/////" if o else "" for o in oracles],
+                  linewidth=[0.8 if o else 0 for o in oracles])  # fmt: skip
+        _errors(axes, places, own, fmt="none", ecolor="#222222")
     if "random" in means.index and (means["random"] > 0 or not log):
         axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
     if log:
@@ -313,16 +322,13 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _bar(axes: Axes, i: int, line: pd.Series, colour: str, *, log: bool, hatched: bool) -> None:
-    mean = float(line["mean"])
-    if not log:
-        axes.barh(i, mean, height=0.72, color="white" if hatched else colour, edgecolor=colour,
-                  hatch="/////" if hatched else "", linewidth=0.8 if hatched else 0)  # fmt: skip
-    error = None
-    if not math.isnan(float(line["low"])):
-        error = [[max(0.0, mean - float(line["low"]))], [max(0.0, float(line["high"]) - mean)]]
-    axes.errorbar(mean, i, xerr=error, fmt="o" if log else "none", color=colour, ms=4,
-                  ecolor=colour if log else "#222222", elinewidth=1, capsize=1.8)  # fmt: skip
+def _errors(axes: Axes, places: Sequence[int], own: pd.DataFrame, **look: Any) -> None:
+    """Draw means with their intervals; where there is none, the mean alone."""
+    mean, low, high = (own[k].to_numpy(dtype=float) for k in ("mean", "low", "high"))
+    known = ~np.isnan(low)
+    ends = np.where(known, np.clip([mean - low, high - mean], 0, None), math.nan)
+    axes.errorbar(mean, places, xerr=ends if known.any() else None, elinewidth=1, capsize=1.8,
+                  **look)  # fmt: skip
 
 
 def cost_quality(

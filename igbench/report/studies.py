@@ -44,5 +44,6 @@ def of_images(records: Records, summary: pd.DataFrame) -> Figure | None:
         return None
     made = disagreement.figure(records, summary, str(summary["model"].iloc[0]))
     if made is not None and records.run.random_weights:
-        made.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9)
+        place = {"y": 1 - 0.04 / made.get_figheight(), "va": "top"}
+        made.suptitle(f"The model has {RANDOM_WEIGHTS}.", fontsize=9, **place)
     return made

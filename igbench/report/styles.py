@@ -357,22 +357,27 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def pixels(figure: Figure) -> Image.Image:
-    """A figure that is laid out as an RGB picture of its resolution."""
-    canvas: Any = figure.canvas
-    canvas.draw()
+def pixels(figure: Figure, *, dpi: int = DPI) -> Image.Image:
+    """A figure as an RGB picture."""
+    with style(), without_collection():
+        lay_out(figure, dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
     return Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
 
 
+def png(picture: Image.Image, *, dpi: int = DPI) -> bytes:
+    """A picture as PNG; equal pictures give equal bytes."""
+    drawn, note = io.BytesIO(), PngInfo()
+    note.add_text("Software", "igbench")
+    picture.save(drawn, format="png", dpi=(dpi, dpi), pnginfo=note, compress_level=COMPRESSION)
+    return drawn.getvalue()
+
+
 def _content(figure: Figure, kind: str, dpi: int) -> bytes:
-    drawn = io.BytesIO()
     if kind == "png":
-        note = PngInfo()
-        note.add_text("Software", "igbench")
-        pixels(figure).save(
-            drawn, format="png", dpi=(dpi, dpi), pnginfo=note, compress_level=COMPRESSION
-        )
-        return drawn.getvalue()
+        return png(pixels(figure, dpi=dpi), dpi=dpi)
+    drawn = io.BytesIO()
     figure.savefig(drawn, format=kind, dpi=dpi, metadata=_METADATA[kind])
     return _with_like_font(drawn.getvalue()) if kind == "svg" else drawn.getvalue()
 

@@ -57,7 +57,7 @@ def test_limits_of_a_figure(scale: Any, first: Any, second: Any) -> None:
 def test_the_figure_states_its_rule(scale: Any, words: str) -> None:
     made = heatmaps.grid(records(), scale=scale)
     assert made is not None
-    said = made.subfigs[-1].get_suptitle().replace("\n", " ")
+    said = made.texts[0].get_text().replace("\n", " ")
     assert said.startswith(words)
     assert said.endswith("Colours of signed maps are symmetric around 0.")
     ends = [t.get_text() for a in made.axes for t in a.get_xticklabels()]
@@ -92,5 +92,6 @@ def test_maps_are_pictures_of_300_dpi_within_a_pdf() -> None:
     assert made is not None
     made.savefig(written, format="pdf", dpi=300)
     widths = [int(w) for w in re.findall(rb"/Width (\d+)", written.getvalue())]
-    pixels = 300 * made.axes[0].get_window_extent().width / made.dpi
+    left, right, *_ = made.axes[0].images[0].get_extent()
+    pixels = 300 * (right - left)
     assert sum(abs(w - pixels) <= 1 for w in widths) == 2 * (1 + len(METHODS))

@@ -244,30 +244,14 @@ def test_files_are_fit_for_print(tmp_path):
     assert "<dc:date>" not in text
 
 
-def test_a_large_png_gets_a_palette(tmp_path, monkeypatch):
-    noise = np.random.default_rng(0).integers(0, 2, (300, 300, 1)) * np.array([1.0, 0.4, 0.2])
-    made = styles.canvas(1, 1)
-    made.figimage(noise)
-    (whole, *_) = styles.save(made, tmp_path / "whole", ("png", "pdf"))
-    monkeypatch.setattr(styles, "LARGEST_PNG", 1_000)
-    (few, *_) = styles.save(made, tmp_path / "few", ("png", "pdf"))
-    assert few.stat().st_size < 0.6 * whole.stat().st_size
-    with Image.open(few) as opened:
-        assert (opened.mode, opened.size) == ("P", (300, 300))
-        assert opened.info["dpi"] == pytest.approx((300, 300), abs=0.01)
-
-
-def test_a_large_png_of_many_colours_keeps_them(tmp_path, monkeypatch):
+def test_a_png_has_the_colours_of_the_figure(tmp_path):
     photograph = np.random.default_rng(0).random((300, 300, 3))
     made = styles.canvas(1, 1)
     made.figimage(photograph)
-    monkeypatch.setattr(styles, "LARGEST_PNG", 1_000)
-    tried, with_palette = [], styles._with_palette
-    monkeypatch.setattr(
-        styles, "_with_palette", lambda one: tried.append(one.size) or with_palette(one)
-    )
     (written,) = styles.save(made, tmp_path / "whole", ("png",))
-    assert tried == [(38, 38)], "a part says so"
     with Image.open(written) as opened:
-        kept = np.asarray(opened.convert("RGB"), float) / 255
+        assert (opened.mode, opened.size) == ("RGB", (300, 300))
+        assert opened.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert opened.info["Software"] == "igbench"
+        kept = np.asarray(opened, float) / 255
     assert np.abs(kept - photograph).max() < 1 / 255

@@ -114,7 +114,7 @@ def taus(means: np.ndarray) -> np.ndarray:
     >>> taus(np.array([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]])).round(2).tolist()
     [[1.0, -0.33], [-0.33, 1.0]]
     """
-    return _taus(_signs(means[None], 0.0))[0]  # type: ignore[no-any-return]
+    return _taus(_signs(means[None], 0.0))[0]
 
 
 def _ends(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
