@@ -126,7 +126,7 @@ def _points(axes: Axes, columns: Sequence[np.ndarray], colours: Sequence[Any]) -
 
 
 def _letter_values(axes: Axes, columns: Sequence[np.ndarray], colours: Sequence[Any]) -> None:
-    import seaborn as sns  # for this alone
+    import seaborn as sns  # for this alone: it is slow to import
 
     for y, (column, colour) in enumerate(zip(columns, colours, strict=True)):
         if len(column):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -98,6 +99,7 @@ def _work(
     """Do pieces in the fork; those that fail are left to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.disable()  # it ends soon
     done: dict[int, Any] = {}
     for i in _taken(numbers):
         if os.getppid() != parent:

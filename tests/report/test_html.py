@@ -122,8 +122,8 @@ def test_all_files_are_written_and_old_ones_removed(report: Path) -> None:
 def test_figures_for_a_paper_are_written_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plots, "figures", lambda *_: {"metrics": Figure(), "removal": Figure()})
-    monkeypatch.setattr(plots, "columns", lambda *_: {"metrics_column": Figure()})
+    monkeypatch.setattr(plots, "makers", lambda *_: {"metrics": Figure, "removal": Figure})
+    monkeypatch.setattr(plots, "column_makers", lambda *_: {"metrics_column": Figure})
     records = replace(make_records(samples=1), folder=str(tmp_path))
     plain = {f"{name}.{suffix}" for name in ("metrics", "removal") for suffix in ("png", "svg")}
     for paper in (False, True, False):

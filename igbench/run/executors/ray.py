@@ -181,7 +181,7 @@ def _import_ahead() -> threading.Thread:
 
     def work() -> None:
         with suppress(Exception):  # the report says what is wrong with it
-            from igbench.report import plots  # noqa: F401  with what it draws with
+            from igbench.report import drawing  # noqa: F401  with what it draws with
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
