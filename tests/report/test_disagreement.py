@@ -96,6 +96,7 @@ def with_maps() -> Records:
 
 def test_maps_stand_from_best_to_worst_with_their_scores() -> None:
     made = studies.of_images(with_maps(), summary())
+    assert made is not None
     page, *dots = made.axes
     names = [t.get_text() for t in page.texts if t.get_text() != "all zero"]
     assert names == [
