@@ -62,8 +62,9 @@ def load_split() -> Digits:
         range(len(labels)), key=lambda i: rng.key(SPLIT_SEED, "digits split", digit_id(i))
     )
     held_out: set[int] = set()
+    known = labels.tolist()
     for k in range(10):
-        members = [i for i in order if labels[i] == k]
+        members = [i for i in order if known[i] == k]
         held_out.update(members[: round(HELD_OUT * len(members))])
     return Digits(
         images=images,
