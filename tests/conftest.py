@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
 import pytest
 
+from igbench.core import memory
 from tests.helpers import pictures
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -15,6 +17,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start background jobs so; tests of Ctrl-C send themselves the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+memory.keep_freed()  # as the command does: half of the time of small networks goes there else
+
+
+def pytest_collection_finish():
+    """Let no collection of garbage look at the tests and modules again, which all stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
