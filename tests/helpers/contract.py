@@ -82,6 +82,7 @@ def composed() -> dict[str, Any]:
             "method.guided_ig.steps=20",
             # No class of a random network is sure, and some are surer of the start than of x.
             *(f"metric.{m}.{k}" for m in ("sic", "aic") for k in ("least=0", "normalise=false")),
+            "metric.quantus_faithfulness_correlation.arguments.nr_runs=10",
             *(f"metric.soft_{m}.normalise=false" for m in ("comprehensiveness", "sufficiency")),
         ]
     )
