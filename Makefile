@@ -6,13 +6,15 @@ ARGS ?=
 SECONDS ?= 600
 SMOKE := experiment=digits_resnet limit=4 "method=[ig,saliency,random]" "metric=[completeness,srg,sensitivity_n]"
 
-.PHONY: run test slow smoke soak lint docs clean
+.PHONY: installed run test slow smoke soak lint docs clean
+
+installed: $(VENV)/installed-dev ## all that the targets below need
 
 run: $(VENV)/installed          ## the default experiment: a real model on real photographs
 	$(BIN)/python -m igbench $(ARGS)
 
 test: $(VENV)/installed-dev     ## the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 slow: $(VENV)/installed-dev     ## the long tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
