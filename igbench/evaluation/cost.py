@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from igbench.core.batch import Batch, Method, Metric
-from igbench.core.inference import Compiled, InferenceOptions
-from igbench.core.score import Cost, Score, frozen
-from igbench.evaluation import isolation, kept, loading, loop
+from igbench.core.score import frozen
+from igbench.evaluation import isolation, kept, loading
+from igbench.evaluation.dry_run import Tally, dry_run
 from igbench.evaluation.experiment import CURVES, LOADING, REPORT, Experiment
-from igbench.evaluation.loading import Loading
 from igbench.integration.convergence import gradients_for_curve
 from igbench.integration.integrate import input_gradient
-from igbench.schema import MethodSpec
 
 log = logging.getLogger(__name__)
 
@@ -96,93 +93,27 @@ def report_seconds(experiment: Experiment) -> float:
     return sum(n * PARTS[part] for part, n in counts.items())
 
 
-class StandIn(nn.Module):
-    """A model that costs next to nothing, with the outputs and the layers that methods need.
-
-    Args:
-        classes: K.
-        layer: Dotted name of the layer of activation maps.
-        weighted: Number of layers with weights, which randomisation tests change one by one.
-
-    Its maps are not those of the model, so `stands_in` asks metrics not to save rows by them.
-    """
-
-    stands_in = True
-
-    def __init__(self, classes: int, layer: str, weighted: int = 0) -> None:
-        super().__init__()
-        self.classes = classes
-        self.layer = layer
-        self.weighted = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(weighted)))
-        for parameter in self.weighted.parameters():
-            nn.init.ones_(parameter)
-        parent: nn.Module = self
-        for name in filter(None, layer.split(".")):
-            child = nn.Identity()
-            parent.add_module(name, child)
-            parent = child
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, *F) to (N, K): multiples of the mean of the input."""
-        seen = self.get_submodule(self.layer)(x) if self.layer else x
-        mean = self.weighted(seen.flatten(1).mean(dim=1, keepdim=True))
-        return mean * torch.arange(1, self.classes + 1, device=x.device, dtype=x.dtype)
-
-
-class Counting(Score):
-    """A scalar that counts perturbed rows without evaluating them; they have the value 0."""
-
-    def evaluate_draws(
-        self,
-        draws: int,
-        target: Tensor | None,
-        build: Callable[[Tensor], Tensor],
-        *,
-        device: torch.device | None = None,
-        full: bool = False,
-    ) -> Tensor:
-        """Zeros, (D,)."""
-        self.cost.forward += draws
-        return torch.zeros(draws, device=device)
-
-
-@dataclass(frozen=True)
-class Priced:
-    """A method of the stand-in that takes as many rows as another one of the real model.
-
-    Attributes:
-        spec: That of the other one.
-        rows: For one sample.
-    """
-
-    spec: MethodSpec
-    rows: Cost
-
-    def __call__(self, batch: Batch) -> Tensor:
-        """The samples themselves, (N, *F)."""
-        batch.score.cost.forward += self.rows.forward * len(batch)
-        batch.score.cost.backward += self.rows.backward * len(batch)
-        return batch.x
-
-
-def estimate(experiment: Experiment) -> Estimate:
+def estimate(experiment: Experiment, per_row: Sequence[float] = ()) -> Estimate:
     """Rows of the whole run from a dry run of one sample, and seconds from the real model.
 
     What the dry run takes on the CPU is the time outside the model, since the stand-in costs next
-    to nothing; on other devices that time is not known, and left out.  Rows of methods that look
-    into layers are counted on the real model.  A method that works neither there nor on the
-    stand-in counts as nothing.  Of removal curves it counts every point of every map, the most that
-    they may take: the run has equal sets of features once, and fewer points with step="auto".  A
-    metric that stops drawing by itself counts with the most draws that it may take, since on the
-    stand-in it would stop at once.
+    to nothing; on other devices that time is not known, and left out.  Of many perturbed inputs the
+    first ones stand for all.  Rows of methods that look into layers are counted on the real model.
+    A method that works neither there nor on the stand-in counts as nothing.  Of removal curves it
+    counts every point of every map, the most that they may take: the run has equal sets of features
+    once, and fewer points with step="auto".  A metric that stops drawing by itself counts with the
+    most draws that it may take, since on the stand-in it would stop at once.
+
+    Args:
+        experiment: What is to run.
+        per_row: Seconds of a row evaluated, and of one differentiated; timed if they are not known.
     """
     start = time.perf_counter()
     loadable = loading.first(experiment.data, experiment.loading)
     load_seconds = time.perf_counter() - start
     if loadable is None:
         return Estimate(0, 0, 0.0)
-    found = _dry_run(experiment, *loadable)
+    found = dry_run(experiment, *loadable)
     stages = {
         name: (round(cost["forward"]), round(cost["backward"])) for name, cost in found.items()
     }
@@ -194,7 +125,7 @@ def estimate(experiment: Experiment) -> Estimate:
     outside[LOADING] = load_seconds
     if experiment.convergence:
         stages[CURVES] = (curve, curve)
-    per_forward, per_gradient = _time(experiment, loadable[1])
+    per_forward, per_gradient = per_row or _time(experiment, loadable[1])
     n = len(experiment.data)
     work = dict.fromkeys(stages, n) | {CURVES: min(experiment.convergence, n)}
     counted = [(work[stage], *rows) for stage, rows in stages.items() if stage != LOADING]
@@ -210,20 +141,6 @@ def estimate(experiment: Experiment) -> Estimate:
     return replace(whole, seconds=whole.seconds_of(work))
 
 
-class Tally(Compiled):
-    """A compiled model that counts the rows it is called with, and is the model itself."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module, "")
-        self.rows = 0
-
-    def __call__(self, x: Tensor, most: int | None = None) -> Tensor:
-        """Outputs of the module."""
-        self.rows += len(x)
-        found: Tensor = self.module(x)
-        return found
-
-
 def perturbed(experiment: Experiment) -> tuple[int, float]:
     """Perturbed inputs of a run that may be compiled, and seconds of one as it is now.
 
@@ -233,7 +150,7 @@ def perturbed(experiment: Experiment) -> tuple[int, float]:
     if loadable is None:
         return 0, 0.0
     tally = Tally(nn.Identity())
-    _dry_run(experiment, *loadable, tally)
+    dry_run(experiment, *loadable, tally)
     return tally.rows * len(experiment.data), _time(experiment, loadable[1])[0]
 
 
@@ -241,66 +158,6 @@ def perturbed_seconds(experiment: Experiment) -> float:
     """Seconds of one perturbed input; 0 if no sample can be loaded."""
     loadable = loading.first(experiment.data, experiment.loading)
     return 0.0 if loadable is None else _time(experiment, loadable[1])[0]
-
-
-def _dry_run(
-    experiment: Experiment, index: int, x: Tensor, tally: Tally | None = None
-) -> dict[str, dict[str, float]]:
-    """Rows and seconds by stage of one sample on the stand-in, on the CPU."""
-    data = experiment.data
-    model = experiment.model
-    weighted = sum(
-        any(p.dim() > 1 for p in m.parameters(recurse=False)) for m in model.module.modules()
-    )
-    stand_in = StandIn(len(model.class_names) or 2, model.cam_layer, weighted).to(experiment.dtype)
-    methods = {
-        name: Priced(method.spec, _counted(experiment, method, x, index))
-        if getattr(method, "looks_inside", False)
-        else method
-        for name, method in experiment.methods.items()
-    }
-    dry = replace(
-        experiment,
-        methods=methods,
-        metrics={name: _at_most(metric) for name, metric in experiment.metrics.items()},
-        model=replace(model, module=stand_in),
-        data=replace(data.only(index), labels=(None,), load=lambda i: x, display=None),
-        target="prediction",
-        device=torch.device("cpu"),
-        convergence=0,
-        loading=Loading(),
-        folding=None,
-    )
-    quick = InferenceOptions()
-    if tally is not None:
-        tally.module = stand_in
-        quick = InferenceOptions(compiled=tally)
-    return loop.run(
-        dry, score=Score(stand_in, batch_size=experiment.batch_size, quick=quick)
-    ).stages
-
-
-def _at_most(metric: Metric) -> Metric:
-    """The metric with the most work that it may take, where it says so."""
-    found: Metric = metric.at_most() if hasattr(metric, "at_most") else metric
-    return found
-
-
-def _counted(experiment: Experiment, method: Method, x: Tensor, index: int) -> Cost:
-    """Rows that a method takes for one sample on the real model, none where it is not defined."""
-    model, x = experiment.model, x[None].to(experiment.device, experiment.dtype)
-    score = Counting(model.module, experiment.output, experiment.batch_size, model.channels_last)
-    try:
-        with frozen(score.model):
-            with torch.no_grad():
-                outputs = score.outputs(x).flatten(1)
-            target = outputs.argmax(dim=1) if outputs.shape[1] > 1 else None
-            unit = experiment.data.features_of(index)
-            start = torch.zeros_like(x)
-            method(Batch(score, x, start, target, ("",), unit, seed=experiment.seed))
-    except isolation.CAUGHT:  # the run gives the reason
-        return Cost()
-    return score.cost
 
 
 def _time(experiment: Experiment, x: Tensor) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from igbench.errors import InputError
-from igbench.evaluation import cost, loop
+from igbench.evaluation import cost, dry_run, loop
 from igbench.evaluation.experiment import specs
 from igbench.methods.attention import Chefer
 from igbench.methods.cam import ScoreCam
@@ -269,7 +269,7 @@ def test_estimate_counts_methods_that_look_inside_on_the_real_model():
     e = experiment(methods=methods, metrics={"max_sensitivity": MaxSensitivity(draws=2)})
     rows = []
     hook = e.model.module.features[0].register_forward_hook(lambda _, x, y: rows.append(len(y)))
-    found = cost._counted(e, methods["score_cam"], e.data.load(0), 0)
+    found = dry_run.counted(e, methods["score_cam"], e.data.load(0), 0)
     hook.remove()
     assert sum(rows) == 2, "the outputs, and the feature maps"
     guess, stages = cost.estimate(e), loop.run(e).stages
