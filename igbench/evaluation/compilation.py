@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from typing import Any
 import torch
 
 from igbench.core import compiling
-from igbench.evaluation import cost
+from igbench.evaluation import answers, cost
 from igbench.evaluation.experiment import Experiment
-from igbench.files import cache_folder, write_whole
+from igbench.files import cache_folder
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # who writes compile=auto wants to read what that came to
@@ -166,11 +165,8 @@ def _hashed(*parts: object) -> str:
 
 def recall(memory: Path) -> dict[str, dict[str, Any]]:
     """Decisions and gains of earlier runs, without those that are not what they should be."""
-    try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
-        return {str(k): v for k, v in found.items() if _is_gain(v) or _is_decision(v)}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    found = answers.recall(memory)
+    return {key: value for key, value in found.items() if _is_gain(value) or _is_decision(value)}
 
 
 def _is_gain(value: Any) -> bool:
@@ -190,13 +186,9 @@ def _is_decision(value: Any) -> bool:
 
 def remember(memory: Path, key: str, value: Mapping[str, Any]) -> None:
     """Add an entry, replacing the file in one step."""
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(memory, json.dumps(recall(memory) | {key: dict(value)}).encode())
-    except OSError as error:
-        log.warning(
-            "cannot remember in %s what compile=auto came to: %s; set compile=true or false, or a "
-            "stopped run may begin again with the other",
-            memory,
-            error,
-        )
+    answers.remember(
+        memory,
+        recall(memory) | {key: dict(value)},
+        "what compile=auto came to",
+        "set compile=true or false, or a stopped run may begin again with the other",
+    )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from igbench.files import write_whole
-
-log = logging.getLogger(__name__)
+from igbench.evaluation import answers
 
 MAX_SPREAD = 0.03
 """Largest spread of an answer that is not measured again."""
@@ -71,9 +67,8 @@ class Answer:
 def recall(memory: Path) -> dict[str, Answer]:
     """Earlier answers; none if the file is missing or not what it should be."""
     try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
-        return {str(name): _answer(node) for name, node in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return {name: _answer(node) for name, node in answers.recall(memory).items()}
+    except (ValueError, AttributeError, TypeError, KeyError):
         return {}
 
 
@@ -110,18 +105,12 @@ def _positive(value: Any) -> int:
 def remember(memory: Path, name: str, answer: Answer) -> None:
     """Add an answer, replacing the file in one step; a folder that is read-only is no error."""
     known = recall(memory) | {name: answer}
-    content = {key: each.as_json() for key, each in known.items()}
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(memory, json.dumps(content, allow_nan=False).encode())
-    except OSError as error:
-        log.warning(
-            "cannot remember the batch size in %s: %s; set batch_size=%d, or a stopped run may "
-            "begin again with another one",
-            memory,
-            error,
-            answer.rows,
-        )
+    answers.remember(
+        memory,
+        {key: each.as_json() for key, each in known.items()},
+        "the batch size",
+        f"set batch_size={answer.rows}, or a stopped run may begin again with another one",
+    )
 
 
 def mark(memory: Path, name: str) -> None:
