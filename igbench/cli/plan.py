@@ -21,7 +21,7 @@ from igbench.run.runner import Job
 
 def show(console: Console, job: Job, *, markdown: bool = False) -> None:
     """Print cells, shards, model rows and seconds by stage, and what is on disk; writes nothing."""
-    estimate = cost.estimate(job.experiment)
+    estimate = cost.estimate(job.experiment, job.per_row)
     printing.say(console, f"{_size(job)}\n")
     tables.show(console, stages(estimate), markdown=markdown)
     printing.say(console, f"\n{_whole(job, estimate)}{_earlier(job)}")

@@ -43,6 +43,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def experiment(config: Mapping[str, Any]) -> Experiment:
     """Build the experiment that a resolved configuration describes.
 
+    Args:
+        config: From `igbench.config.compose`; with `handed_on` what is measured here is taken from
+            another process.
+
     Raises:
         InputError: A value cannot be used; the message names the key to change.
     """
@@ -71,7 +75,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     }
     check_metrics(metrics)
     baseline = construct(config["baseline"], "baseline")
-    outputs = _outputs(config, model, data, samples, device, methods)
+    outputs = config.get("outputs") or _outputs(config, model, data, samples, device, methods)
     built = Experiment(
         name=str(config["name"]),
         model=model,
@@ -82,7 +86,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         output=config["output"],
         target=config["target"],
         seed=seed,
-        batch_size=_batch_size(config, model, samples, device),
+        batch_size=_given_batch_size(config) or UNMEASURED,
         shard_size=_whole(config, "shard_size", least=1) or 1,
         device=device,
         dtype=dtype,
@@ -93,8 +97,30 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         outputs=outputs,
     )
     if config.get("precision") != EXACT:
-        built = with_folding(built)
+        built = with_folding(built, config.get("folding"))
+    if _given_batch_size(config) is None:
+        built = replace(built, batch_size=_measured_batch_size(built, fitting))
     return compilation.chosen(built) if config.get("compile") == compilation.AUTO else built
+
+
+def handed_on(config: Mapping[str, Any], built: Experiment) -> dict[str, Any]:
+    """The configuration with what was found out here, so that other processes measure nothing.
+
+    All of them split batches, compile and fold identically.
+
+    Args:
+        config: The resolved configuration.
+        built: What `experiment` made of it.
+    """
+    folding = built.folding
+    return {
+        **config,
+        "batch_size": built.batch_size,
+        "device": built.device.type,
+        "compile": built.quick.backend or False,
+        "outputs": built.outputs,
+        "folding": None if folding is None else replace(folding, module=None),
+    }
 
 
 def model_and_data(config: Mapping[str, Any], device: torch.device) -> tuple[Model, Data]:
@@ -137,7 +163,7 @@ def _outputs(
     if not fitting:
         return None  # the run says why of each sample
     x = torch.stack(fitting).to(device, DTYPES[config["dtype"]])
-    most = 2 if config["batch_size"] == "auto" else _whole(config, "batch_size", least=1) or 1
+    most = _given_batch_size(config) or 2
     score = Score(model.module, config["output"], most, channels_last=model.channels_last)
     fixed = isinstance(config["target"], int)
     return look(score, x, methods, torch.tensor([config["target"]]) if fixed else None)
@@ -321,16 +347,21 @@ def _whole(
     return value
 
 
-def _batch_size(
-    config: Mapping[str, Any], model: Model, samples: Sequence[Tensor], device: torch.device
-) -> int:
-    """Rows per call: as configured, or the number measured to be fastest on this device."""
-    if config["batch_size"] != "auto":
-        return _whole(config, "batch_size", least=1) or 1
+UNMEASURED = 4
+"""Rows in a call until it is measured how many are fastest."""
+
+
+def _given_batch_size(config: Mapping[str, Any]) -> int | None:
+    """Rows per call as configured; None where they are to be measured."""
+    return None if config["batch_size"] == "auto" else _whole(config, "batch_size", least=1)
+
+
+def _measured_batch_size(built: Experiment, samples: Sequence[Tensor]) -> int:
+    """Rows per call that are fastest on the device of an experiment."""
     if not samples:
         return 1
     try:
-        return best_rows(rows_question(config, model, samples[0], device))
+        return best_rows(rows_question(built, samples[0]))
     except InputError:
         raise
     except isolation.CAUGHT as error:  # the run records which samples fail
@@ -341,16 +372,20 @@ def _batch_size(
         return 1
 
 
-def rows_question(
-    config: Mapping[str, Any], model: Model, sample: Tensor, device: torch.device
-) -> Question:
-    """How many rows in a call are fastest for a model and a sample, with the file of answers."""
+def rows_question(built: Experiment, sample: Tensor | None = None) -> Question:
+    """How many rows in a call are fastest for an experiment, with the file of answers.
+
+    Args:
+        built: The experiment.
+        sample: (*F); None where only answers that are known matter.
+    """
+    x = torch.empty(built.data.shape) if sample is None else sample
     return Question(
-        Score(model.module, config["output"], channels_last=model.channels_last),
-        sample[None].to(device, DTYPES[config["dtype"]]),
-        torch.zeros(1, dtype=torch.int64, device=device),
+        built.score(),
+        x[None].to(built.device, built.dtype),
+        torch.zeros(1, dtype=torch.int64, device=built.device),
         cache_folder(None) / "rows.json",
-        model.weights_hash,
+        built.model.weights_hash,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from igbench.core.inference import full_precision
 from igbench.core.memory import keeps_freed
 from igbench.core.outputs import repeat_target
 from igbench.core.score import Score, frozen
@@ -69,7 +70,7 @@ class Question:
     """What is to be fast: a score at a sample, and where answers are kept.
 
     Attributes:
-        score: f.
+        score: f; its folded copy stands in, if it has one, as it will in the run.
         x: (1, *F) a sample.
         target: (1,) or None.
         memory: File of earlier answers (JSON).
@@ -84,11 +85,12 @@ class Question:
 
     @property
     def name(self) -> str:
-        """Key of the answer: weights, device, dtype, shape, threads, and the allocator."""
+        """Key of the answer: weights, device, dtype, shape, threads, allocator, and folding."""
         x = self.x
         parts = (
             *(self.weights, str(x.device), str(x.dtype), tuple(x.shape)),
             *(torch.get_num_threads(), keeps_freed()),
+            *(("folded",) if self.score.fold.module is not None else ()),
         )
         return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
@@ -108,8 +110,8 @@ def best_rows(question: Question, clock: Callable[[], float] = time.perf_counter
     Rounds end when one repeats the lowest readings of all its sizes, or after 6 s.
 
     The answer is the smallest number within 3 % of the fastest.  It is kept in a file by weights,
-    device, dtype, shape, number of threads and whether freed memory is kept, with its spread, so
-    that later runs cut their batches alike and give the same bits.
+    device, dtype, shape, number of threads, whether freed memory is kept and whether the model is
+    folded, with its spread, so that later runs cut their batches alike and give the same bits.
 
     Args:
         question: What is to be fast.
@@ -311,7 +313,7 @@ def _search(score: Score, x: Tensor, target: Tensor | None, clock: Callable[[], 
             return _seconds_per_row(call, score, many, repeat_target(target, rows), least, clock)
 
     try:
-        with frozen(score.model):
+        with frozen(score.model), full_precision(x.device), score.folding(True):
             return Search(timer, kinds).run(min(MAX_ROWS, MAX_ELEMENTS // x.numel()))
     finally:
         score.batch_size = kept

@@ -44,7 +44,19 @@ def settled(
     there = [rows for rows in (answer.rows, *answer.earlier) if used(rows)]
     if there:
         return there[0]
-    return batch_size.measured(question).rows if answer.due else answer.rows
+    found = loading.first(experiment.data, experiment.loading) if answer.due else None
+    if found is None:
+        return answer.rows
+    return batch_size.measured(build.rows_question(experiment, found[1])).rows
+
+
+def per_row(config: Mapping[str, Any], experiment: Experiment) -> tuple[float, ...]:
+    """Seconds of a row evaluated, and of one differentiated, that are remembered; else nothing."""
+    question = _question(config, experiment)
+    answer = question.known() if question else None
+    if answer is None or answer.rows != experiment.batch_size or experiment.quick.changes:
+        return ()
+    return (*answer.seconds, 0.0)[:2] if answer.seconds else ()
 
 
 def note_speed(
@@ -70,9 +82,4 @@ def note_speed(
 
 def _question(config: Mapping[str, Any], experiment: Experiment) -> Question | None:
     """What was measured for an experiment; None where the configuration has the number."""
-    if config["batch_size"] != "auto":
-        return None
-    found = loading.first(experiment.data, experiment.loading)
-    if found is None:
-        return None
-    return build.rows_question(config, experiment.model, found[1], experiment.device)
+    return build.rows_question(experiment) if config["batch_size"] == "auto" else None

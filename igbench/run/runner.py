@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -91,6 +91,11 @@ class Job:
     def precision(self) -> dict[str, Any]:
         """Precision and error of forwards of perturbed inputs; measured once."""
         return precision.report(self.experiment)
+
+    @cached_property
+    def per_row(self) -> tuple[float, ...]:
+        """Seconds of a row evaluated, and of one differentiated, if they were measured before."""
+        return rows.per_row(self.config, self.experiment)
 
     def executor(self) -> Executor:
         """The configured executor, or the serial one."""
@@ -181,8 +186,9 @@ def finish(
                 return _found(folder)
             left = _prepare(job, overwrite)
             earlier = checkpoint.seconds(job.shard_dir, job.shards)
-            advance = progress.enter_context(_watched(job, left, watch))
-            _work(job, executor, left, advance, make)
+            with _started(job, executor, left, make) as evaluate:
+                advance = progress.enter_context(_watched(job, left, watch))
+                evaluate(advance)
             run_id = store.next_id(job.home, started)
             whole = checkpoint.join(job.shard_dir, job.shards, run_id, list(job.experiment.methods))
             took = time.perf_counter() - clock + earlier
@@ -295,20 +301,28 @@ def _with_report(folder: Path) -> Outcome | None:
     return Outcome(folder, page, existing=True) if page.is_file() else None
 
 
-def _work(
+@contextmanager
+def _started(
     job: Job,
     executor: Executor,
     left: Sequence[Shard],
-    advance: Advance,
     make: Callable[[Mapping[str, Any]], Experiment],
-) -> None:
+) -> Iterator[Callable[[Advance], None]]:
+    """What evaluates the shards that are left; processes start with the context, if there are any.
+
+    They import and build while this one forecasts.
+    """
     if not left:
+        yield lambda advance: None
         return
     e = job.experiment
-    # Pass what `auto` came to on, so that all workers split batches and compile identically.
-    config = {**job.config, "batch_size": e.batch_size, "device": e.device.type}
-    config["compile"] = e.quick.backend or False
-    executor.run(Work(e, make, config, left, job.shard_dir), advance)
+    work = Work(e, make, build.handed_on(job.config, e), left, job.shard_dir)
+    started = getattr(executor, "started", None)  # executors of users may have `run` alone
+    if started is None:
+        yield partial(executor.run, work)
+        return
+    with started(work) as evaluate:
+        yield evaluate
 
 
 def _watched(

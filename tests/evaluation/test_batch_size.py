@@ -304,3 +304,15 @@ def test_a_run_of_another_speed():
         assert batch_size.another_speed(measured(), 1000, 500, seconds) is doubtful
     assert not batch_size.another_speed(measured(), 10, 5, 0.5)
     assert not batch_size.another_speed(Answer(4), 1000, 500, 1000)
+
+
+def test_what_is_timed_is_the_folded_copy(tmp_path):
+    """The copy is as fast with 2 rows in a call as its time says, whatever the model's own is."""
+    model, copied = Timed(1.0, lambda n: 7.0 * n), Timed(1.0, lambda n: n**1.5)
+    plain = question(model, tmp_path)
+    asked = replace(plain, score=Score(model, folded=copied))
+    assert asked.name != plain.name, "the answer for one is none for the other"
+    assert batch_size.best_rows(asked, clock=lambda: copied.now) == 2
+    assert model.calls == []
+    assert batch_size.best_rows(plain, clock=lambda: model.now) == 4
+    assert asked.known().rows == 2

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 from igbench.__main__ import main
 from igbench.config import compose
 from igbench.errors import InputError
+from igbench.evaluation import batch_size, precision
 from igbench.run import checkpoint, runner
 from igbench.run.executors import ray as ray_engine
 from igbench.run.executors.base import Work
@@ -89,6 +92,55 @@ def test_a_worker_that_sees_something_else(tmp_path):
     worker = ray_engine.Worker(make, other.config, str(tmp_path), weights, torch.get_num_threads())
     with pytest.raises(InputError, match="other samples"):
         worker.run(job.shards[-1])
+
+
+def test_a_worker_measures_nothing_again(tmp_path, monkeypatch):
+    """Batch size, outputs and the error of folding come from the main process."""
+    words = [w for w in SMALL if not w.startswith("batch_size=")]
+    job = runner.job(compose.compose([*words, "batch_size=auto"]))
+    assert job.experiment.folded
+    given = runner.build.handed_on(job.config, job.experiment)
+
+    def again(*args):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(batch_size, "measured", again)
+    monkeypatch.setattr(precision, "errors_of", again)
+    monkeypatch.setattr(runner.build, "look", again)
+    weights = job.experiment.model.weights_hash
+    threads = torch.get_num_threads()
+    worker = ray_engine.Worker(runner.build.experiment, given, str(tmp_path), weights, threads)
+    mine, its = job.experiment, worker.experiment
+    assert (its.batch_size, its.outputs) == (mine.batch_size, mine.outputs)
+    assert replace(its.folding, module=None) == replace(mine.folding, module=None)
+    assert its.folding.module is not None
+
+
+def test_what_an_executor_starts_runs_while_the_cost_is_estimated(tmp_path):
+    seen = []
+
+    class Early:
+        def run(self, work, advance):
+            raise AssertionError("it was started already")
+
+        @contextmanager
+        def started(self, work):
+            seen.append("started")
+            yield lambda advance: (seen.append("evaluates"), Serial().run(work, advance))
+            seen.append("ended")
+
+    @contextmanager
+    def watch(work):
+        seen.append("estimated")
+        yield lambda *step: None
+
+    class Job(runner.Job):
+        def executor(self):
+            return Early()
+
+    job = runner.job(compose.compose([*SMALL, "limit=2", f"results_dir={tmp_path}"]))
+    runner.finish(Job(job.config, job.experiment, job.shards, job.home), watch=watch)
+    assert seen == ["started", "estimated", "evaluates", "ended"]
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def test_a_stopped_run_gives_its_shards_to_another(tmp_path, asked, monkeypatch)
         return run(experiment, *rest, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cost, "estimate", lambda e: cost.Estimate(0, 0, 0.0))
+        patch.setattr(cost, "estimate", lambda *given: cost.Estimate(0, 0, 0.0))
         patch.setattr(loop, "run", stop)
         assert main([*WORDS, TWO, f"results_dir={tmp_path}"]) == 130
     asked.clear()

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,20 @@ class Ray(Checked):
 
     def run(self, work: Work, advance: Advance) -> None:
         """Evaluate all shards, see `igbench.run.executors.base`."""
-        if not work.shards:
-            return
+        if work.shards:
+            with self.started(work) as evaluate:
+                evaluate(advance)
+
+    @contextmanager
+    def started(self, work: Work) -> Iterator[Callable[[Advance], None]]:
+        """Start the workers, which build the experiment while this process does something else.
+
+        Args:
+            work: The shards, at least one.
+
+        Yields:
+            Evaluates all shards, as `run` does.
+        """
         on_gpu = work.experiment.device.type == "cuda"
         gpus = float(on_gpu) if self.gpus_per_worker is None else self.gpus_per_worker
         with self._cluster() as ray:
@@ -126,18 +139,21 @@ class Ray(Checked):
             )
             if message := _idle(workers, len(work.shards)):
                 log.warning(message)
-            _import_ahead()
-            pool = _Pool(ray, lambda: make.remote(*arguments), min(workers, len(work.shards)))
-            for shard in pool.run(work.shards):
-                for stage, samples in shard.progress_steps(work.experiment).items():
-                    advance(stage, samples)
-            if pool.lost:
-                first = pool.lost[0]
-                raise InputError(
-                    f"{len(pool.lost)} shards crashed their workers {self.restarts + 1} times, the "
-                    f"first with samples {first.first} to {first.last}, probably for lack of "
-                    "memory. All others are saved; use fewer workers, or batch_size=1."
-                )
+            pool = _Pool(ray, lambda: make.remote(*arguments), work.shards, workers)
+            yield partial(self._evaluate, work, pool)
+
+    def _evaluate(self, work: Work, pool: _Pool, advance: Advance) -> None:
+        _import_ahead()
+        for shard in pool.run():
+            for stage, samples in shard.progress_steps(work.experiment).items():
+                advance(stage, samples)
+        if pool.lost:
+            first = pool.lost[0]
+            raise InputError(
+                f"{len(pool.lost)} shards crashed their workers {self.restarts + 1} times, the "
+                f"first with samples {first.first} to {first.last}, probably for lack of "
+                "memory. All others are saved; use fewer workers, or batch_size=1."
+            )
 
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
@@ -202,19 +218,23 @@ def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
 
 
 class _Pool:
-    """Assigns shards to idle workers, and replaces workers that died for good."""
+    """Starts workers with a shard each, gives idle ones another, and replaces those that died."""
 
-    def __init__(self, ray: Any, start: Any, workers: int) -> None:
-        self.ray, self.start, self.workers = ray, start, workers
+    def __init__(self, ray: Any, start: Any, shards: Sequence[Shard], workers: int) -> None:
+        self.ray, self.start = ray, start
         self.lost: list[Shard] = []
+        self.waiting = list(reversed(shards))
+        self.pending: dict[Any, tuple[Any, Shard]] = {}
+        for _ in range(min(workers, len(shards))):
+            self._assign(start())
 
-    def run(self, shards: Any) -> Iterator[Shard]:
+    def _assign(self, worker: Any) -> None:
+        shard = self.waiting.pop()
+        self.pending[worker.run.remote(shard)] = (worker, shard)
+
+    def run(self) -> Iterator[Shard]:
         """Yield each shard when it is finished."""
-        waiting = list(reversed(shards))
-        pending: dict[Any, tuple[Any, Shard]] = {}
-        for worker in [self.start() for _ in range(self.workers)]:
-            shard = waiting.pop()
-            pending[worker.run.remote(shard)] = (worker, shard)
+        waiting, pending = self.waiting, self.pending
         while pending:
             (ready, *_), _ = self.ray.wait(list(pending), num_returns=1)
             worker, shard = pending.pop(ready)
@@ -228,8 +248,7 @@ class _Pool:
                 self._died(error, shard)
                 worker = self.start() if waiting else None
             if waiting:
-                shard = waiting.pop()
-                pending[worker.run.remote(shard)] = (worker, shard)
+                self._assign(worker)
 
     def _died(self, error: Exception, shard: Shard) -> None:
         """Record the shard of a dead worker; raise if the worker could not be built."""
