@@ -1,47 +1,32 @@
-"""The command line: runs, and the sub-commands beside them."""
+"""Dispatch a command line to a run, a sweep, or a sub-command."""
 
 from __future__ import annotations
 
 import errno
-import gc
 import os
-import shlex
 import shutil
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-
-import typer
-from rich.console import Console
+from typing import TYPE_CHECKING, NoReturn
 
 from igbench.cli import repeats
+from igbench.cli.status import OK, STOPPED, USAGE
 from igbench.config import compose, folders
-from igbench.errors import InputError, printable, suggestion, typed_line
+from igbench.errors import InputError, printable, suggestion
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from igbench.evaluation.cost import Estimate
-    from igbench.evaluation.experiment import Advance
-    from igbench.report.table import TableOptions
-    from igbench.run.runner import Job, Outcome
 
 MARKDOWN = "--markdown"
 
 INTERRUPTED = "Interrupted. Run the same command again to resume."
 
-OK, REGRESSION, WRONG, USAGE, FAILED, STOPPED = 0, 1, 1, 2, 3, 130
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Error numbers of files that cannot be written."""
-
-Markdown = Annotated[bool, typer.Option(MARKDOWN, help="print Markdown, on a terminal too")]
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def main(words: list[str], commands: Sequence[str]) -> int:
@@ -84,10 +69,16 @@ def _dispatch(words: list[str], commands: Sequence[str], markdown: bool) -> int:
             f"unknown command {words[0]!r}; known: {', '.join(commands)}, or key=value pairs "
             f"for a run.{suggestion(words[0], commands)}"
         )
-    return run(words, markdown)
+    from igbench.cli import run
+
+    return run.run(words, markdown)
 
 
 def _command(words: list[str]) -> int:
+    import typer
+
+    from igbench.cli.commands import app
+
     try:
         status = app(words, standalone_mode=False, prog_name="igbench")
     except typer.Exit as stop:
@@ -152,11 +143,13 @@ def sweep_job(
     def job(config: DictConfig) -> None:
         from omegaconf import OmegaConf
 
+        from igbench.cli import run
+
         sys.path += [entry for entry in path if entry not in sys.path]  # in another process
         try:
             plain = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
             with folders.searching(searched):
-                status = run_config(compose.complete(plain), [], markdown)
+                status = run.run_config(compose.complete(plain), [], markdown)
         except InputError as error:
             sys.stderr.write(f"igbench: {printable(str(error))}\n")
             status = USAGE
@@ -166,540 +159,6 @@ def sweep_job(
             (board / f"{uuid.uuid4().hex}.{status}").touch()
 
     return job
-
-
-def run(overrides: Sequence[str], markdown: bool = False) -> int:
-    """Compose, run, write, report."""
-    return run_config(compose.compose(overrides), overrides, markdown)
-
-
-def run_config(config: dict[str, Any], overrides: Sequence[str], markdown: bool = False) -> int:
-    """Run one resolved configuration; the exit status says whether cells failed.
-
-    Args:
-        config: From `igbench.config.compose`.
-        overrides: What it was composed of, for the record.
-        markdown: Print the table of scores as Markdown, on a terminal too.
-    """
-    from igbench.cli import printing
-    from igbench.core import memory
-    from igbench.evaluation import cost, precision
-    from igbench.evaluation.forecast import Progress
-    from igbench.records import store
-    from igbench.run import runner
-    from igbench.run.progress import duration, shown
-
-    memory.keep_freed()
-    console = _console()
-    clock = time.perf_counter()
-    store.writable(Path(config["results_dir"]))
-    job = runner.job(config)
-    gc.freeze()  # what start-up made stays
-    gc.enable()
-
-    def watch(work: Mapping[str, int]) -> AbstractContextManager[Advance]:
-        estimate = cost.estimate(job.experiment)
-        seconds = estimate.seconds_of(work) + cost.report_seconds(job.experiment)
-        printing.say(console, _headline(job, estimate, seconds))
-        if message := precision.words(job.precision):
-            printing.say(console, message)
-        return shown(console, Progress(work, cost.prices(job.experiment, estimate)))
-
-    outcome = runner.finish(
-        job,
-        command=shlex.join(["python", "-m", "igbench", *folders.options(), *overrides]),
-        overwrite=bool(config["overwrite"]),
-        watch=watch,
-    )
-    console.line()
-    _show_scores(console, outcome, markdown)
-    console.line()
-    took = duration(time.perf_counter() - clock)
-    state = "Finished before (overwrite=true runs it again)" if outcome.existing else "Finished"
-    printing.say(console, f"{state} in {took}. Report: {outcome.page}")
-    frame = store.scores(outcome.folder)
-    failed = frame[frame["status"] == "failed"]
-    if len(failed):
-        columns = failed[["method", "metric", "sample_id", "reason"]]
-        for line in repeats.reasons(columns.itertuples(index=False, name=None)):
-            printing.say(console, line)
-    return FAILED if len(failed) else OK
-
-
-def _show_scores(console: Console, outcome: Outcome, markdown: bool) -> None:
-    """The table of scores; Markdown unless there is a terminal."""
-    from igbench.cli import tables
-    from igbench.files import refuse_links
-    from igbench.records import store
-    from igbench.report.tables import scores_table
-
-    refuse_links(outcome.folder)
-    # From the records, which are verified: nothing would tell that tables/scores.md is damaged.
-    run, summary = store.read_run(outcome.folder), store.read_summary(outcome.folder)
-    table = scores_table(run, summary)
-    tables.show(console, table, markdown=markdown or not console.is_terminal)
-
-
-def _console() -> Console:
-    from igbench.cli import printing
-
-    return printing.standard_output()
-
-
-def _headline(job: Job, cost: Estimate, seconds: float) -> str:
-    from igbench.run import checkpoint
-    from igbench.run.progress import duration
-
-    experiment = job.experiment
-    found = checkpoint.count(job.shard_dir, job.shards)
-    resumed = f"; {found} of {len(job.shards)} shards are done already" if found else ""
-    return (
-        f"igbench {experiment.name}: {experiment.model.name} ({experiment.model.source}) on "
-        f"{experiment.device}; {len(experiment.data)} samples of {experiment.data.name}; "
-        f"{len(experiment.methods)} methods ({', '.join(experiment.methods)}); "
-        f"{len(experiment.metrics)} metrics ({', '.join(experiment.metrics)}); "
-        f"estimated cost {cost.forward:,} forwards and {cost.backward:,} gradients, about "
-        f"{duration(seconds)} in all, up to {experiment.batch_size} rows a call"
-        f"{resumed}"
-    )
-
-
-@app.command("init")
-def init_(
-    name: Annotated[str, typer.Argument(help="of the folder, and of what is in it")],
-) -> int:
-    """Write a folder with a model and data of your own, which runs at once."""
-    from igbench.cli import init, printing
-
-    folder = init.write(name, Path.cwd())
-    console = _console()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        printing.say(console, str(path.relative_to(Path.cwd())))
-    printing.say(console, f"Run it with: igbench --config-dir {name}/conf experiment={name}")
-    return OK
-
-
-@app.command("plan")
-def plan_(
-    words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
-    markdown: Markdown = False,
-) -> int:
-    """Show what a run would do and cost, and what of it is done already; runs nothing."""
-    from igbench.cli import plan
-    from igbench.core import memory
-    from igbench.run import runner
-
-    memory.keep_freed()
-    plan.show(_console(), runner.job(compose.compose(words or [])), markdown=markdown)
-    return OK
-
-
-@app.command("list")
-def list_(
-    group: Annotated[str, typer.Argument(help="experiments, methods, metrics, ...")] = "",
-    markdown: Markdown = False,
-) -> int:
-    """List what exists: methods by kind, metrics by family with the question that each asks."""
-    from igbench.cli import listing
-
-    listing.show(_console(), group, markdown=markdown)
-    return OK
-
-
-@app.command("report")
-def report_(
-    runs: Annotated[
-        list[str],
-        typer.Argument(help="run folders, or names of experiments: the newest run of each model"),
-    ],
-    format_: Annotated[
-        str, typer.Option("--format", help="some of html,latex,markdown,csv; all if none")
-    ] = "",
-    metrics: Annotated[
-        str, typer.Option(help="names with commas between; all with a direction if none")
-    ] = "",
-    methods: Annotated[str, typer.Option(help="names with commas between; all if none")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="folder; by default results_dir/reports/EXPERIMENTS")
-    ] = None,
-    ranks: Annotated[
-        bool, typer.Option("--ranks", help="mean ranks in the table of one run")
-    ] = False,
-    shares: Annotated[
-        bool, typer.Option("--shares", help="shares of the way from floor to ceiling there")
-    ] = False,
-    paper: Annotated[
-        bool, typer.Option("--paper", help="PDF of every figure too, and figures of one column")
-    ] = False,
-    results_dir: Path = Path("results"),
-) -> int:
-    """Make tables, plots and HTML from records alone.
-
-    One run, without a choice, is drawn again in its own folder.  Several runs, of any models and
-    data, or any choice, go into a folder of their own: a table and a figure for each metric.
-    """
-    from igbench.records import store
-    from igbench.report.table import TableOptions
-
-    if len(runs) == 1 and out is None and not (format_ or metrics or methods):
-        folder = store.resolve(runs[0], results_dir)
-        options = TableOptions(ranks=ranks, shares=shares)
-        sys.stdout.write(f"{printable(str(_drawn(folder, options, paper=paper)))}\n")
-        return OK
-    if ranks or shares or paper:
-        raise InputError(
-            "--ranks, --shares and --paper are for one run that is drawn again in its own folder; "
-            "leave out --format, --metrics, --methods, --out and further runs."
-        )
-    from igbench.cli import reports
-
-    choice = reports.choice(format_, metrics, methods)
-    for path in reports.write(runs, results_dir, out, choice):
-        sys.stdout.write(f"{printable(str(path))}\n")
-    return OK
-
-
-def _drawn(folder: Path, options: TableOptions, *, paper: bool) -> Path:
-    """The report of a run; what cannot be drawn of numbers that can be read is one line too."""
-    from igbench import report
-    from igbench.records import store
-    from igbench.run import lock
-
-    records = store.read(folder)
-    try:
-        with lock.held(folder, "the report of this run"):
-            return report.write_report(records, options, paper=paper)
-    except (InputError, OSError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"the report of {folder} cannot be drawn ({typed_line(error)}); the records themselves "
-            "are in order."
-        ) from error
-
-
-@app.command("table")
-def table_(
-    runs: Annotated[
-        list[str],
-        typer.Argument(help="run folders, or names of experiments: the newest run of each model"),
-    ],
-    metric: Annotated[
-        list[str] | None, typer.Option(help="of the runs; all with a direction if none")
-    ] = None,
-    results_dir: Path = Path("results"),
-    markdown: Markdown = False,
-) -> int:
-    """Put runs of several models side by side: methods x models, one table for each metric."""
-    from igbench.cli import tables
-    from igbench.records import store
-    from igbench.report import across
-
-    folders = list(dict.fromkeys(f for name in runs for f in store.by_model(name, results_dir)))
-    read = [(store.read_run(f), store.read_summary(f)) for f in folders]
-    console = _console()
-    for table in across.tables(read, metric or ()):
-        tables.show(console, table, markdown=markdown or not console.is_terminal)
-        console.file.write("\n")
-    return OK
-
-
-@app.command("compare")
-def compare_(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            help="BASE NEW: run folders, experiments (the newest run), or BASE a baseline; "
-            "NEW alone: against its baseline, or the run before, and the best before"
-        ),
-    ],
-    across: Annotated[
-        list[str] | None,
-        typer.Option(help="what may differ: captum, torch, igbench, libraries, model, device, all"),
-    ] = None,
-    fail_on: Annotated[str, typer.Option(help="regression, any-change or never")] = "regression",
-    accept: Annotated[
-        list[str] | None, typer.Option(help="METHOD/METRIC whose change is accepted from now on")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="why, for --accept")] = "",
-    accepted: Annotated[
-        Path | None, typer.Option(help="file of what is accepted; BASE.accepted.yaml if none")
-    ] = None,
-    format_: Annotated[str, typer.Option("--format", help="text, markdown, json or junit")] = "",
-    out: Annotated[Path | None, typer.Option(help="file for it; text is printed")] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="file for a page with plots and the maps that moved")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option(help="samples of each method whose maps it draws; 12 if none")
-    ] = None,
-    baselines_dir: Path = Path("baselines"),
-    results_dir: Path = Path("results"),
-    markdown: Markdown = False,
-) -> int:
-    """Compare two runs: a paired verdict for each model, method and metric.
-
-    Exit status: 0 no regression, 1 regression, 2 a wrong name or not comparable, 3 incomplete.
-    """
-    from igbench.cli import compare
-
-    request = compare.Request(
-        runs, across or (), fail_on, accept or (), reason, accepted,
-        format_ or "markdown" * markdown, out, baselines_dir, results_dir, html, top,
-    )  # fmt: skip
-    return compare.run(_console(), request)
-
-
-baseline = typer.Typer(no_args_is_help=True)
-app.add_typer(baseline, name="baseline", help="Keep runs as small references to compare with.")
-
-Baselines = Annotated[Path, typer.Option("--baselines-dir", help="folder of all baselines")]
-Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or json")]
-
-
-@baseline.command("set")
-def baseline_set_(
-    run: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
-    name: Annotated[str, typer.Option(help="of the baseline; by default the experiment's")] = "",
-    force: Annotated[bool, typer.Option("--force", help="replace one of this name")] = False,
-    baselines_dir: Baselines = Path("baselines"),
-    results_dir: Path = Path("results"),
-) -> int:
-    """Keep a run as a baseline: its scores and counts, small enough to be committed."""
-    from igbench.cli import runs
-
-    return runs.set_baseline(_console(), run, results_dir, baselines_dir, name=name, force=force)
-
-
-@baseline.command("list")
-def baseline_list_(format_: Format = "text", baselines_dir: Baselines = Path("baselines")) -> int:
-    """List the baselines."""
-    from igbench.cli import runs
-
-    return runs.list_baselines(_console(), baselines_dir, format_)
-
-
-@baseline.command("remove")
-def baseline_remove_(name: str, baselines_dir: Baselines = Path("baselines")) -> int:
-    """Delete a baseline."""
-    from igbench.records import baselines
-
-    sys.stdout.write(f"removed {printable(str(baselines.remove(name, baselines_dir)))}\n")
-    return OK
-
-
-@app.command("runs")
-def runs_(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(help="name of an experiment, all if none; or: delete RUN [RUN ...]"),
-    ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="field=value or field!=value, as in captum=0.9.*")
-    ] = None,
-    since: Annotated[str, typer.Option(help="oldest date, as in 2026-11-01")] = "",
-    state: Annotated[str, typer.Option(help="finished or failures")] = "",
-    sort: Annotated[str, typer.Option(help="name of a column")] = "created",
-    format_: Format = "text",
-    yes: Annotated[bool, typer.Option("--yes", help="delete what is named")] = False,
-    results_dir: Path = Path("results"),
-) -> int:
-    """List runs, or delete some: only says what it would delete unless --yes is given."""
-    from igbench.cli import runs
-
-    words = words or []
-    if words[:1] == [runs.DELETE]:
-        return runs.delete(_console(), words[1:], results_dir, yes=yes)
-    if yes or len(words) > 1:
-        raise InputError("igbench runs takes one name; to delete: igbench runs delete RUN --yes.")
-    return runs.show(
-        _console(), "".join(words), results_dir, where=where or (), since=since, state=state,
-        sort=sort, format_=format_,
-    )  # fmt: skip
-
-
-@app.command("history")
-def history_(
-    experiment: Annotated[str, typer.Argument(help="name of an experiment, or a folder of runs")],
-    metric: Annotated[list[str] | None, typer.Option(help="of the runs; all but costs")] = None,
-    methods: Annotated[str, typer.Option(help="names with commas between; all if none")] = "",
-    label: Annotated[
-        str, typer.Option(help="what names a release: captum, git, identity.device, ...")
-    ] = "",
-    last: Annotated[int, typer.Option(help="releases that are shown, 0 for all")] = 10,
-    verdicts: Annotated[
-        bool, typer.Option("--verdicts", help="on every release shown, not the newest alone")
-    ] = False,
-    plot: Annotated[Path | None, typer.Option(help="draw a PNG, PDF or SVG file")] = None,
-    format_: Format = "text",
-    baselines_dir: Baselines = Path("baselines"),
-    results_dir: Path = Path("results"),
-) -> int:
-    """Show the trend of an experiment over its runs and releases, and what changed when."""
-    from igbench.cli import history
-    from igbench.records import steps
-
-    found = history.read(
-        experiment, results_dir, baselines_dir, metrics=metric or (), methods=methods,
-        label=label, last=last,
-    )  # fmt: skip
-    judged = steps.steps(found, every=verdicts)
-    history.show(_console(), found, judged, format_=format_, plot=plot)
-    return OK
-
-
-@app.command("releases")
-def releases_(
-    words: Annotated[list[str] | None, typer.Argument(help="key=value, as for a run")] = None,
-    with_: Annotated[
-        list[str] | None,
-        typer.Option("--with", help='versions of one environment: "captum==0.9.0 torch==2.4.1"'),
-    ] = None,
-    python: Annotated[str, typer.Option(help="version or path; by default this one")] = "",
-    index: Annotated[
-        list[str] | None, typer.Option(help="address of a further package index")
-    ] = None,
-    find_links: Annotated[list[str] | None, typer.Option(help="folder or page of wheels")] = None,
-    installer: Annotated[str, typer.Option(help="uv or pip; uv where it is installed")] = "",
-    fail_on: Annotated[str, typer.Option(help="regression, any-change or never")] = "regression",
-    show_runs: Annotated[
-        bool, typer.Option("--show-runs", help="print what the runs print")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="draw the means over the versions: .png, .pdf or .svg")
-    ] = None,
-    markdown: Markdown = False,
-) -> int:
-    """Run an experiment with several releases of packages, and compare each with the next.
-
-    Exit status: 0 same or better, 1 regression, 2 something is wrong or not comparable, 3
-    incomplete.
-    """
-    from igbench.cli import environments, releases
-
-    options = environments.Options(
-        environments.home(), python, tuple(index or ()), tuple(find_links or ()), installer
-    )
-    return releases.releases(
-        _console(),
-        words or [],
-        with_ or [],
-        options,
-        fail_on=fail_on,  # type: ignore[arg-type]
-        show_runs=show_runs,
-        markdown=markdown,
-        plot=plot,
-    )
-
-
-@app.command("power")
-def power_(
-    run: Annotated[str, typer.Argument(help="run folder, or name of an experiment")],
-    metric: Annotated[str, typer.Option(help="of the run")],
-    difference: Annotated[float, typer.Option(help="of means, in the unit of the metric")],
-    power: Annotated[float, typer.Option(help="probability with which it is to be seen")] = 0.9,
-    method: Annotated[
-        str, typer.Option(help="pairs with this method; ig if none is given and it is there")
-    ] = "",
-    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="every pair of methods")] = False,
-    results_dir: Path = Path("results"),
-    markdown: Markdown = False,
-) -> int:
-    """Show how many samples a difference of means needs, and which one those of a run show."""
-    from igbench.cli import power as command
-    from igbench.files import refuse_links
-    from igbench.records import store
-
-    folder = store.resolve(run, results_dir)
-    refuse_links(folder)
-    asked = command.Question(metric, difference, power, method, all_pairs)
-    found, scores = store.read_run(folder), store.scores(folder)
-    command.show(_console(), found, scores, asked, markdown=markdown)
-    return OK
-
-
-@app.command("verify")
-def verify_(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            help="run folders, finished or stopped; folders of runs or names of experiments: all "
-            "runs in them"
-        ),
-    ],
-    results_dir: Path = Path("results"),
-) -> int:
-    """Verify that the files of runs are, to the last bit, those that were written.
-
-    Exit status: 0 they are, 2 one is damaged, missing or strange, 3 written without hashes.
-    """
-    from igbench.cli import verify
-
-    return verify.show(_console(), runs, results_dir)
-
-
-@app.command("slurm")
-def slurm_(
-    words: Annotated[
-        list[str] | None, typer.Argument(help="key=value, as for a run, and slurm.key=value")
-    ] = None,
-) -> int:
-    """Print a script for sbatch that runs an experiment on a cluster; runs nothing."""
-    from igbench.cli import slurm
-
-    sys.stdout.write(slurm.script(words or []))
-    return OK
-
-
-@app.command("tcav")
-def tcav_(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="experiment=NAME concept=DIR [concept=DIR ...] [random=DIR] [layer=NAME] "
-            "[target=CLASS|prediction] [sets=30] [positions=mean|all] [limit=N] [seed=0] ..."
-        ),
-    ] = None,
-    markdown: Markdown = False,
-) -> int:
-    """Test whether concepts, folders of pictures, move the output of classes (TCAV)."""
-    from igbench.cli import tcav
-
-    tcav.run(_console(), tcav.request(words or []), markdown=markdown)
-    return OK
-
-
-@app.command("doctor")
-def doctor_() -> int:
-    """Report what is installed, the device, and the weights that are available."""
-    from igbench.cli import doctor
-
-    sys.stdout.write(printable(doctor.text(), keep="\n") + "\n")
-    return OK
-
-
-@app.command("certify")
-def certify_(
-    metrics: Annotated[
-        list[str] | None, typer.Argument(help="names of metrics; all if none")
-    ] = None,
-    markdown: Markdown = False,
-) -> int:
-    """Check metrics on models whose answer is known, and on one with planted contributions."""
-    from igbench import certify
-    from igbench.cli import tables
-    from igbench.report import certificates as report
-
-    found, ordering = certify.certify(metrics), certify.ordering_tests(metrics)
-    console = _console()
-    if console.is_terminal and not markdown:
-        names = metrics or folders.packaged("metric")
-        for table in report.record_tables(certify.as_record(names, found, ordering)):
-            tables.show(console, table)
-    else:
-        console.file.write(f"{certify.table(found)}\n\n{certify.ordering_table(ordering)}\n")
-    right = all(c.ok for c in found) and all(one.ok for one in ordering)
-    return OK if right else WRONG
 
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")

@@ -17,7 +17,7 @@ import yaml
 import igbench
 from igbench.__main__ import COMMANDS
 from igbench.cli import init
-from igbench.cli.main import app
+from igbench.cli.commands import app
 from igbench.config import build, compose, folders
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from igbench.cli import main as cli
+from igbench.cli import run as cli
 from igbench.errors import InputError
 from igbench.records import integrity, store
 from igbench.run import reuse, runner
@@ -244,7 +244,7 @@ def test_what_is_printed_comes_from_the_records(folder):
     (folder / "tables" / "scores.md").write_text("| ig | 99.9 |\n")
     console = Console(file=io.StringIO())
     outcome = runner.Outcome(folder, folder / "report.html", existing=True)
-    cli._show_scores(console, outcome, markdown=True)
+    cli.show_scores(console, outcome, markdown=True)
     printed = console.file.getvalue()
     assert "| IG" in printed
     assert "99.9" not in printed
