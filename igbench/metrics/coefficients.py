@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.stats import kendalltau, rankdata
 from torch import Tensor
 
 from igbench.core import callers
@@ -157,6 +156,8 @@ class RankCorrelation(Coefficients):
 
     def agreement(self, pair: Tensor) -> float:
         """The correlation of the ranks."""
+        from scipy.stats import rankdata  # takes a second, which other metrics are spared
+
         ranks = torch.from_numpy(rankdata(pair.abs().numpy(), method="dense", axis=1)).double()
         return float(torch.corrcoef(ranks)[0, 1].clamp(-1, 1))
 
@@ -207,6 +208,8 @@ class PairwiseRankAgreement(Coefficients):
         With P pairs in the same and Q in opposite order, tau-b = (P - Q) / sqrt(A B), where A and
         B pairs are not tied on either side.
         """
+        from scipy.stats import kendalltau  # takes a second, which other metrics are spared
+
         own, true = pair.abs()
         count = len(own)
         pairs = count * (count - 1) // 2
