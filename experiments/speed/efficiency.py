@@ -160,14 +160,17 @@ def profile(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(sorted(lines, key=lambda line: -float(str(line["seconds"])))[:15])
 
 
-def workers() -> pd.DataFrame:
-    """Wall time of the shards with one and two single-threaded workers, start of Ray apart."""
+def workers(photographs: int = 16) -> pd.DataFrame:
+    """Wall time of the whole command in one process, and with one and two workers of Ray.
+
+    Start, end and report included; all processes have one thread.
+    """
     lines = []
-    for count in (1, 2):
+    for count in (0, 1, 2):
         words = [
-            *("limit=16", "shard_size=1", "batch_size=4"),
+            *(f"limit={photographs}", "shard_size=1", "batch_size=4"),
             *("method=[ig,saliency,random]", "metric=[completeness,srg]"),
-            *("executor=ray", f"executor.workers={count}"),
+            *(("executor=ray", f"executor.workers={count}") if count else ("executor.threads=1",)),
         ]
         with tempfile.TemporaryDirectory() as folder:
             command = ["-m", "igbench", *words, f"results_dir={folder}"]
@@ -224,7 +227,10 @@ def main() -> None:
         found.to_markdown(index=False, floatfmt=".3g"),
     ]
     if options.workers and importlib.util.find_spec("ray"):
-        text += ["Workers of Ray, one thread each:", workers().to_markdown(index=False)]
+        text += [
+            "Workers of Ray (0: one process without), one thread each:",
+            workers().to_markdown(index=False),
+        ]
     (HERE / "efficiency.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 
