@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from igbench.core import rng
 from igbench.core.score import Score, is_out_of_memory
@@ -67,7 +67,8 @@ def probe(score: Score, x: Tensor) -> Outputs:
     with rng.untouched():
         alone = outputs_of(score, one)
         again = outputs_of(score, one)
-        if not _agree(alone, again):
+        eps = coarsest(score, one, alone)
+        if not _agree(alone, again, eps):
             raise InputError(
                 "the model's outputs for the same row differ from call to call "
                 f"({_pair(alone, again)}): it draws at random (functional dropout?) or keeps "
@@ -78,7 +79,7 @@ def probe(score: Score, x: Tensor) -> Outputs:
         else:
             outputs_of(score, others[:1])
         last = outputs_of(score, one)
-        if not _agree(alone, last):
+        if not _agree(alone, last, eps):
             raise InputError(
                 "the model's outputs for a row changed after it had seen others "
                 f"({_pair(alone, last)}): it keeps state between calls; reset it in forward, or "
@@ -98,7 +99,7 @@ def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor) -> 
             if company is others and len(others) > 1:
                 continue  # half of a sample may be none that the model takes
             raise
-        if not _agree(alone, together[1:2]):
+        if not _agree(alone, together[1:2], coarsest(score, one, alone)):
             raise InputError(
                 "the model's outputs for a row depend on the rows beside it (alone and in "
                 f"company: {_pair(alone, together[1:2])}): statistics or a normalisation over the "
@@ -138,12 +139,34 @@ def outputs_of(score: Score, rows: Tensor) -> Tensor:
         ) from error
 
 
-def _agree(a: Tensor, b: Tensor) -> bool:
+def coarsest(score: Score, x: Tensor, outputs: Tensor) -> float:
+    """Relative rounding of the floats with the fewest digits on the way from inputs to outputs.
+
+    Outputs in float64 may be computed from float32, be it of inputs or of layers; whole numbers are
+    not rounded.
+
+    Args:
+        score: Whose model it is.
+        x: Inputs.
+        outputs: Outputs.
+
+    >>> x = torch.ones(1, 2)
+    >>> coarsest(Score(torch.nn.Linear(2, 1).eval()), x.double(), x.double()) == torch.finfo(x.dtype).eps
+    True
+    """
+    if not outputs.is_floating_point():
+        return 0.0
+    model = score.model
+    layers = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    kinds = {t.dtype for t in (x, outputs, *layers) if t.is_floating_point()}
+    return max(torch.finfo(kind).eps for kind in kinds)
+
+
+def _agree(a: Tensor, b: Tensor, eps: float) -> bool:
     """Whether two outputs differ by rounding alone; NaN agrees with NaN."""
     if a.shape != b.shape:
         return False
     a, b = a.detach(), b.detach()
-    eps = torch.finfo(a.dtype).eps if a.is_floating_point() else 0.0
     one, two = a.double(), b.double()
     finite = one.isfinite() & two.isfinite()
     if not torch.equal(one.isfinite(), two.isfinite()):
