@@ -150,8 +150,8 @@ def coarsest(score: Score, x: Tensor, outputs: Tensor) -> float:
         x: Inputs.
         outputs: Outputs.
 
-    >>> x = torch.ones(1, 2)
-    >>> coarsest(Score(torch.nn.Linear(2, 1).eval()), x.double(), x.double()) == torch.finfo(x.dtype).eps
+    >>> x, score = torch.ones(1, 2), Score(nn.Linear(2, 1).eval())
+    >>> coarsest(score, x.double(), x.double()) == torch.finfo(x.dtype).eps
     True
     """
     if not outputs.is_floating_point():
