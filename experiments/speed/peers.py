@@ -1,10 +1,11 @@
 """Time methods and metrics beside every library that has the same computation, in one table.
 
 Integrated Gradients with 50 steps, occlusion at equal windows and as it comes, and metrics, each
-library at the best of the settings that metrics.py and methods.py try; both sides in turn.  What
-methods can share is scored for eight methods, everything else for four.  What no library has, or
-what is not installed, is a row with the reason.  Writes peers.csv and peers.md beside this file,
-row by row; with --only the other rows stay as they are.
+library at the best of the settings that metrics.py and methods.py try; both sides in turn, ours
+with batch norms folded, as a run has it.  What methods can share is scored for eight methods,
+everything else for four.  What no library has, or what is not installed, is a row with the reason.
+Writes peers.csv and peers.md beside this file, row by row; with --only the other rows stay as they
+are.
 
     python experiments/speed/peers.py [--photographs 2] [--repeats 1] [--only NAME ...]
 """
@@ -15,7 +16,7 @@ import argparse
 import importlib.util
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from torch import Tensor, nn
 
 from igbench.core import memory
 from igbench.core.batch import Attribution, Batch
-from igbench.core.score import frozen
+from igbench.core.fold import folded
+from igbench.core.score import Score, frozen
 from igbench.integration.integrate import integrated_gradients
 from igbench.methods import Occlusion
 from igbench.metrics import SymmetricRelevanceGain
@@ -166,6 +168,9 @@ def srg_pair(batch: Batch, maps: Mapping[str, Attribution], module: nn.Module) -
 def pairs(photographs: int) -> tuple[list[Pair], Batch, nn.Module]:
     """All pairs, made of the cases of both studies, the photographs, and the network."""
     batch, maps, module = metrics_study.load(photographs)
+    plain = batch.score
+    score = Score(module, "logit", plain.batch_size, plain.channels_last, folded=folded(module)[0])
+    batch = replace(batch, score=score)
     few = {name: maps[name] for name in FEW}
     with frozen(module):
         cases = [
@@ -217,7 +222,12 @@ def line(pair: Pair, batch: Batch, module: nn.Module, repeats: int) -> dict[str,
             def kept(name: str = name, work: Work = work) -> None:
                 results[name] = work()
 
-            found[name].append(methods_study.timed(kept, module, torch.device("cpu")))
+            own = name == "ours"
+            before = batch.score.cost.forward
+            with batch.score.folding(own):
+                took, seen = methods_study.timed(kept, module, torch.device("cpu"))
+            rows = int(batch.score.cost.forward - before) if own else seen
+            found[name].append((took, rows))
     seconds = {name: statistics.median(s for s, _ in own) for name, own in found.items()}
     best = min(pair.theirs, key=seconds.__getitem__)
     ratio = seconds[best] / seconds["ours"]
@@ -252,7 +262,8 @@ def write(lines: list[dict[str, Any]], earlier: pd.DataFrame, out: Path) -> None
     table.to_csv(out / "peers.csv", index=False)
     head = (
         f"EfficientNet-Lite0, float32, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}; medians of turns, both sides in turn."
+        f"{torch.__version__}; medians of turns, both sides in turn; ours with batch norms folded, "
+        "as a run has it."
     )
     cells = table.astype(object).where(table.notna(), None)
     text = cells.to_markdown(index=False, floatfmt=".3g", missingval="")
