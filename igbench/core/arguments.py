@@ -109,7 +109,7 @@ def check_argument(name: str, value: Any, hint: Any, default: Any = UNSET) -> No
 def shown(value: Any) -> str:
     """A value in a few words of one line, for a message.
 
-    >>> shown("a"), shown([1, 2]), shown(print), shown(object())
+    >>> shown("a"), shown([1, 2]), shown(len), shown(object())
     ("'a'", '[1, 2]', '<builtin_function_or_method>', '<object>')
     """
     plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)

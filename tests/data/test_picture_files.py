@@ -77,7 +77,6 @@ def test_pictures_are_opened_in_one_place():
     assert calls == {
         "data/picture_files.py: Image.open(stream, formats=FORMATS)",
         "report/heatmaps.py: Image.open(picture, formats=['PNG'])",
-        "report/styles.py: Image.open(io.BytesIO(content), formats=['PNG'])",
     }
 
 

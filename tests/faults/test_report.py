@@ -28,7 +28,7 @@ def test_a_report_that_cannot_be_drawn(out, whole, capsys, monkeypatch, drawn):
         raise RuntimeError("no such font")
 
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "figures", fails)
+        patch.setattr(plots, "makers", fails)
         assert main(words) == 2
         said = line(capsys)
         assert main(words) == 2, "it is not taken for done"

@@ -51,7 +51,7 @@ def test_a_wrong_metric_is_on_record(monkeypatch, caplog):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Pages without figures, which take most of the time of a report."""
-    monkeypatch.setattr("igbench.report.plots.figures", lambda *_: {})
+    monkeypatch.setattr("igbench.report.plots.makers", lambda *_: {})
 
 
 @pytest.mark.usefixtures("no_figures")

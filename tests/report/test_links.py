@@ -128,7 +128,7 @@ def test_the_page_replaces_a_hard_link(
 ) -> None:
     from igbench.report import html, plots
 
-    monkeypatch.setattr(plots, "figures", lambda *_: {})
+    monkeypatch.setattr(plots, "makers", lambda *_: {})
     monkeypatch.setattr(html, "page", lambda *_: "a page")
     mine = tmp_path / "mine"
     mine.write_text("mine")

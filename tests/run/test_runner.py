@@ -112,7 +112,8 @@ def test_engines_are_told_what_was_measured(tmp_path):
     words = [w for w in SMALL if not w.startswith("batch_size")]
     job = runner.job(compose.compose([*words, f"results_dir={tmp_path}"]))
     assert job.config["batch_size"] == "auto"
-    runner._work(job, Recorder(), job.shards[1:], None, runner.build.experiment)
+    with runner._started(job, Recorder(), job.shards[1:], runner.build.experiment) as evaluate:
+        evaluate(lambda stage, samples: None)
     assert given[0].config["batch_size"] == job.experiment.batch_size
     again = runner.job({**given[0].config})
     assert [s.key for s in again.shards] == [s.key for s in job.shards]

@@ -14,7 +14,7 @@ from igbench.core import perturb
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.score import Score
 from igbench.errors import InputError
-from igbench.evaluation.cost import StandIn
+from igbench.evaluation.dry_run import StandIn
 from igbench.metrics.faithfulness import placement
 from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
 from igbench.metrics.faithfulness.means import Aopc, PixelFlipping
