@@ -33,13 +33,15 @@ ROOT = HERE.parents[1]
 METHODS = "ig,ig_captum,saliency,input_x_gradient,occlusion,random,edges"
 METRICS = "completeness,infidelity,sensitivity_n,deletion,insertion,srg"
 STEP = [f"metric.{name}.step=auto" for name in ("deletion", "insertion", "srg")]
+COARSE = [*STEP, *(f"metric.{name}.error=0.02" for name in ("deletion", "insertion", "srg"))]
 DRAWS = ["metric.infidelity.draws=auto", "metric.sensitivity_n.subsets=auto"]
 SIDES: dict[str, list[str]] = {
     "exact grid": [],
     "exact grid, precision=exact": ["precision=exact"],
     "compile=true": ["compile=true"],
     "step=auto": STEP,
-    "step=auto compile=true": [*STEP, "compile=true"],
+    "step=auto error=0.02": COARSE,
+    "step=auto error=0.02 compile=true": [*COARSE, "compile=true"],
     "step=auto draws=auto": [*STEP, *DRAWS],
 }
 

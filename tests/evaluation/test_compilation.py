@@ -46,7 +46,8 @@ def test_it_pays_where_the_time_saved_exceeds_that_of_compilation(
 
 @pytest.fixture
 def memory(monkeypatch, tmp_path) -> Path:
-    """A cache folder of its own for decisions, and a compiler that is not asked."""
+    """A cache folder of its own for decisions, a compiler that is not asked, and a gain."""
+    monkeypatch.setitem(compilation.EXPECTED, ("cpu", "float32"), Gain(0.36, 50.0, "as expected"))
     monkeypatch.setattr(compilation, "cache_folder", lambda _: tmp_path)
     monkeypatch.setattr(compiling, "lacking", lambda device: "")
     return tmp_path / "compile.json"
