@@ -48,7 +48,7 @@ EXPECTED = {
 }
 """Gains by type of device and precision before any is measured; elsewhere none is expected.
 
-On 2 CPU cores, EfficientNet-Lite0 with folded batch norms ran 1.03 to 1.07 times as fast, after 25 s
+On 2 CPU cores, EfficientNet-Lite0, batch norms folded, ran 1.03 to 1.07 times as fast, after 25 s
 for each size.
 On an H100, ViT-B/16 evaluated 8,040 perturbed inputs a second in place of 5,460 in bf16, after 15 s
 for each size, and ResNet-50 17,200 in place of 7,760 (experiments/speed/gpu_forwards.md).
