@@ -75,7 +75,7 @@ def probe(score: Score, x: Tensor) -> Outputs:
                 "state; make it deterministic in eval mode."
             )
         if score.batch_size > 1:
-            _check_company(score, one, others, alone)
+            _check_company(score, one, others, alone, eps)
         else:
             outputs_of(score, others[:1])
         last = outputs_of(score, one)
@@ -88,7 +88,7 @@ def probe(score: Score, x: Tensor) -> Outputs:
     return Outputs(tuple(alone.shape[1:]))
 
 
-def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor) -> None:
+def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor, eps: float) -> None:
     for company in (others, others[:-1]):
         if not len(company):
             return
@@ -99,7 +99,7 @@ def _check_company(score: Score, one: Tensor, others: Tensor, alone: Tensor) -> 
             if company is others and len(others) > 1:
                 continue  # half of a sample may be none that the model takes
             raise
-        if not _agree(alone, together[1:2], coarsest(score, one, alone)):
+        if not _agree(alone, together[1:2], eps):
             raise InputError(
                 "the model's outputs for a row depend on the rows beside it (alone and in "
                 f"company: {_pair(alone, together[1:2])}): statistics or a normalisation over the "

@@ -40,7 +40,7 @@ class SameConv2d(nn.Conv2d):
         wide = None
         if set(own.dilation) == {1}:
             with torch.no_grad():
-                wide = _like_in_memory(functional.pad(layer.weight, (1, 0, 1, 0)), layer.weight)
+                wide = functional.pad(layer.weight, (1, 0, 1, 0))  # in the layout of the weights
         own.register_buffer("wide", wide, persistent=False)
         return own
 
@@ -64,9 +64,3 @@ class SameConv2d(nn.Conv2d):
         size, stride = x.shape[2 + axis], self.stride[axis]
         reach = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
         return max((-(-size // stride) - 1) * stride + reach - size, 0)
-
-
-def _like_in_memory(tensor: Tensor, other: Tensor) -> Tensor:
-    """A tensor in the memory format of another, channels last or not."""
-    last = other.is_contiguous(memory_format=torch.channels_last)
-    return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

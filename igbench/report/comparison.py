@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from igbench.records import stats
 from igbench.report import diagrams, matrices, strips, styles
 from igbench.report.model_statistics import ModelStatistics
+from igbench.report.styles import Maker
 
 
 @styles.style()
@@ -25,7 +25,7 @@ def figures(own: ModelStatistics, *, metric: str = "") -> dict[str, Figure | Non
     return {name: make() for name, make in makers(own, metric=metric).items()}
 
 
-def makers(own: ModelStatistics, *, metric: str = "") -> dict[str, Callable[[], Figure | None]]:
+def makers(own: ModelStatistics, *, metric: str = "") -> dict[str, Maker]:
     """What draws each figure of `figures`, by file name; statistics are computed here.
 
     Args:
@@ -34,7 +34,7 @@ def makers(own: ModelStatistics, *, metric: str = "") -> dict[str, Callable[[], 
     """
     run, values = own.run, own.values
     metric = metric or own.metric
-    found: dict[str, Callable[[], Figure | None]] = {}
+    found: dict[str, Maker] = {}
     if metric in values:
         of_metric = (run, metric, values[metric], _tested(own, metric))
         found["critical_difference"] = partial(diagrams.critical_difference, *of_metric)

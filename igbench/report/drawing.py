@@ -14,11 +14,11 @@ from igbench.files import write_whole
 from igbench.report import browser, heatmaps, html, pictures, plots, render, studies, styles, tables
 from igbench.report.model_statistics import ModelStatistics
 from igbench.report.pictures import Pictures
+from igbench.report.styles import Maker
 from igbench.report.table import Table, TableOptions
 from igbench.schema import Records
 
 Piece = Callable[[], Any]
-Maker = Callable[[], Figure | None]
 FIGURE, IMAGE, COLUMN = "figure:", "image:", "column:"
 """Begin the names of pieces: figures, figures with maps of images, and those for one column."""
 

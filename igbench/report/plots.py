@@ -23,6 +23,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from igbench.report import agreement, comparison, curves, front, multiples, studies, styles
 from igbench.report.label_layout import Spot, place_labels
 from igbench.report.model_statistics import ModelStatistics, by_model
+from igbench.report.styles import Maker
 from igbench.report.table import ends
 from igbench.schema import RANDOM_WEIGHTS, MetricSpec, Records, Run
 
@@ -32,8 +33,6 @@ _TITLE = {1: 36, 2: 36, 3: 26, 4: 20}
 """Letters of a line of a title, by the number of panels side by side."""
 Ends = tuple[tuple[str, float], tuple[str, float]] | None
 """Name and mean of the floor and of the ceiling of a metric, see `igbench.report.table.ends`."""
-Maker = Callable[[], Figure | None]
-"""Draws a figure; None where there is no data for it."""
 OfModel = Callable[[str, pd.DataFrame, pd.DataFrame], dict[str, Maker]]
 """Makers of figures by file name, from a model, its summary and its curves."""
 
@@ -51,12 +50,7 @@ def figures(
         summary: One line for each model, method and metric, from `igbench.records.stats.summarise`.
         models: What is known of each model; computed here if None.
     """
-    return drawn(makers(records, summary, models))
-
-
-def drawn(made: Mapping[str, Maker]) -> dict[str, Figure]:
-    """The figures for which there is data, by file name."""
-    found = {name: make() for name, make in made.items()}
+    found = {name: make() for name, make in makers(records, summary, models).items()}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -86,16 +80,11 @@ def makers(
     return _by_model(records, summary, of_model, "")
 
 
-def columns(records: Records, summary: pd.DataFrame) -> dict[str, Figure]:
-    """The main figures one column wide, by file name with the suffix `_column`, as `figures`.
+def column_makers(records: Records, summary: pd.DataFrame) -> dict[str, Maker]:
+    """What draws the main figures one column wide, by file name with the suffix `_column`.
 
     Bars of the headline metric, its curves, and quality against cost.
     """
-    return drawn(column_makers(records, summary))
-
-
-def column_makers(records: Records, summary: pd.DataFrame) -> dict[str, Maker]:
-    """What draws each figure of `columns`, by file name."""
 
     def of_model(_model: str, lines: pd.DataFrame, points: pd.DataFrame) -> dict[str, Maker]:
         return _columns_of_model(records.run, lines, points)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from igbench.report import baselines, cascade, disagreement
+from igbench.report.styles import Maker
 from igbench.schema import RANDOM_WEIGHTS, Records
 
 
-def of_model(
-    records: Records, summary: pd.DataFrame, model: str
-) -> dict[str, Callable[[], Figure | None]]:
+def of_model(records: Records, summary: pd.DataFrame, model: str) -> dict[str, Maker]:
     """What draws each figure of one model, by file name; None where there is no data for one.
 
     Args:

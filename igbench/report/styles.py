@@ -6,7 +6,7 @@ import gc
 import io
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ FULL_WIDTH = 7.0
 PAGE_HEIGHT = 9.0
 """Height of a page in inches, at most."""
 FORMATS = ("png", "pdf", "svg")
+Maker = Callable[[], Figure | None]
+"""Draws a figure; None where there is no data for it."""
 _METADATA: Mapping[str, Any] = {
     "pdf": {"CreationDate": None, "Creator": "igbench", "Producer": None},
     "svg": {"Date": None, "Creator": "igbench"},
