@@ -39,6 +39,7 @@ SIDES: dict[str, list[str]] = {
     "exact grid": [],
     "exact grid, precision=exact": ["precision=exact"],
     "compile=true": ["compile=true"],
+    "compile=auto": ["compile=auto"],
     "step=auto": STEP,
     "step=auto error=0.02": COARSE,
     "step=auto error=0.02 compile=true": [*COARSE, "compile=true"],
