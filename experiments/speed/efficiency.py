@@ -5,13 +5,14 @@ throughput; and photographs with one and with two workers of Ray.  The speed of 
 changes from minute to minute, so the model alone is timed all along the run, between its pieces,
 and that time is taken off.  Writes efficiency.md beside this file.
 
-    python experiments/speed/efficiency.py [--workers]
+    python experiments/speed/efficiency.py [--workers | --only-workers]
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import pstats
@@ -43,6 +44,8 @@ SUSTAINED = 4.0
 """Seconds for each row of the table: bursts are faster than what lasts."""
 PROBE = 0.6
 """Seconds of the model alone between two pieces of the run, for forwards and for gradients."""
+
+RAY = "Workers of Ray (0: one process without), one thread each, whole commands:"
 
 
 @dataclass
@@ -160,13 +163,13 @@ def profile(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(sorted(lines, key=lambda line: -float(str(line["seconds"])))[:15])
 
 
-def workers(photographs: int = 16) -> pd.DataFrame:
+def workers() -> pd.DataFrame:
     """Wall time of the whole command in one process, and with one and two workers of Ray.
 
     Start, end and report included; all processes have one thread.
     """
     lines = []
-    for count in (0, 1, 2):
+    for photographs, count in itertools.product((2, 16), (0, 1, 2)):
         words = [
             *(f"limit={photographs}", "shard_size=1", "batch_size=4"),
             *("method=[ig,saliency,random]", "metric=[completeness,srg]"),
@@ -176,8 +179,14 @@ def workers(photographs: int = 16) -> pd.DataFrame:
             command = ["-m", "igbench", *words, f"results_dir={folder}"]
             wall, stages = whole(Path(folder), command, {**os.environ, "OMP_NUM_THREADS": "1"})
         busy = sum(cost["seconds"] for cost in stages.values())
-        lines.append({"workers": count, "wall, s": wall, "busy, s": busy})
+        lines.append(
+            {"photographs": photographs, "workers": count, "wall, s": wall, "busy, s": busy}
+        )
     return pd.DataFrame(lines)
+
+
+def _with_ray() -> str:
+    return f"{RAY}\n\n{workers().to_markdown(index=False, floatfmt='.3g')}"
 
 
 def main() -> None:
@@ -185,7 +194,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", action="store_true", help="measure Ray as well")
     parser.add_argument("--probed", nargs=4, help=argparse.SUPPRESS)  # the run, in a process
+    parser.add_argument("--only-workers", action="store_true", help="measure Ray alone")
     options = parser.parse_args()
+    if options.only_workers:
+        text = (HERE / "efficiency.md").read_text(encoding="utf-8").partition(RAY)[0]
+        (HERE / "efficiency.md").write_text(f"{text.rstrip()}\n\n{_with_ray()}\n", encoding="utf-8")
+        return
     if options.probed:
         folder, forwards, gradients, out = options.probed
         probed(Path(folder), (int(forwards), int(gradients)), Path(out))
@@ -227,10 +241,7 @@ def main() -> None:
         found.to_markdown(index=False, floatfmt=".3g"),
     ]
     if options.workers and importlib.util.find_spec("ray"):
-        text += [
-            "Workers of Ray (0: one process without), one thread each:",
-            workers().to_markdown(index=False),
-        ]
+        text.append(_with_ray())
     (HERE / "efficiency.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 

@@ -53,7 +53,10 @@ def metric(run: Run, lines: pd.DataFrame, name: str = "", ax: Axes | None = None
 
 
 def removal(run: Run, points: pd.DataFrame) -> list[Axes]:
-    """The panels of removal curves: deletion, insertion and SRG, as far as the run has them.
+    """The axes of removal curves: deletion, insertion and SRG, as far as the run has them.
+
+    One for each metric; of more than five methods a single pair of axes in inches, which holds a
+    panel for each method and metric.
 
     Raises:
         InputError: It has none.

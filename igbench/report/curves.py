@@ -349,6 +349,7 @@ def convergence(points: pd.DataFrame) -> Figure | None:
             _quartiles(axes, of_rule, i, styles.label(rule))
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        styles.log_powers(axes.yaxis)
         styles.log_ticks(axes.xaxis, base=2)
         axes.set_xlabel("gradients of each sample")
         axes.grid()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from igbench.report import front, styles
+from igbench.report import front, mosaic, styles
+from igbench.report.mosaic import Place
+from igbench.report.panels import Panel, band, frames, labels, linear, logarithmic
 from igbench.schema import Run
 
 SHOWN = 12
@@ -25,7 +26,7 @@ CONTROLS = 2
 TOGETHER = 5
 """Lines that a reader can tell apart in one panel with a legend, at most."""
 _BEHIND = "#d4d4d4"
-_FEW = 24
+_FEW = 16
 # Inches: panels, margins, and room for what stands above a panel.
 _HIGH, _HEAD, _LEFT, _FOOT = 0.82, 0.2, 0.58, 0.4
 _NAME_GAP, _VALUE_GAP, _LINE = 0.34, 0.22, 0.125
@@ -129,30 +130,21 @@ def figure(
     ]
     foot = _FOOT + _LINE * (below.count("\n") + 1)
     height = _HEAD + sum(gaps) + _HIGH * len(gaps) + foot
-    made = styles.canvas(width, height)
-    made.set_layout_engine("none")
-    top = height - _HEAD
+    made, page = mosaic.page(width, height)
+    top, drawn = height - _HEAD, []
     for k, gap in enumerate(gaps):
         block, i = divmod(k, len(rows))
         top -= gap + _HIGH
-        panels = _panels(made, across, top, last=k == len(gaps) - 1)
-        _row(run, panels, rows[i], parts[block], named=i == 0)
-    for axes in panels:
-        axes.set_xlabel(rows[-1].xlabel, labelpad=1.5)
-    made.text(0.08 / width, 0.05 / height, below, fontsize=7, color="#4d4d4d")
+        wide = (width - _LEFT - 0.1) / across
+        places = [mosaic.Place(_LEFT + j * wide, top, 0.88 * wide, _HIGH) for j in range(across)]
+        drawn += _row(run, page, places, rows[i], parts[block], named=i == 0)
+    frames(page, drawn)
+    for panel in drawn[-len(parts[-1]) :]:
+        labels(page, panel, below=True, left=False)
+        page.text(panel.place.middle[0], top - 0.2, rows[-1].xlabel, ha="center", va="top",
+                  fontsize=mpl.rcParams["axes.labelsize"])  # fmt: skip
+    page.text(0.08, 0.05, below, fontsize=7, color="#4d4d4d")
     return made
-
-
-def _panels(made: Figure, across: int, bottom: float, *, last: bool) -> list[Axes]:
-    """Panels side by side, with labels of their horizontal axes in the last row."""
-    width, height = made.get_size_inches()
-    wide = (width - _LEFT - 0.1) / across
-    panels: list[Axes] = []
-    for i in range(across):
-        place = ((_LEFT + i * wide) / width, bottom / height, 0.88 * wide / width, _HIGH / height)
-        panels.append(made.add_axes(place))
-        panels[-1].tick_params(labelbottom=last, labelleft=i == 0, length=2)
-    return panels
 
 
 def _name(method: str) -> str:
@@ -168,45 +160,51 @@ def _below(rows: Sequence[Row], note: str, width: float) -> str:
     return textwrap.fill(f"{text} {note}".strip(), int(19 * width))
 
 
-def _row(run: Run, panels: Sequence[Axes], row: Row, own: Sequence[str], *, named: bool) -> None:
-    behind = [_thinned(line) for lines in row.lines.values() for line in lines if len(line)]
-    points = np.concatenate(behind) if behind else np.zeros((1, 2))
-    span = _limits(points[:, 1])
-    for axes, method in zip(panels, own, strict=False):
-        axes.add_collection(LineCollection(behind, colors=_BEHIND, linewidths=0.5))
-        _lines(axes, run, row.lines.get(method, ()), method)
-        if row.logarithmic:
-            axes.set_xscale("log")
-            low, high = np.log10(points[:, 0].min()), np.log10(points[:, 0].max())
-            few = math.floor(high) <= math.ceil(low)
-            styles.log_ticks(axes.xaxis, between=(2.0,) if few else (1.0,))
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(2))
-            axes.xaxis.set_major_formatter("{x:g}")
-        if row.level is not None:
-            axes.axhline(row.level, color="#4d4d4d", linewidth=0.5)
-        axes.set(ylim=span, xlim=(points[:, 0].min(), points[:, 0].max()))
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+def _row(
+    run: Run, page: Axes, places: Sequence[Place], row: Row, own: Sequence[str], *, named: bool
+) -> list[Panel]:
+    """Draw the curves of a metric, with names of methods above if asked for; returns its panels."""
+    lines = [line for lines in row.lines.values() for line in lines if len(line)]
+    ends = [line.index.to_numpy(float)[[0, -1]] for line in lines] or [np.array([0.0, 1.0])]
+    low, high = float(np.min(ends)), float(np.max(ends))
+    y = linear(*_limits(np.concatenate([line["mean"] for line in lines] or [[]])), 3)
+    x = logarithmic(low, high) if row.logarithmic and low > 0 else linear(low, high, 2)
+    panels = [Panel(place, x, y) for place, _ in zip(places, own, strict=False)]
+    behind = [panel.points(*_thinned(line)) for panel in panels for line in lines]
+    page.add_artist(LineCollection(behind, colors=_BEHIND, linewidths=0.5))
+    if row.level is not None:
+        levels = [panel.level(row.level) for panel in panels]
+        page.add_artist(LineCollection(levels, colors="#4d4d4d", linewidths=0.5, zorder=2.2))
+    for panel, method in zip(panels, own, strict=True):
+        _lines(page, panel, run, row.lines.get(method, ()), method)
         name = f"{_name(method)}\n" if named else ""
-        axes.set_title(name + row.values.get(method, "n/a"), fontsize=7, pad=2)
-    for axes in panels[len(own) :]:
-        axes.set_visible(False)
-    panels[0].set_ylabel(f"{row.title}\n{row.ylabel}", labelpad=2)
+        page.text(panel.place.middle[0], panel.place.top + 2 * mosaic.POINT,
+                  name + row.values.get(method, "n/a"), ha="center", va="baseline",
+                  fontsize=7)  # fmt: skip
+    labels(page, panels[0], below=False, left=True)
+    page.text(0.05, panels[0].place.middle[1], f"{row.title}\n{row.ylabel}", rotation=90,
+              va="center", ha="left", multialignment="center",
+              fontsize=mpl.rcParams["axes.labelsize"])  # fmt: skip
+    return panels
 
 
-def _thinned(line: pd.DataFrame) -> np.ndarray:
+def _thinned(line: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Points of a grey line, few enough for a small file, with both of its ends."""
     places = np.unique(np.linspace(0, len(line) - 1, min(len(line), _FEW)).round().astype(int))
-    return np.column_stack([line.index.to_numpy(float)[places], line["mean"].to_numpy()[places]])
+    return line.index.to_numpy(float)[places], line["mean"].to_numpy(float)[places]
 
 
-def _lines(axes: Axes, run: Run, lines: Sequence[pd.DataFrame], method: str) -> None:
+def _lines(page: Axes, panel: Panel, run: Run, lines: Sequence[pd.DataFrame], method: str) -> None:
     colour = front.family_styles(run, [method])[method]["color"]
     for i, line in enumerate(lines):
+        x, mean, low, high = (
+            line.index.to_numpy(float),
+            *(line[k].to_numpy(float) for k in ("mean", "low", "high")),
+        )
+        band(page, panel, x, low, high, colour)
         dash: Any = (0, (2.5, 1)) if i else "-"
-        axes.fill_between(line.index, line["low"], line["high"], color=colour, alpha=0.25,
-                          linewidth=0, zorder=2)  # fmt: skip
-        axes.plot(line.index, line["mean"], color=colour, linewidth=1.3, linestyle=dash, zorder=3)
+        page.plot(*panel.points(x, mean).T, color=colour, linewidth=1.3, linestyle=dash, zorder=3,
+                  scalex=False, scaley=False)  # fmt: skip
 
 
 def _limits(heights: np.ndarray) -> tuple[float, float]:

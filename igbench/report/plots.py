@@ -233,6 +233,8 @@ def metric_bars(
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_yticks(range(len(methods)), [styles.label(m) for m in methods])
+    for axes in panels[:, 1:].flat:
+        axes.yaxis.set_visible(False)  # it shows nothing there, and would be laid out and drawn
     panels[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     legend = textwrap.fill(_bars_legend(run, methods), int(19 * width))
     figure.supxlabel(legend, fontsize=7, color="#4d4d4d")
@@ -303,6 +305,7 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
         axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
     if log:
         axes.set_xscale("log")
+        styles.log_powers(axes.xaxis)
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.axvline(0, color="#4d4d4d", linewidth=0.7)

@@ -161,6 +161,7 @@ def figure(runs: Runs, metric: str) -> Figure:
     axes.set_ylim(len(methods) - 0.5, -0.5)
     if logarithmic(spec, pd.Series([float(line["mean"]) for line in found.values()], dtype=float)):
         axes.set_xscale("log")
+        styles.log_powers(axes.xaxis)
     axes.set_xlabel(f"{styles.metric_label(metric, spec)} (mean, 95 % interval)")
     axes.grid()
     axes.tick_params(axis="y", length=0)

@@ -63,6 +63,8 @@ def score_strips(run: Run, values: ranking.Values, lines: pd.DataFrame) -> Figur
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_yticks(range(len(methods)), [role_label(run, m) for m in methods], fontsize=6.8)
+    for axes in panels[:, 1:].flat:
+        axes.yaxis.set_visible(False)  # it shows nothing there, and would be laid out and drawn
     panels[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     footer(figure, _remarks([values[m] for m in metrics]))
     return figure
@@ -86,6 +88,7 @@ def _panel(axes: Axes, table: pd.DataFrame, spec: MetricSpec, colours: Sequence[
     finite = [c[np.isfinite(c)] for c in columns]
     if _logarithmic(spec, np.concatenate(finite)):
         axes.set_xscale("log")
+        styles.log_powers(axes.xaxis)
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))

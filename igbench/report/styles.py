@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -120,6 +121,8 @@ ACRONYMS = frozenset(
         "xrai",
     )
 )
+_POWER = re.compile(r"\$\\mathdefault\{(.*?)(?:\^\{(.*)\})?\}\$")
+_SUPERSCRIPTS = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _OF_USER = frozenset(("backend", "backend_fallback", "interactive", "toolbar", "timezone"))
 """Settings of matplotlib that no file depends on."""
 _RC: Any = {
@@ -311,6 +314,32 @@ def log_ticks(axis: Axis, *, base: float = 10, between: tuple[float, ...] = (1.0
     axis.set_major_locator(LogLocator(base=base, subs=between))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
+
+
+class _Powers(LogFormatterSciNotation):
+    """Powers of ten in plain characters: a formula would start a parser in each process."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a value, "" for none."""
+        return in_characters(super().__call__(x, pos))
+
+
+def log_powers(axis: Axis) -> None:
+    """Label a logarithmic axis with powers of ten, and between them where there is room."""
+    axis.set_major_formatter(_Powers())
+    axis.set_minor_formatter(_Powers(labelOnlyBase=False))
+
+
+def in_characters(formula: str) -> str:
+    r"""Write a power, as matplotlib labels logarithmic axes, without a formula.
+
+    >>> in_characters(r"$\mathdefault{2\times10^{-12}}$"), in_characters("0.5")
+    ('2×10⁻¹²', '0.5')
+    """
+    found = _POWER.fullmatch(formula)
+    if not found:
+        return formula
+    return found[1].replace(r"\times", "×") + (found[2] or "").translate(_SUPERSCRIPTS)
 
 
 def save(

@@ -67,6 +67,35 @@ def test_the_worst_are_hidden_where_lower_is_better() -> None:
     assert "way13" not in shown
 
 
+def test_values_of_ticks_are_written_once_for_a_row_and_a_column() -> None:
+    run, _ = many(12)
+    names = list(run.methods)[:3]
+    line = pd.DataFrame({"mean": [0.1, 0.8], "low": 0.0, "high": 1.0}, index=[0.0, 2.0])
+    row = multiples.Row("Deletion ↓", "n", "output", {m: [line] for m in names}, {names[0]: "0.45"})
+    with styles.style():
+        made = multiples.figure(run, [row, row], names)
+    (page,) = made.axes
+    texts = [text.get_text() for text in page.texts]
+    assert [texts.count(t) for t in ("0.3", "0.6")] == [2, 2]
+    assert [texts.count(t) for t in ("0", "1", "2", "n")] == [3, 3, 3, 3]
+    assert texts.count("Deletion ↓\noutput") == 2
+    assert [t for t in texts if t.startswith("IG")] == ["IG 64\n0.45", "IG 256\nn/a"]
+    assert len(page.lines) == 6
+
+
+def test_powers_are_characters_and_no_formula() -> None:
+    figure = styles.canvas(3, 2)
+    axes = figure.subplots()
+    axes.set(xscale="log", xlim=(1e-7, 1e3), yscale="log", ylim=(2.1e-3, 7e-3))
+    styles.log_powers(axes.xaxis)
+    styles.log_powers(axes.yaxis)
+    figure.draw_without_rendering()
+    texts = [label.get_text() for axis in (axes.xaxis, axes.yaxis)
+             for label in axis.get_ticklabels(which="both") if label.get_text()]  # fmt: skip
+    assert {"10⁻⁴", "10²", "3×10⁻³"} <= set(texts)
+    assert not [text for text in texts if "$" in text]
+
+
 def test_labels_of_36_points_keep_clear_of_each_other() -> None:
     rng = np.random.default_rng(0)
     with styles.style():

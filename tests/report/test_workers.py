@@ -1,8 +1,10 @@
-"""Pieces of a report are shared by two processes, with the results of one."""
+"""Pieces of a report are shared by processes, with the results of one."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from igbench.report import workers
 from igbench.schema import Records
 from tests.helpers.synthetic import METHODS, make_records, sample_ids
 
-two_processes = pytest.mark.skipif(not workers.can_share(2), reason="one core, or not Linux")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="no safe fork")
+two_processes = pytest.mark.skipif(workers.processes(2) < 2, reason="one core, or not Linux")
 HERE = os.getpid()
 
 
@@ -35,12 +38,28 @@ def test_both_processes_take_pieces_and_results_keep_their_order() -> None:
     assert [i for i, _ in found] == list(range(40))
     processes = {pid for _, pid in found}
     assert os.getpid() in processes
-    assert len(processes) == 2
+    assert len(processes) == workers.processes(40)
+
+
+@linux
+@pytest.mark.parametrize(("cores", "pieces", "expected"), [(3, 9, 3), (64, 9, 4), (64, 2, 2)])
+def test_as_many_processes_as_there_are_cores_and_pieces(
+    monkeypatch: Any, cores: int, pieces: int, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    assert workers.processes(pieces) == expected
+    together = multiprocessing.get_context("fork").Barrier(expected, timeout=60)
+
+    def piece() -> int:
+        together.wait()  # until each of the processes has one
+        return os.getpid()
+
+    assert len(set(workers.shared([piece] * expected))) == expected
 
 
 def test_one_process_does_all_where_there_is_no_second_core(monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0}, raising=False)
-    assert not workers.can_share(5)
+    assert workers.processes(5) == 1
     assert {pid for _, pid in workers.shared([partial(slow, i) for i in range(4)])} == {os.getpid()}
 
 
@@ -129,13 +148,12 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @two_processes
-def test_a_report_has_the_same_bytes_from_one_and_from_two_processes(
+def test_a_report_has_the_same_bytes_from_one_and_from_several_processes(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     made = []
-    for count in (2, 1):
-        if count == 1:
-            monkeypatch.setattr(workers, "can_share", lambda _count: False)
+    for count in (3, 1):
+        monkeypatch.setattr(workers, "processes", lambda _pieces, own=count: own)
         folder = tmp_path / str(count)
         folder.mkdir()
         report.write_report(with_maps(str(folder)))
