@@ -6,6 +6,7 @@ import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -249,14 +251,20 @@ def colourise(values: np.ndarray, grey: np.ndarray, signed: bool, top: float) ->
     bad = ~np.isfinite(values)
     scaled = np.where(bad, 0.0, values) / (top or 1.0)
     place = np.clip((scaled + 1) / 2 if signed else np.abs(scaled), 0, 1)
-    colours = mpl.colormaps[SIGNED if signed else UNSIGNED](place)[..., :3]
+    colours = _colours(SIGNED if signed else UNSIGNED)(place)[..., :3]
     if not signed:
-        colours = colours / np.asarray(mpl.colormaps[UNSIGNED](0.0)[:3])
+        colours = colours / np.asarray(_colours(UNSIGNED)(0.0)[:3])
     if grey.shape[:2] != values.shape:
         grey = _resized(grey, values.shape)
     rgb = np.clip(colours * grey, 0, 1)
     rgb[bad] = 0.55
     return MapImage(rgb, remark(values))
+
+
+@cache
+def _colours(name: str) -> Colormap:
+    """A map of colours, of which matplotlib makes a copy at every look-up."""
+    return mpl.colormaps[name]
 
 
 def remark(values: np.ndarray) -> str:

@@ -72,9 +72,9 @@ def show(axes: Axes, place: Place, rgb: np.ndarray, note: str = "") -> None:
         np.rint(255 * rgb).astype(np.uint8), extent=(left, left + width, bottom, own.top),
         aspect="auto", interpolation="antialiased",
     )  # fmt: skip
-    axes.add_patch(
+    axes.add_artist(
         Rectangle((left, bottom), width, height, fill=False, edgecolor="#d5d5d5", linewidth=0.4)
-    )
+    )  # add_patch would look for new limits of the axes
     if note:
         axes.text(*own.middle, note, ha="center", va="center", fontsize=7,
                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85,

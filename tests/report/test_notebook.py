@@ -82,7 +82,8 @@ def test_curves_cost_and_maps(records, lines) -> None:
     assert len(drawn[0].lines) >= 3 * len(methods), "a curve for each method and metric"
     few = {m: records.run.methods[m] for m in sorted(methods)[:4]}
     own = records.curves[records.curves["method"].isin(few)]
-    assert len(axes.removal(replace(records.run, methods=few), own)) == 3, "of few methods a panel for each metric"
+    drawn = axes.removal(replace(records.run, methods=few), own)
+    assert len(drawn) == 3, "of few methods a panel for each metric"
     assert axes.cost(records.run, lines).get_xscale() == "log"
     assert len(axes.maps(records)[0].images) >= 8 * 3
 
