@@ -177,9 +177,9 @@ def _row(
         page.add_artist(LineCollection(levels, colors="#4d4d4d", linewidths=0.5, zorder=2.2))
     for panel, method in zip(panels, own, strict=True):
         _lines(page, panel, run, row.lines.get(method, ()), method)
-        name = f"{_name(method)}\n" if named else ""
+        above = [*([_name(method)] if named else []), row.values.get(method, "n/a")]
         page.text(panel.place.middle[0], panel.place.top + 2 * mosaic.POINT,
-                  name + row.values.get(method, "n/a"), ha="center", va="baseline",
+                  "\n".join(filter(None, above)), ha="center", va="baseline",
                   fontsize=7)  # fmt: skip
     labels(page, panels[0], below=False, left=True)
     page.text(0.05, panels[0].place.middle[1], f"{row.title}\n{row.ylabel}", rotation=90,
