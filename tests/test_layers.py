@@ -19,7 +19,7 @@ ORDER = (
     ("metrics",),
     ("evaluation",),
     ("config",),
-    ("certify",),
+    ("certify", "arguments"),
     ("run",),
     ("api", "cli"),
     ("gate",),

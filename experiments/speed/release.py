@@ -4,9 +4,10 @@ Sides: the earlier revision, this one on the exact grid, and this one with other
 have the methods that both revisions define, and the same rows in a call.  A side's seconds are
 those of the whole command, and those of loading, methods and metrics alone, without start,
 compilation and report.  For each setting that asks the model less, every mean is compared with that
-of the exact grid.  Writes release.md and release.csv beside this file.
+of the exact grid.  Writes release.md and release.csv, or others, beside this file.
 
     python experiments/speed/release.py [--base 83fb347] [--limit 16] [--turns 2] [--rows 8]
+        [--sides NAME ...] [--name release]
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--rows", type=int, default=8, help="rows in a call")
     parser.add_argument("--sides", nargs="*", default=list(SIDES))
+    parser.add_argument("--name", default="release", help="of the files that are written")
     options = parser.parse_args()
     words = [
         "experiment=imagenet_lite", f"method=[{METHODS}]", f"metric=[{METRICS}]",
@@ -154,13 +156,13 @@ def write(
         for name in done
     ]
     frame = pd.DataFrame(lines)
-    frame.to_csv(HERE / "release.csv", index=False, float_format="%.5g")
+    frame.to_csv(HERE / f"{options.name}.csv", index=False, float_format="%.5g")
     head = (
         f"{options.limit} photographs, {len(METHODS.split(','))} methods, "
         f"{len(METRICS.split(','))} metrics, {options.rows} rows in a call, whole commands in turn."
     )
     table = frame.to_markdown(index=False, floatfmt=",.4g", missingval="-")
-    (HERE / "release.md").write_text(f"{head}\n\n{table}\n", encoding="utf-8")
+    (HERE / f"{options.name}.md").write_text(f"{head}\n\n{table}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

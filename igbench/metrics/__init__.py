@@ -14,7 +14,7 @@ from igbench.metrics.axiomatic.convergence import ConvergenceError
 from igbench.metrics.axiomatic.dummy import Dummy
 from igbench.metrics.axiomatic.invariance import ImplementationInvariance, InputInvariance
 from igbench.metrics.axiomatic.linearity import Linearity
-from igbench.metrics.base import BaseMetric, as_function
+from igbench.metrics.base import BaseMetric
 from igbench.metrics.coefficients import PairwiseRankAgreement, RankCorrelation
 from igbench.metrics.faithfulness.areas import Deletion, Insertion, SymmetricRelevanceGain
 from igbench.metrics.faithfulness.correlation import FaithfulnessCorrelation, FaithfulnessEstimate
@@ -41,6 +41,7 @@ from igbench.metrics.faithfulness.words import (
     LogOdds,
     TauLoo,
 )
+from igbench.metrics.functions import as_function
 from igbench.metrics.lexicon import (
     LexiconAgreement,
 )

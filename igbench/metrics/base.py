@@ -1,4 +1,4 @@
-"""Base of all metrics: metadata, the two phases observe and measure, and the functional form.
+"""Base of all metrics: metadata, and the two phases observe and measure.
 
 A metric is a frozen dataclass: its fields are its parameters, and its class attributes its
 metadata.  `observe` does the model work that no attribution influences, `measure` the rest.
@@ -7,14 +7,13 @@ Calling a metric does both:
     SensitivityN(n=0.1)(model, x, phi, target=y)
 
 and `igbench.metrics.sensitivity_n(model, x, phi, target=y, n=0.1)` is the same, derived from the
-class by `as_function`.
+class by `igbench.metrics.functions.as_function`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
@@ -30,15 +29,9 @@ from igbench.core.inference import full_precision
 from igbench.core.outputs import Output, Target, as_target
 from igbench.core.probe import Outputs, check_target, probe
 from igbench.core.score import Score, frozen
-from igbench.errors import (
-    InputError,
-    check_choice,
-    check_finite,
-    check_same_shape,
-    check_whole,
-    suggestion,
-)
+from igbench.errors import InputError, check_choice, check_finite, check_same_shape, check_whole
 from igbench.methods.custom import CallableMethod
+from igbench.metrics.units import default_features, describe_unit
 from igbench.schema import AS_DATA, Direction, Family, MethodSpec, MetricSpec, Needs
 
 Forward = nn.Module | Callable[[Tensor], Tensor]
@@ -433,99 +426,3 @@ def _explained(found: Measurement, batch: Batch) -> Measurement:
 
 def _some(target: Tensor | None, rows: Tensor) -> Tensor | None:
     return None if target is None else target[rows]
-
-
-def describe_unit(features: str | Tensor) -> str:
-    """The name of a unit for the record; that of a tensor of feature numbers is its count."""
-    return f"custom:{int(features.max()) + 1}" if isinstance(features, Tensor) else features
-
-
-def default_features(shape: Sequence[int]) -> str:
-    """Default unit of the features: pixels of images (C, H, W), otherwise elements.
-
-    Example:
-        >>> default_features((3, 224, 224)), default_features((10,))
-        ('pixel', 'element')
-    """
-    return "pixel" if len(shape) == 3 else "element"
-
-
-def patches(across: int) -> Callable[[Sequence[int]], str]:
-    """Square patches, so many along the short side of an image; pixels where these are as large.
-
-    Args:
-        across: Number of patches along the short side.
-
-    Returns:
-        A function from the shape (C, H, W) to the unit.
-
-    Example:
-        >>> patches(14)((3, 224, 224)), patches(14)((1, 8, 8))
-        ('patch:16', 'pixel')
-    """
-
-    def unit(shape: Sequence[int]) -> str:
-        side = max(1, round(min(shape[1:]) / across))
-        return "pixel" if side == 1 else f"patch:{side}"
-
-    return unit
-
-
-def as_function(
-    metric: type[BaseMetric], name: str = "", **fixed: Any
-) -> Callable[..., Measurement | dict[str, Measurement]]:
-    """Functional form of a metric: its parameters become keyword arguments.
-
-    Args:
-        metric: Class.
-        name: Name of the function; that of the class by default.
-        **fixed: Parameters that the name implies.
-
-    Example:
-        >>> from igbench.metrics import Aopc
-        >>> abpc = as_function(Aopc, "abpc", order="difference")
-        >>> abpc.__name__, "order" in inspect.signature(abpc).parameters
-        ('abpc', False)
-    """
-    own = {f.name: f for f in fields(metric) if f.name not in fixed}  # type: ignore[arg-type]
-    common = inspect.signature(BaseMetric.__call__).parameters
-
-    def function(
-        forward: Forward, inputs: Tensor, attributions: Maps, **arguments: Any
-    ) -> Measurement | dict[str, Measurement]:
-        for given in arguments:
-            if given not in own and given not in common:
-                known = [*own, *list(common)[4:]]
-                raise InputError(
-                    f"{function.__name__} has no argument {given!r}; it takes {', '.join(known)}."
-                    f"{suggestion(given, known)}"
-                )
-        mine = {k: arguments.pop(k) for k in list(arguments) if k in own}
-        found: Measurement | dict[str, Measurement] = metric(**fixed, **mine)(
-            forward, inputs, attributions, **arguments
-        )
-        return found
-
-    keyword_only = [_parameter(f) for f in own.values()]
-    first = list(common.values())[1:4]
-    rest = [p for p in list(common.values())[4:] if p.name not in own]
-    function.__name__ = function.__qualname__ = name or metric.name
-    function.__module__ = "igbench.metrics"
-    function.__doc__ = _documented(metric)
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*first, *keyword_only, *rest], return_annotation="Measurement | dict[str, Measurement]"
-    )
-    return function
-
-
-def _parameter(field: Field[Any]) -> inspect.Parameter:
-    default = inspect.Parameter.empty if field.default is MISSING else field.default
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type
-    )
-
-
-def _documented(metric: type[BaseMetric]) -> str:
-    """Docstring of the class, and the arguments that all metrics take."""
-    common = inspect.getdoc(BaseMetric.__call__) or ""
-    return f"{inspect.getdoc(metric)}\n\nAs a function:\n\n{common}"

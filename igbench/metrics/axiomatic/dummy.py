@@ -16,9 +16,10 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.core.score import Score, Wrapped
 from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
-from igbench.metrics.base import BaseMetric, patches
+from igbench.metrics.base import BaseMetric
 from igbench.metrics.monte_carlo import averaged, jackknife, repeated
 from igbench.metrics.reexplain import explained, l1, method_of_batch
+from igbench.metrics.units import patches
 
 REASONS = {
     "plant": "the map is zero or not finite",

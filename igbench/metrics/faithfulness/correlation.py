@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from igbench.core.batch import Attribution, Batch, Measurement
-from igbench.metrics.base import BaseMetric, patches
+from igbench.metrics.base import BaseMetric
 from igbench.metrics.faithfulness.sensitivity_n import SensitivityN
 from igbench.metrics.sequential import AUTO, DRAWS_AXES, Growing, described
+from igbench.metrics.units import patches
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
 from igbench.core.features import Features
 from igbench.errors import InputError, NotDefinedError, check_choice, check_positive
-from igbench.metrics.base import BaseMetric, describe_unit
+from igbench.metrics.base import BaseMetric
 from igbench.metrics.sequential import (
     AUTO,
     DRAWS_AXES,
@@ -30,6 +30,7 @@ from igbench.metrics.sequential import (
     stops,
     until,
 )
+from igbench.metrics.units import describe_unit
 from igbench.schema import AS_DATA
 
 

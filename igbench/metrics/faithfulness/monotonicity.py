@@ -15,10 +15,11 @@ from igbench.core import rng
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.features import Features
 from igbench.errors import InputError, check_choice
-from igbench.metrics.base import BaseMetric, patches
+from igbench.metrics.base import BaseMetric
 from igbench.metrics.faithfulness.pearson import pearson
 from igbench.metrics.monte_carlo import jackknife
 from igbench.metrics.similarity import ranks
+from igbench.metrics.units import patches
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
 from igbench.core.features import Features
 from igbench.errors import InputError
-from igbench.metrics.base import BaseMetric, patches
+from igbench.metrics.base import BaseMetric
 from igbench.metrics.faithfulness.pearson import changes_of, error_of, flat, pearson
 from igbench.metrics.sequential import (
     AUTO,
@@ -31,6 +31,7 @@ from igbench.metrics.sequential import (
     stops,
     until,
 )
+from igbench.metrics.units import patches
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 

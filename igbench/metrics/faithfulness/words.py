@@ -15,9 +15,10 @@ from igbench.core import perturb
 from igbench.core.batch import Attribution, Batch, Measurement
 from igbench.core.content import content
 from igbench.errors import check_positive
-from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric, patches
+from igbench.metrics.base import REASON_FLAT_MAP, BaseMetric
 from igbench.metrics.faithfulness.erasure import Erased, replaced
 from igbench.metrics.monte_carlo import averaged
+from igbench.metrics.units import patches
 
 
 @dataclass(frozen=True)
