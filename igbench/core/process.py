@@ -77,6 +77,7 @@ _DRAWN = (
     "drew from, or seeded, the global generator of {}; draw from igbench.core.rng.generator("
     "batch.seed, ...), or give a function, whose generators are seeded and put back"
 )
+DRAWN_BY_PYTHON = _DRAWN.format("Python's random")
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "changed torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "changed torch's default device": (_device, _set_device),
@@ -105,7 +106,7 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     _DRAWN.format("torch"): (_torch_state, _set_torch_state),
     _DRAWN.format("torch on CUDA"): (_cuda_states, _set_cuda_states),
     _DRAWN.format("NumPy"): (_numpy_state, _set_numpy_state),
-    _DRAWN.format("Python's random"): (random.getstate, random.setstate),
+    DRAWN_BY_PYTHON: (random.getstate, random.setstate),
 }
 """What was done to a setting of the process, how to read it, and how to set it."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -311,6 +313,41 @@ def test_a_metric_that_interferes(right, how):
     e = chosen()
     metrics = {"bad": BadMetric(act=act), **e.metrics}
     check(replace(e, metrics=metrics), right, "bad", text)
+
+
+@pytest.fixture
+def drawing_module(tmp_path, monkeypatch):
+    """Imports a new module that draws a number of Python's, as some libraries do."""
+    name = f"draws_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text("import random\nNUMBER = random.random()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda: importlib.import_module(name)
+    sys.modules.pop(name, None)
+
+
+def test_a_module_that_draws_while_it_is_imported_is_no_offence(drawing_module):
+    before = random.getstate()
+    bad = Bad(lambda _batch: drawing_module())
+    results = loop.run(chosen(methods={"bad": bad, "ig": IntegratedGradients(n_steps=2)}))
+    assert not [r for r in results.rows if r.status == "failed"]
+    assert random.getstate() == before
+    e = chosen()
+    sys.modules.pop(drawing_module().__name__)
+    metric = BadMetric(act=lambda _batch: drawing_module())
+    results = loop.run(replace(e, metrics={"bad": metric, **e.metrics}))
+    assert not [r for r in results.rows if r.status == "failed"]
+
+
+@pytest.mark.parametrize("draw", [random.random, lambda: torch.rand(1)])
+def test_a_part_that_imports_and_draws_by_itself_is_one(right, drawing_module, draw):
+    def act(_batch):
+        drawing_module()
+        draw()
+
+    text = "the global generator of"
+    check(
+        chosen(methods={"bad": Bad(act), "ig": IntegratedGradients(n_steps=2)}), right, "bad", text
+    )
 
 
 @pytest.mark.parametrize("how", ["x.numpy", "weights.data", "forward hook", "module", "dtype"])
