@@ -233,7 +233,7 @@ def main() -> None:
     )
     if not importlib.util.find_spec("ray"):
         head += " Workers were not measured: Ray is not installed."
-    text = f"{head}\n\n{table.to_markdown(index=False, floatfmt='.3g')}\n"
+    text = f"{head}\n\n{table.to_markdown(index=False, floatfmt='.3g', missingval='-')}\n"
     (options.out / "growth.md").write_text(text, encoding="utf-8")
     draw(frame, options.out / "growth")
 
