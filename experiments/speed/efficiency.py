@@ -197,8 +197,8 @@ def main() -> None:
     parser.add_argument("--only-workers", action="store_true", help="measure Ray alone")
     options = parser.parse_args()
     if options.only_workers:
-        text = (HERE / "efficiency.md").read_text(encoding="utf-8").partition(RAY)[0]
-        (HERE / "efficiency.md").write_text(f"{text.rstrip()}\n\n{_with_ray()}\n", encoding="utf-8")
+        kept = (HERE / "efficiency.md").read_text(encoding="utf-8").partition(RAY)[0].rstrip()
+        (HERE / "efficiency.md").write_text(f"{kept}\n\n{_with_ray()}\n", encoding="utf-8")
         return
     if options.probed:
         folder, forwards, gradients, out = options.probed
