@@ -221,9 +221,14 @@ def perturbation_cases(batch: Batch, module: nn.Module, masks: int) -> list[Case
     ]
 
 
-def timed(work: Work, module: nn.Module, device: torch.device) -> tuple[float, int]:
-    """Wall time of one call, the device's work included, and rows that the network was given."""
-    rows = 0
+def timed(
+    work: Work, module: nn.Module, device: torch.device, score: Score | None = None
+) -> tuple[float, int]:
+    """Wall time of one call, the device's work included, and rows that the network was given.
+
+    Rows are those of the score, if there is one, whose folded copy is no part of the network.
+    """
+    rows, before = 0, score.cost.forward if score else 0.0
 
     def count(_: nn.Module, __: object, out: Tensor) -> None:
         nonlocal rows
@@ -234,7 +239,8 @@ def timed(work: Work, module: nn.Module, device: torch.device) -> tuple[float, i
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start, rows
+        took = time.perf_counter() - start
+    return took, int(score.cost.forward - before) if score else rows
 
 
 def line(case: Case, batch: Batch, module: nn.Module, repeats: int) -> dict[str, object]:
@@ -251,10 +257,8 @@ def line(case: Case, batch: Batch, module: nn.Module, repeats: int) -> dict[str,
     found: dict[str, list[tuple[float, int]]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
-            before = batch.score.cost.forward
-            took, seen = timed(work, module, device)
-            own = batch.score.cost.forward - before  # a folded copy is no part of the module
-            found[name].append((took, int(own) if name == "ours" else seen))
+            score = batch.score if name == "ours" else None
+            found[name].append(timed(work, module, device, score))
     seconds = {name: statistics.median(s for s, _ in own) for name, own in found.items()}
     best = min((n for n in seconds if n != "ours"), key=lambda n: seconds[n])
     rows, theirs = found["ours"][0][1], found[best][0][1]

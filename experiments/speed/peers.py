@@ -223,11 +223,10 @@ def line(pair: Pair, batch: Batch, module: nn.Module, repeats: int) -> dict[str,
                 results[name] = work()
 
             own = name == "ours"
-            before = batch.score.cost.forward
+            score = batch.score if own else None
             with batch.score.folding(own):
-                took, seen = methods_study.timed(kept, module, torch.device("cpu"))
-            rows = int(batch.score.cost.forward - before) if own else seen
-            found[name].append((took, rows))
+                seen = methods_study.timed(kept, module, torch.device("cpu"), score)
+            found[name].append(seen)
     seconds = {name: statistics.median(s for s, _ in own) for name, own in found.items()}
     best = min(pair.theirs, key=seconds.__getitem__)
     ratio = seconds[best] / seconds["ours"]

@@ -131,12 +131,12 @@ def figure(
     foot = _FOOT + _LINE * (below.count("\n") + 1)
     height = _HEAD + sum(gaps) + _HIGH * len(gaps) + foot
     made, page = mosaic.page(width, height)
+    wide = (width - _LEFT - 0.1) / across
     top, drawn = height - _HEAD, []
     for k, gap in enumerate(gaps):
         block, i = divmod(k, len(rows))
         top -= gap + _HIGH
-        wide = (width - _LEFT - 0.1) / across
-        places = [mosaic.Place(_LEFT + j * wide, top, 0.88 * wide, _HIGH) for j in range(across)]
+        places = [Place(_LEFT + j * wide, top, 0.88 * wide, _HIGH) for j in range(across)]
         drawn += _row(run, page, places, rows[i], parts[block], named=i == 0)
     frames(page, drawn)
     for panel in drawn[-len(parts[-1]) :]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 import numpy as np
@@ -81,8 +81,7 @@ def _marked(scale: Scale) -> Scale:
     shares = scale.shares(ticks)
     inside = ticks[(shares >= -ROUNDING) & (shares <= 1 + ROUNDING)]
     inside = np.where(abs(inside) < ROUNDING * (scale.high - scale.low), 0.0, inside)
-    ticks_ = tuple(float(f"{tick:.9g}") for tick in inside)
-    return Scale(scale.low, scale.high, ticks_, scale.logarithmic)
+    return replace(scale, ticks=tuple(float(f"{tick:.9g}") for tick in inside))
 
 
 def tick_label(value: float) -> str:

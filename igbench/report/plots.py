@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from igbench.report import agreement, comparison, curves, front, multiples, studies, styles
 from igbench.report.label_layout import Spot, place_labels
@@ -305,8 +305,7 @@ def _bars(axes: Axes, run: Run, values: pd.DataFrame, log: bool) -> None:
         axes.axvline(means["random"], color="#555555", linestyle="--", linewidth=0.8, zorder=0.5)
     if log:
         axes.set_xscale("log")
-        styles.log_powers(axes.xaxis)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        styles.log_powers(axes.xaxis, between=False)
     else:
         axes.axvline(0, color="#4d4d4d", linewidth=0.7)
         axes.xaxis.set_major_locator(MaxNLocator(3))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from igbench.report import ranking, styles
 from igbench.report.diagrams import footer, role_label
@@ -88,8 +88,7 @@ def _panel(axes: Axes, table: pd.DataFrame, spec: MetricSpec, colours: Sequence[
     finite = [c[np.isfinite(c)] for c in columns]
     if _logarithmic(spec, np.concatenate(finite)):
         axes.set_xscale("log")
-        styles.log_powers(axes.xaxis)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        styles.log_powers(axes.xaxis, between=False)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     if max(map(len, finite)) > POINTS:

@@ -324,10 +324,10 @@ class _Powers(LogFormatterSciNotation):
         return in_characters(super().__call__(x, pos))
 
 
-def log_powers(axis: Axis) -> None:
-    """Label a logarithmic axis with powers of ten, and between them where there is room."""
+def log_powers(axis: Axis, *, between: bool = True) -> None:
+    """Label a logarithmic axis with powers of ten, and `between` them where there is room."""
     axis.set_major_formatter(_Powers())
-    axis.set_minor_formatter(_Powers(labelOnlyBase=False))
+    axis.set_minor_formatter(_Powers(labelOnlyBase=False) if between else NullFormatter())
 
 
 def in_characters(formula: str) -> str:

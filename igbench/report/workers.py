@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 FORKS = 3
-"""Forks, at most: no piece of a report is shorter than a quarter of all."""
+"""Forks, at most: the longest piece of a report is a fifth of all, so that more would wait."""
 MOST = 1024
 """Pieces that processes share, at most: so many numbers fit into a pipe at once."""
 PATIENCE = 120.0
